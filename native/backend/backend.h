@@ -1,0 +1,189 @@
+// The list of operations: the only thing that the engine calls to compute.
+//
+// Conventions, for every backend:
+//  * Pointers are device memory of this backend, float32 unless the name says otherwise, row-major.
+//    Index arrays (`ids`, `targets`, `rows`, layouts) are int32 in device memory as well.
+//  * Shapes are written [T, D]. Letters: T tokens of a microbatch, D hidden size, F feed-forward size,
+//    H query heads, G key/value heads, E head size, V vocabulary, N scored positions, S sequences.
+//  * `_forward` overwrites its outputs. In `_backward`, gradients of *activations* are overwritten and
+//    gradients of *parameters* are added to, unless a parameter says otherwise.
+//  * Every operation is deterministic: same inputs and same thread count give the same bits.
+//  * No operation allocates; scratch memory comes from the caller, sized by the `_workspace` functions.
+//  * Operations never fail on valid shapes; shapes are validated by the engine before.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace anneal {
+
+/// How a packed batch is cut into sequences. Sequence s owns rows [cu_seqlens[s], cu_seqlens[s+1]).
+/// prefix[s] is -1, or an earlier sequence p < s: s attends to all of p (and to all that p attends to),
+/// and its positions go on from p's end. `positions` [T] holds each row's position (the engine fills it).
+struct BatchLayout {
+  int32_t num_tokens = 0;
+  int32_t num_sequences = 0;
+  const int32_t* cu_seqlens = nullptr;  // [S + 1], host memory
+  const int32_t* prefix = nullptr;      // [S], host memory
+  const int32_t* positions = nullptr;   // [T], device memory
+};
+
+/// Heads of an attention layer. Query head h reads key/value head h / (heads / kv_heads).
+struct AttentionShape {
+  int32_t heads = 0;
+  int32_t kv_heads = 0;
+  int32_t head_dim = 0;
+  float scale = 0.0f;  // usually 1 / sqrt(head_dim)
+  /// Floats in one row of the fused projection: queries, then keys, then values.
+  [[nodiscard]] int64_t qkv_width() const { return static_cast<int64_t>(heads + 2 * kv_heads) * head_dim; }
+  [[nodiscard]] int64_t out_width() const { return static_cast<int64_t>(heads) * head_dim; }
+};
+
+/// One layer's key/value cache of a group of running sequences: slot b holds up to `capacity` rows.
+struct KvCacheView {
+  float* keys = nullptr;    // [slots, capacity, G * E]
+  float* values = nullptr;  // [slots, capacity, G * E]
+  int32_t capacity = 0;
+};
+
+enum class Activation { kSwiGlu, kGelu, kGeluTanh };
+
+struct AdamWOptions {
+  float learning_rate, beta1, beta2, eps, weight_decay;
+  float bias_correction1, bias_correction2;  // 1 - beta^t
+  float grad_scale;                          // clipping factor, multiplied into each gradient
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // --- Memory -------------------------------------------------------------------------------------------
+  /// Allocates `bytes` aligned to 64; throws std::bad_alloc. Only called while a session is set up.
+  [[nodiscard]] virtual void* allocate(size_t bytes) = 0;
+  virtual void release(void* memory) = 0;
+  virtual void copy_to_device(void* dst, const void* src, size_t bytes) = 0;
+  virtual void copy_to_host(void* dst, const void* src, size_t bytes) = 0;
+  virtual void copy(void* dst, const void* src, size_t bytes) = 0;
+  virtual void zero(void* dst, size_t bytes) = 0;
+
+  // --- Elementwise --------------------------------------------------------------------------------------
+  /// y[i] += x[i]
+  virtual void add(float* y, const float* x, int64_t n) = 0;
+  /// x[i] *= factor
+  virtual void scale(float* x, float factor, int64_t n) = 0;
+
+  // --- Embedding ----------------------------------------------------------------------------------------
+  /// out[T, D] = table[ids[t], :]
+  virtual void embedding_forward(float* out, const float* table, const int32_t* ids, int64_t T, int64_t D) = 0;
+  /// d_table[ids[t], :] += d_out[t, :], summed in the order of t whatever the threads.
+  virtual void embedding_backward(float* d_table, const float* d_out, const int32_t* ids, int64_t T,
+                                  int64_t D) = 0;
+  /// out[N, D] = in[rows[n], :]
+  virtual void gather_rows(float* out, const float* in, const int32_t* rows, int64_t N, int64_t D) = 0;
+  /// out[T, D] = 0, then out[rows[n], :] += in[n, :]  (rows may repeat)
+  virtual void scatter_rows(float* out, const float* in, const int32_t* rows, int64_t N, int64_t T,
+                            int64_t D) = 0;
+
+  // --- Linear: y = x W^T + b, W is [out, in] as in PyTorch --------------------------------------------------
+  /// bias may be null. With `accumulate`, y += x W^T + b (the residual stream is added to in place).
+  virtual void linear_forward(float* y, const float* x, const float* w, const float* bias, int64_t T,
+                              int64_t in, int64_t out, bool accumulate) = 0;
+  /// dx = dy W, or dx += dy W with `accumulate`.
+  virtual void linear_backward_input(float* dx, const float* dy, const float* w, int64_t T, int64_t in,
+                                     int64_t out, bool accumulate) = 0;
+  /// dw += dy^T x; d_bias += column sums of dy when d_bias is not null.
+  virtual void linear_backward_weight(float* dw, float* d_bias, const float* dy, const float* x, int64_t T,
+                                      int64_t in, int64_t out) = 0;
+
+  // --- Normalisation over the last dimension -------------------------------------------------------------
+  /// y = x * rstd * w, rstd = 1 / sqrt(mean(x^2) + eps) (Zhang and Sennrich 2019). rstd [T] may be null.
+  /// Rows are `x_stride` floats apart in x and `y_stride` in y, so that heads inside a fused projection are
+  /// normalised in place (QK-norm): a call then covers `groups` blocks of D floats a row, rstd [T, groups].
+  virtual void rms_norm_forward(float* y, float* rstd, const float* x, const float* w, int64_t T,
+                                int64_t groups, int64_t D, int64_t x_stride, int64_t y_stride, float eps) = 0;
+  /// dx = d/dx, or dx += with `accumulate`; dw [D] += . dy has rows of dy_stride, x and dx of x_stride.
+  virtual void rms_norm_backward(float* dx, float* dw, const float* dy, const float* x, const float* w,
+                                 const float* rstd, int64_t T, int64_t groups, int64_t D, int64_t x_stride,
+                                 int64_t dy_stride, bool accumulate, float* workspace) = 0;
+  [[nodiscard]] virtual size_t rms_norm_backward_workspace(int64_t D) const = 0;
+  /// y = (x - mean) * rstd * w + b. mean, rstd [T] may be null.
+  virtual void layer_norm_forward(float* y, float* mean, float* rstd, const float* x, const float* w,
+                                  const float* b, int64_t T, int64_t D, float eps) = 0;
+  virtual void layer_norm_backward(float* dx, float* dw, float* db, const float* dy, const float* x,
+                                   const float* w, const float* mean, const float* rstd, int64_t T, int64_t D,
+                                   bool accumulate, float* workspace) = 0;
+  [[nodiscard]] virtual size_t layer_norm_backward_workspace(int64_t D) const = 0;
+
+  // --- Rotary positions (Su et al. 2021), the half-split convention of Llama -------------------------------
+  /// Rotates in place `heads` heads of size E at the start of each row of x [T, stride]. inverse_frequencies
+  /// [E / 2]. `direction` +1 forward, -1 backward (the rotation is orthogonal: its gradient is the inverse).
+  virtual void rope(float* x, const int32_t* positions, const float* inverse_frequencies, int64_t T,
+                    int64_t heads, int64_t E, int64_t stride, int direction) = 0;
+
+  // --- Attention over a packed batch, causal inside a sequence, full over its prefix chain ------------------
+  /// out [T, H * E], lse [T, H] (log of the softmax's normaliser) from qkv [T, qkv_width] (rotated already).
+  /// Never stores scores: tiles with a running maximum and sum (Dao et al. 2022).
+  virtual void attention_forward(float* out, float* lse, const float* qkv, const BatchLayout& layout,
+                                 const AttentionShape& shape, float* workspace) = 0;
+  /// d_qkv [T, qkv_width] from d_out [T, H * E]; scores are recomputed tile by tile from lse.
+  virtual void attention_backward(float* d_qkv, const float* d_out, const float* out, const float* lse,
+                                  const float* qkv, const BatchLayout& layout, const AttentionShape& shape,
+                                  float* workspace) = 0;
+  [[nodiscard]] virtual size_t attention_workspace(int64_t max_tokens, const AttentionShape& shape) const = 0;
+
+  // --- Key/value cache (generation) ---------------------------------------------------------------------
+  /// Copies keys and values of the N given rows of qkv to slot slots[n], row cache_rows[n] of the cache.
+  virtual void kv_cache_append(const KvCacheView& cache, const float* qkv, const int32_t* slots,
+                               const int32_t* cache_rows, int64_t N, const AttentionShape& shape) = 0;
+  /// One new token for each of B running sequences: out [B, H * E] from qkv [B, qkv_width] (its key and value
+  /// appended before) against rows [0, lengths[b]) of slot slots[b].
+  virtual void attention_decode(float* out, const float* qkv, const KvCacheView& cache, const int32_t* slots,
+                                const int32_t* lengths, int64_t B, const AttentionShape& shape,
+                                float* workspace) = 0;
+
+  // --- Feed-forward activations -------------------------------------------------------------------------
+  /// kSwiGlu: in [T, 2F] holds gate then up, out [T, F] = silu(gate) * up. Others: in [T, F], out = gelu(in).
+  virtual void activation_forward(float* out, const float* in, Activation kind, int64_t T, int64_t F) = 0;
+  /// d_in may alias `in`.
+  virtual void activation_backward(float* d_in, const float* d_out, const float* in, Activation kind,
+                                   int64_t T, int64_t F) = 0;
+
+  // --- Language-model head, fused with log-softmax; full logits never exist ---------------------------------
+  /// For N scored rows hidden [N, D] and head w [V, D]: logits z = hidden w^T, in chunks.
+  ///   log_z[n] = log sum_j exp z_j;  log_prob[n] = z_target - log_z;  entropy[n] = log_z - sum_j p_j z_j
+  virtual void lm_head_forward(float* log_prob, float* entropy, float* log_z, const float* hidden,
+                               const float* w, const int32_t* targets, int64_t N, int64_t D, int64_t V,
+                               float* workspace) = 0;
+  /// Gradients for given d_log_prob, d_entropy, d_log_z [N] (the last two may be null); d_hidden [N, D] is
+  /// overwritten, dw [V, D] added to (null: head frozen). With p the softmax and h the entropy:
+  ///   dz_j = d_log_prob (1[j = target] - p_j) + d_log_z p_j - d_entropy p_j (log p_j + h)
+  virtual void lm_head_backward(float* d_hidden, float* dw, const float* hidden, const float* w,
+                                const int32_t* targets, const float* log_z, const float* entropy,
+                                const float* d_log_prob, const float* d_entropy, const float* d_log_z,
+                                int64_t N, int64_t D, int64_t V, float* workspace) = 0;
+  /// Forward and backward of loss = - sum_n weights[n] log_prob[n] in one pass (logits are computed once).
+  virtual void lm_head_forward_backward(float* log_prob, float* entropy, float* log_z, float* d_hidden,
+                                        float* dw, const float* hidden, const float* w,
+                                        const int32_t* targets, const float* weights, int64_t N, int64_t D,
+                                        int64_t V, float* workspace) = 0;
+  [[nodiscard]] virtual size_t lm_head_workspace(int64_t N, int64_t D, int64_t V) const = 0;
+  /// logits [B, V] for generation.
+  virtual void lm_head_logits(float* logits, const float* hidden, const float* w, int64_t B, int64_t D,
+                              int64_t V) = 0;
+
+  // --- Optimiser ----------------------------------------------------------------------------------------
+  /// Sum of squares in double precision, added in a fixed order.
+  [[nodiscard]] virtual double sum_of_squares(const float* x, int64_t n) = 0;
+  /// AdamW with decoupled decay (Loshchilov and Hutter 2019), exactly as torch.optim.AdamW orders it.
+  virtual void adamw(float* w, float* m, float* v, const float* g, int64_t n, const AdamWOptions& options) = 0;
+};
+
+/// The CPU backend with `threads` OpenMP threads; picks AVX2 or AVX-512 at run time.
+std::unique_ptr<Backend> make_cpu_backend(int threads);
+/// What the CPU backend chose: "avx512" or "avx2", and the BLAS's kernel name.
+std::string cpu_backend_description();
+
+}  // namespace anneal

@@ -1,0 +1,101 @@
+/**
+ * The catalogue of errors: one entry a code, each with the sentence that the reference (docs/errors.md, generated)
+ * prints. Every error that reaches a person or a client is an `AnnealError` with one of these codes, says what is
+ * wrong and where, and how to mend it.
+ */
+export const ERRORS = {
+  // Requests
+  bad_frame: 'A message on the command socket is not [version, request id, MessagePack map].',
+  version_mismatch: 'Client and daemon speak different versions of the protocol.',
+  unknown_command: 'The command does not exist in this version of the protocol.',
+  bad_request: 'A field of the command is missing, unknown or of the wrong type.',
+  message_too_large: 'A message is larger than the daemon accepts.',
+  internal: 'A fault of the program itself; the log of the daemon has the details.',
+  // Daemon
+  daemon_not_running: 'No daemon answers on this socket.',
+  daemon_already_running: 'Another daemon holds the lock of this home.',
+  socket_in_use: 'The address of a socket is taken by another program.',
+  shutting_down: 'The daemon is going down and takes no new work.',
+  unauthorized: 'The key of the client is not authorised, or a key file is missing or broken.',
+  // Jobs
+  job_not_found: 'No job has this id or name.',
+  job_state: 'The job is in a state in which this cannot be done.',
+  worker_died: 'The worker process of a job ended without a word (killed, out of memory, aborted).',
+  worker_hung: 'The worker process of a job stopped making progress.',
+  // Recipes and files
+  recipe_syntax: 'The recipe is not valid YAML.',
+  recipe_invalid: 'A key of the recipe is unknown, missing, of the wrong type, or contradicts another.',
+  recipe_reference: 'A stage needs an input that no stage makes.',
+  file_not_found: 'A file or folder that is named does not exist, or a pattern matches nothing.',
+  file_unreadable: 'A file exists but cannot be read, or is truncated.',
+  disk_full: 'The disk has no room for what has to be written.',
+  out_of_memory: 'The job needs more memory than this machine has free.',
+  // Data
+  data_syntax: 'A line of a data file cannot be parsed.',
+  data_field: 'A row of a data file lacks a field or has one of the wrong type.',
+  data_encoding: 'A data file is not UTF-8.',
+  data_empty: 'A dataset has nothing to train on.',
+  data_row_too_long: 'A row is longer than the context and the recipe does not say what to do.',
+  audit_refused: 'The audit before the first step found that training would not do what is meant.',
+  // Models
+  tokenizer_invalid: 'A tokenizer file cannot be used, or does not fit the model.',
+  template_invalid: 'A chat template is missing or cannot be rendered.',
+  model_invalid: 'A model folder cannot be loaded: a file, tensor or field is missing or wrong.',
+  model_not_found: 'No model has this name or path.',
+  artifact_corrupt: 'A checkpoint or artifact does not match its checksum.',
+  readback_failed: 'What was saved, loaded again, does not give the same numbers.',
+  // Training
+  training_diverged: 'The loss or gradient became NaN or left its bound three times in a row.',
+  cancelled: 'The work was cancelled on request.',
+} as const;
+
+export type ErrorCode = keyof typeof ERRORS;
+
+/** An error as it travels: on the socket, in events, in `--json` output. */
+export interface ErrorBody {
+  code: ErrorCode;
+  /** What is wrong and where. */
+  message: string;
+  /** How to mend it. */
+  hint?: string;
+  /** The offending field (`stages.sft.learning_rate`) or place (`data.jsonl:17`). */
+  path?: string;
+}
+
+export class AnnealError extends Error {
+  readonly code: ErrorCode;
+  readonly hint: string | undefined;
+  readonly path: string | undefined;
+
+  constructor(code: ErrorCode, message: string, where: { hint?: string; path?: string; cause?: unknown } = {}) {
+    super(message, where.cause === undefined ? undefined : { cause: where.cause });
+    this.name = 'AnnealError';
+    this.code = code;
+    this.hint = where.hint;
+    this.path = where.path;
+  }
+
+  toBody(): ErrorBody {
+    return {
+      code: this.code,
+      message: this.message,
+      ...(this.hint === undefined ? {} : { hint: this.hint }),
+      ...(this.path === undefined ? {} : { path: this.path }),
+    };
+  }
+
+  static fromBody(body: ErrorBody): AnnealError {
+    const { code, message, hint, path } = body;
+    return new AnnealError(code, message, {
+      ...(hint === undefined ? {} : { hint }),
+      ...(path === undefined ? {} : { path }),
+    });
+  }
+}
+
+/** Any thrown value as an AnnealError; what is not one yet becomes `internal`. */
+export function toAnnealError(error: unknown): AnnealError {
+  if (error instanceof AnnealError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  return new AnnealError('internal', message, { cause: error });
+}

@@ -1,0 +1,132 @@
+/**
+ * Events of a job, in the order of their sequence numbers. Published on `job.<id>.<kind>` after they are stored.
+ */
+import { z } from 'zod';
+
+const errorBody = z.strictObject({
+  code: z.string(),
+  message: z.string(),
+  hint: z.string().optional(),
+  path: z.string().optional(),
+});
+
+export const EVENTS = {
+  state: {
+    doc: 'The job changed its state.',
+    body: z.strictObject({ state: z.string(), error: errorBody.nullable(), attempt: z.int() }),
+  },
+  stage: {
+    doc: 'A stage began, ended, or was taken from the store of artifacts.',
+    body: z.strictObject({
+      stage: z.string(),
+      type: z.string(),
+      phase: z.enum(['started', 'finished', 'reused']),
+      index: z.int(),
+      count: z.int(),
+      artifact: z.string().nullable().describe('Hash of what came out.'),
+      seconds: z.number().nullable(),
+    }),
+  },
+  progress: {
+    doc: 'How far a stage is: one a training step, or a few a second of other work.',
+    body: z.strictObject({
+      stage: z.string(),
+      done: z.number(),
+      total: z.number().nullable(),
+      unit: z.string().describe('`step`, `document`, `byte`, `merge`, ...'),
+      metrics: z.record(z.string(), z.number()).describe("TRL's names: `loss`, `learning_rate`, `grad_norm`, ..."),
+    }),
+  },
+  speed: {
+    doc: 'Figures of the machine, not of the training: they differ from run to run and may repeat after a restart.',
+    body: z.strictObject({
+      stage: z.string(),
+      tokens_per_second: z.number().nullable(),
+      matrix_share: z.number().nullable().describe("Share of the machine's measured matrix speed, 0 to 1."),
+      memory_bytes: z.number(),
+      eta_seconds: z.number().nullable(),
+    }),
+  },
+  audit: {
+    doc: 'What a training stage found in its data before step 0.',
+    body: z.strictObject({
+      stage: z.string(),
+      rows: z.int(),
+      tokens: z.int(),
+      scored_tokens: z.int(),
+      bos: z.int(),
+      eos: z.int(),
+      scored_eos: z.int(),
+      too_long: z.int(),
+      examples: z.array(
+        z.strictObject({
+          row: z.string(),
+          spans: z.array(z.strictObject({ text: z.string(), scored: z.boolean() })),
+        }),
+      ),
+    }),
+  },
+  validation: {
+    doc: 'Loss on the validation split.',
+    body: z.strictObject({ stage: z.string(), step: z.int(), metrics: z.record(z.string(), z.number()) }),
+  },
+  sample: {
+    doc: 'Text generated on a schedule during training.',
+    body: z.strictObject({ stage: z.string(), step: z.int(), prompt: z.string(), text: z.string() }),
+  },
+  checkpoint: {
+    doc: 'A checkpoint is complete on disk.',
+    body: z.strictObject({ stage: z.string(), step: z.int(), bytes: z.number() }),
+  },
+  notice: {
+    doc: 'Something that a person should know: a rollback, rows set aside, a restart.',
+    body: z.strictObject({ stage: z.string().nullable(), level: z.enum(['info', 'warning', 'error']), text: z.string() }),
+  },
+  report: {
+    doc: 'A table that an `evaluate` stage made.',
+    body: z.strictObject({
+      stage: z.string(),
+      title: z.string(),
+      columns: z.array(z.string()),
+      rows: z.array(z.array(z.union([z.string(), z.number(), z.null()]))),
+      examples: z.array(z.strictObject({ prompt: z.string(), expected: z.string(), outputs: z.record(z.string(), z.string()) })),
+    }),
+  },
+  token: {
+    doc: 'More text of a generation.',
+    body: z.strictObject({ text: z.string() }),
+  },
+  completion: {
+    doc: 'A generation ended.',
+    body: z.strictObject({
+      text: z.string(),
+      finish: z.enum(['stop', 'length', 'cancelled']),
+      prompt_tokens: z.int(),
+      completion_tokens: z.int(),
+      seconds: z.number(),
+    }),
+  },
+  log: {
+    doc: 'A line of the log of the worker.',
+    body: z.strictObject({ level: z.string(), text: z.string() }),
+  },
+} as const;
+
+export type EventKind = keyof typeof EVENTS;
+export type EventBody<K extends EventKind> = z.output<(typeof EVENTS)[K]['body']>;
+
+export const eventSchema = z.strictObject({
+  job: z.string(),
+  seq: z.int().describe('From 1, without gaps, within the job.'),
+  kind: z.string(),
+  time: z.number().describe('Unix seconds.'),
+  body: z.record(z.string(), z.unknown()),
+});
+/** An event as stored and published. */
+export type JobEvent = {
+  [K in EventKind]: { job: string; seq: number; kind: K; time: number; body: EventBody<K> };
+}[EventKind];
+
+export function eventTopic(job: string, kind: string): string {
+  return `job.${job}.${kind}`;
+}

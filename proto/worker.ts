@@ -1,0 +1,62 @@
+/**
+ * Messages between the daemon and a worker process, over the child's IPC channel (both ends are of one build, so
+ * these are plain types). The worker is the only process that loads the addon.
+ */
+import type { CommandReply, CommandRequest, Sampling } from './commands.ts';
+import type { ErrorBody } from './errors.ts';
+import type { EventBody, EventKind } from './events.ts';
+
+/** What a worker is started for: its first message. */
+export type WorkerTask =
+  | { task: 'recipe'; job: string; name: string; home: string; recipe: RecipeSource; fresh: boolean; attempt: number }
+  | { task: 'plan'; home: string; recipe: RecipeSource; check_only: boolean }
+  | { task: 'doctor'; home: string }
+  /** Stays up to answer `generate` messages for one model until it has been idle for a while. */
+  | { task: 'serve'; home: string; model: string };
+
+export interface RecipeSource {
+  text: string;
+  base_dir: string;
+  source: string;
+  set: { key: string; value: string }[];
+}
+
+export interface GenerateRequest {
+  /** Job id of the generation. */
+  request: string;
+  prompt?: string;
+  messages?: { role: string; content: string }[];
+  sampling: Sampling;
+}
+
+export type ToWorker =
+  | { type: 'task'; task: WorkerTask }
+  /** Checkpoint at the next microstep and exit: for pause, shutdown and cancel alike. */
+  | { type: 'stop'; reason: 'pause' | 'shutdown' | 'cancel' }
+  | { type: 'generate'; request: GenerateRequest }
+  | { type: 'cancel_generate'; request: string };
+
+export type WorkerEvent = {
+  [K in EventKind]: {
+    type: 'event';
+    kind: K;
+    body: EventBody<K>;
+    /** Events of one job with the same key are the same event: after a restart the second is dropped. */
+    key?: string;
+    /** Set for events of a generation, which is a job of its own. */
+    request?: string;
+  };
+}[EventKind];
+
+export type FromWorker =
+  | { type: 'ready' }
+  /** Once a second from the event loop; `busy_seconds`: how long the running engine call has taken. */
+  | { type: 'heartbeat'; busy_seconds: number }
+  | WorkerEvent
+  | { type: 'planned'; plan: CommandReply<'job.plan'>; name: string; device: string }
+  | { type: 'doctored'; report: CommandReply<'doctor'> }
+  | { type: 'generated'; request: string; error: ErrorBody | null }
+  /** Last message of a recipe: how it ended. A worker that exits without one has died. */
+  | { type: 'done'; outcome: 'succeeded' | 'failed' | 'stopped'; error: ErrorBody | null };
+
+export type PlanRequest = CommandRequest<'job.plan'>;

@@ -1,0 +1,241 @@
+/**
+ * Everything that the native addon offers, in one place, and its loader.
+ *
+ * Native does bounded things on flat arrays; TypeScript owns options, defaults, loops and messages. Every call
+ * that computes returns a promise and runs on the session's engine thread, in the order of the calls. Sizes are
+ * in elements unless the name says bytes; token ids and indices are int32, numbers float32.
+ */
+import { createRequire } from 'node:module';
+
+/** One decoder covers the families by these fields. */
+export interface Architecture {
+  vocabSize: number;
+  hiddenSize: number;
+  intermediateSize: number;
+  numLayers: number;
+  numHeads: number;
+  numKvHeads: number;
+  headDim: number;
+  norm: 'rmsnorm' | 'layernorm';
+  normEps: number;
+  /** `swiglu`: down(silu(gate(x)) * up(x)); the others: down(act(up(x))). `gelu` is exact (erf). */
+  activation: 'swiglu' | 'gelu' | 'gelu_tanh';
+  ropeTheta: number;
+  qkvBias: boolean;
+  outBias: boolean;
+  mlpBias: boolean;
+  /** RMSNorm over each query and key head, before the rotation (Qwen 3). */
+  qkNorm: boolean;
+  tieEmbeddings: boolean;
+  maxPositions: number;
+}
+
+export interface SessionOptions {
+  architecture: Architecture;
+  threads: number;
+  /** false: no gradients, no optimiser state (generation, evaluation). */
+  trainable: boolean;
+  /** The largest microbatch; everything is reserved for it before the first call. */
+  maxTokens: number;
+  maxSequences: number;
+  maxScored: number;
+  /** Keep only each layer's input and compute the rest again in backward. */
+  recompute: boolean;
+  /** Sequences generated side by side, and rows (prompt and new tokens) of each. 0: no generation. */
+  generationSlots: number;
+  generationLength: number;
+}
+
+/** Bytes that a session with these options reserves, and its work. */
+export interface SessionPlan {
+  parameters: number;
+  weights: number;
+  gradients: number;
+  optimizer: number;
+  activations: number;
+  workspace: number;
+  kvCache: number;
+  snapshot: number;
+  total: number;
+  /** Floating-point operations of one forward and backward for a token of a full microbatch. */
+  trainFlopsPerToken: number;
+}
+
+/** A packed batch: see DESIGN section 4. */
+export interface Batch {
+  tokens: Int32Array;
+  /** [S + 1] */
+  cuSeqlens: Int32Array;
+  /** [S], -1 or an earlier sequence of this batch. Absent: no prefixes. */
+  prefix?: Int32Array;
+  /** Rows of `tokens` whose next-token distribution is scored; a row may occur more than once. */
+  scored: Int32Array;
+  /** Target id for each scored row. */
+  targets: Int32Array;
+}
+
+export interface Scores {
+  logProbs: Float32Array;
+  entropies: Float32Array;
+  logZ: Float32Array;
+}
+
+/** The loss's gradient with respect to the numbers of `Scores`. */
+export interface ScoreGradients {
+  logProbs: Float32Array;
+  entropies?: Float32Array;
+  logZ?: Float32Array;
+}
+
+export interface StepOptions {
+  learningRate: number;
+  beta1: number;
+  beta2: number;
+  epsilon: number;
+  /** On matrices only; vectors (norms, biases) are never decayed. */
+  weightDecay: number;
+  /** Global norm; 0: no clipping. */
+  maxGradNorm: number;
+  /** Optimiser step, from 1: bias correction. */
+  step: number;
+}
+
+export interface StepResult {
+  /** Before clipping. */
+  gradNorm: number;
+  /** false: the norm was not finite; weights and state are as before, gradients are cleared. */
+  applied: boolean;
+}
+
+export interface SamplingOptions {
+  maxNewTokens: number;
+  /** 0: greedy. */
+  temperature: number;
+  /** 0: off. */
+  topK: number;
+  /** 1: off. */
+  topP: number;
+  /** 0: off. */
+  minP: number;
+  /** 1: off (Keskar et al. 2019, over prompt and answer as transformers does). */
+  repetitionPenalty: number;
+  /** Up to 2^53; random numbers depend on seed, sequence index and position only. */
+  seed: number;
+  stopTokens: Int32Array;
+}
+
+export interface Completion {
+  /** New tokens, the stop token included if one ended it. */
+  tokens: Int32Array;
+  /** Log-probability of each under the unmodified distribution (temperature 1, no filters). */
+  logProbs: Float32Array;
+  finish: 'stop' | 'length' | 'cancelled';
+}
+
+export interface TensorInfo {
+  /** Hugging Face name in the Llama layout, e.g. `model.layers.0.self_attn.q_proj.weight`. */
+  name: string;
+  shape: number[];
+}
+
+/** Where to read a tensor from: raw little-endian values at a byte offset of a file. */
+export interface TensorSource {
+  name: string;
+  path: string;
+  offset: number;
+  dtype: 'F32' | 'F16' | 'BF16';
+}
+
+/** One engine: a model, its gradients, its optimiser state and its thread. */
+export interface Session {
+  tensors(): TensorInfo[];
+  plan(): SessionPlan;
+  /** Normal(0, std) for matrices (residual outputs scaled by 1/sqrt(2 layers)), ones and zeros for vectors. */
+  initWeights(seed: number, std: number): Promise<void>;
+  importTensors(sources: TensorSource[]): Promise<void>;
+  /** Writes `header` then the tensors in the order given as float32, fsyncs; returns CRC-32C of the file. */
+  exportTensors(path: string, header: Uint8Array, names: string[]): Promise<{ bytes: number; crc32c: number }>;
+  /** Copies one tensor (or its accumulated gradient) out: for tests and inspection. */
+  readTensor(name: string, what: 'weight' | 'gradient'): Promise<Float32Array>;
+
+  forward(batch: Batch): Promise<Scores>;
+  /** Gradient of the last forward, added to what is accumulated. */
+  backward(gradients: ScoreGradients): Promise<void>;
+  /** loss = -sum(weights[n] * logProb[n]); gradients are added to what is accumulated. */
+  forwardBackward(batch: Batch, weights: Float32Array): Promise<Scores>;
+  step(options: StepOptions): Promise<StepResult>;
+  /** Full logits [scored, V] of a forward: for tests and small inspection only. */
+  logits(batch: Batch): Promise<Float32Array>;
+
+  /** onToken(sequence, token) as they are drawn; aborting `signal` ends with finish 'cancelled'. */
+  generate(
+    prompts: Int32Array[],
+    options: SamplingOptions,
+    onToken?: (sequence: number, token: number) => void,
+    signal?: AbortSignal,
+  ): Promise<Completion[]>;
+
+  /** Copies weights, optimiser state and accumulated gradients aside, in memory. */
+  snapshot(): Promise<void>;
+  /** Goes back to the last snapshot. */
+  restoreSnapshot(): Promise<void>;
+  /** Writes the last snapshot to a file (and fsyncs) on a thread of its own while training goes on. */
+  writeSnapshot(path: string): Promise<{ bytes: number; crc32c: number }>;
+  /** Reads what writeSnapshot wrote into weights, state and gradients (and as the last snapshot). */
+  readSnapshot(path: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+export type SplitPattern = 'gpt2' | 'cl100k' | 'llama3';
+
+export interface BpeTrainer {
+  /** Counts the words of these documents (UTF-8, invalid bytes are taken as bytes). */
+  feed(documents: Uint8Array[]): Promise<void>;
+  /** Merges as pairs of ids: 0..255 are bytes in GPT-2's printable order, 256 + i is merge i's result. */
+  train(options: { merges: number; minFrequency: number; signal?: AbortSignal }): Promise<Int32Array>;
+}
+
+export interface BpeEncoder {
+  /** Encodes plain text (special tokens are not looked for) to ids. */
+  encode(text: Uint8Array): Int32Array;
+  /** Many documents on all threads, off the event loop: ids end to end, and their ends. */
+  encodeBatch(documents: Uint8Array[]): Promise<{ ids: Int32Array; ends: Float64Array }>;
+}
+
+export interface MachineInfo {
+  simd: 'avx512' | 'avx2' | 'baseline';
+  blas: string;
+}
+
+export interface Addon {
+  createSession(options: SessionOptions): Promise<Session>;
+  /** The same sizing code, without reserving anything. */
+  planSession(options: SessionOptions): SessionPlan;
+  createBpeTrainer(options: { pattern: SplitPattern; threads: number }): BpeTrainer;
+  /** `merges` as BpeTrainer gives them; `ids[i]` is the vocabulary id of unit i (256 bytes, then merges). */
+  createBpeEncoder(options: {
+    pattern: SplitPattern;
+    merges: Int32Array;
+    ids: Int32Array;
+    threads: number;
+  }): BpeEncoder;
+  machineInfo(): MachineInfo;
+  /** Measures the speed of matrix products, in FLOP/s: median of a few large ones. */
+  measureMatrixSpeed(threads: number): Promise<number>;
+  /** CRC-32C of a file, computed off the event loop. */
+  crc32cFile(path: string): Promise<number>;
+}
+
+let loaded: Addon | undefined;
+
+/** Loads the binary once. Only the worker and the tests may call this. */
+export function loadAddon(): Addon {
+  loaded ??= createRequire(import.meta.url)(addonPath()) as Addon;
+  return loaded;
+}
+
+function addonPath(): string {
+  // Both src/native (tests run the sources) and dist/src/native (built) find the one build folder.
+  const root = import.meta.dirname.includes('/dist/') ? '../../..' : '../..';
+  return `${root}/build/Release/anneal.node`;
+}
