@@ -56,7 +56,10 @@ export const stagePlanSchema = z.strictObject({
   reused: z.boolean().describe('An artifact made from the same inputs exists already.'),
   memory_bytes: z.number(),
   disk_bytes: z.number(),
-  seconds: z.number().nullable().describe('Estimate; null where it cannot be told before earlier stages ran.'),
+  seconds: z
+    .number()
+    .nullable()
+    .describe('Estimate; null where it cannot be told before earlier stages ran.'),
   detail: z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()])),
 });
 
@@ -159,7 +162,11 @@ export const COMMANDS = {
     }),
     reply: z.strictObject({ jobs: z.array(jobSchema) }),
   },
-  'job.get': { doc: 'One job.', request: z.strictObject({ job: jobRef }), reply: z.strictObject({ job: jobSchema }) },
+  'job.get': {
+    doc: 'One job.',
+    request: z.strictObject({ job: jobRef }),
+    reply: z.strictObject({ job: jobSchema }),
+  },
   'job.pause': {
     doc: 'Stops a job at its next microstep, after a checkpoint.',
     request: z.strictObject({ job: jobRef }),

@@ -67,7 +67,11 @@ export class AnnealError extends Error {
   readonly hint: string | undefined;
   readonly path: string | undefined;
 
-  constructor(code: ErrorCode, message: string, where: { hint?: string; path?: string; cause?: unknown } = {}) {
+  constructor(
+    code: ErrorCode,
+    message: string,
+    where: { hint?: string; path?: string; cause?: unknown } = {},
+  ) {
     super(message, where.cause === undefined ? undefined : { cause: where.cause });
     this.name = 'AnnealError';
     this.code = code;

@@ -34,7 +34,9 @@ export const EVENTS = {
       done: z.number(),
       total: z.number().nullable(),
       unit: z.string().describe('`step`, `document`, `byte`, `merge`, ...'),
-      metrics: z.record(z.string(), z.number()).describe("TRL's names: `loss`, `learning_rate`, `grad_norm`, ..."),
+      metrics: z
+        .record(z.string(), z.number())
+        .describe("TRL's names: `loss`, `learning_rate`, `grad_norm`, ..."),
     }),
   },
   speed: {
@@ -80,7 +82,11 @@ export const EVENTS = {
   },
   notice: {
     doc: 'Something that a person should know: a rollback, rows set aside, a restart.',
-    body: z.strictObject({ stage: z.string().nullable(), level: z.enum(['info', 'warning', 'error']), text: z.string() }),
+    body: z.strictObject({
+      stage: z.string().nullable(),
+      level: z.enum(['info', 'warning', 'error']),
+      text: z.string(),
+    }),
   },
   report: {
     doc: 'A table that an `evaluate` stage made.',
@@ -89,7 +95,13 @@ export const EVENTS = {
       title: z.string(),
       columns: z.array(z.string()),
       rows: z.array(z.array(z.union([z.string(), z.number(), z.null()]))),
-      examples: z.array(z.strictObject({ prompt: z.string(), expected: z.string(), outputs: z.record(z.string(), z.string()) })),
+      examples: z.array(
+        z.strictObject({
+          prompt: z.string(),
+          expected: z.string(),
+          outputs: z.record(z.string(), z.string()),
+        }),
+      ),
     }),
   },
   token: {

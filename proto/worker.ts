@@ -8,7 +8,15 @@ import type { EventBody, EventKind } from './events.ts';
 
 /** What a worker is started for: its first message. */
 export type WorkerTask =
-  | { task: 'recipe'; job: string; name: string; home: string; recipe: RecipeSource; fresh: boolean; attempt: number }
+  | {
+      task: 'recipe';
+      job: string;
+      name: string;
+      home: string;
+      recipe: RecipeSource;
+      fresh: boolean;
+      attempt: number;
+    }
   | { task: 'plan'; home: string; recipe: RecipeSource; check_only: boolean }
   | { task: 'doctor'; home: string }
   /** Stays up to answer `generate` messages for one model until it has been idle for a while. */

@@ -154,7 +154,11 @@ export interface Session {
   initWeights(seed: number, std: number): Promise<void>;
   importTensors(sources: TensorSource[]): Promise<void>;
   /** Writes `header` then the tensors in the order given as float32, fsyncs; returns CRC-32C of the file. */
-  exportTensors(path: string, header: Uint8Array, names: string[]): Promise<{ bytes: number; crc32c: number }>;
+  exportTensors(
+    path: string,
+    header: Uint8Array,
+    names: string[],
+  ): Promise<{ bytes: number; crc32c: number }>;
   /** Copies one tensor (or its accumulated gradient) out: for tests and inspection. */
   readTensor(name: string, what: 'weight' | 'gradient'): Promise<Float32Array>;
 

@@ -84,6 +84,8 @@ export interface StageDefinition<Schema extends z.ZodType> {
   run(context: StageContext<z.output<Schema>>): Promise<void>;
 }
 
-export function defineStage<Schema extends z.ZodType>(stage: StageDefinition<Schema>): StageDefinition<Schema> {
+export function defineStage<Schema extends z.ZodType>(
+  stage: StageDefinition<Schema>,
+): StageDefinition<Schema> {
   return stage;
 }
