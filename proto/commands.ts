@@ -4,15 +4,7 @@
  */
 import { z } from 'zod';
 import { eventSchema } from './events.ts';
-
-export const jobStates = [
-  'queued', // waits for its device
-  'running',
-  'paused', // checkpointed, holds no memory; `job.resume` queues it again
-  'succeeded',
-  'failed',
-  'cancelled',
-] as const;
+import { jobStates } from './states.ts';
 
 export const jobSchema = z.strictObject({
   id: z.string().describe('Short unique id, `j` and a number.'),
@@ -109,7 +101,13 @@ export const COMMANDS = {
       home: z.string(),
       uptime_seconds: z.number(),
       memory_bytes: z.number().describe('Resident memory of the daemon itself.'),
-      devices: z.array(z.strictObject({ device: z.string(), job: z.string().nullable() })),
+      devices: z.array(
+        z.strictObject({
+          device: z.string(),
+          job: z.string().nullable().describe('The job that runs there.'),
+          memory_bytes: z.number().nullable().describe("Resident memory of that job's worker."),
+        }),
+      ),
       jobs: z.record(z.string(), z.int()).describe('Number of jobs in each state.'),
     }),
   },

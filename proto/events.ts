@@ -138,7 +138,3 @@ export const eventSchema = z.strictObject({
 export type JobEvent = {
   [K in EventKind]: { job: string; seq: number; kind: K; time: number; body: EventBody<K> };
 }[EventKind];
-
-export function eventTopic(job: string, kind: string): string {
-  return `job.${job}.${kind}`;
-}

@@ -2,7 +2,7 @@
  * Messages between the daemon and a worker process, over the child's IPC channel (both ends are of one build, so
  * these are plain types). The worker is the only process that loads the addon.
  */
-import type { CommandReply, CommandRequest, Sampling } from './commands.ts';
+import type { CommandReply, Sampling } from './commands.ts';
 import type { ErrorBody } from './errors.ts';
 import type { EventBody, EventKind } from './events.ts';
 
@@ -42,7 +42,9 @@ export type ToWorker =
   /** Checkpoint at the next microstep and exit: for pause, shutdown and cancel alike. */
   | { type: 'stop'; reason: 'pause' | 'shutdown' | 'cancel' }
   | { type: 'generate'; request: GenerateRequest }
-  | { type: 'cancel_generate'; request: string };
+  | { type: 'cancel_generate'; request: string }
+  /** So many of the worker's messages (heartbeats not counted) are safe in the daemon's store. */
+  | { type: 'stored'; count: number };
 
 export type WorkerEvent = {
   [K in EventKind]: {
@@ -64,7 +66,8 @@ export type FromWorker =
   | { type: 'planned'; plan: CommandReply<'job.plan'>; name: string; device: string }
   | { type: 'doctored'; report: CommandReply<'doctor'> }
   | { type: 'generated'; request: string; error: ErrorBody | null }
-  /** Last message of a recipe: how it ended. A worker that exits without one has died. */
+  /**
+   * Last message of a recipe: how it ended (`main.ts` sends it for a plan or doctor that throws). A worker that
+   * exits without one has died. `stopped`: it has checkpointed because it was asked to stop.
+   */
   | { type: 'done'; outcome: 'succeeded' | 'failed' | 'stopped'; error: ErrorBody | null };
-
-export type PlanRequest = CommandRequest<'job.plan'>;
