@@ -1,0 +1,189 @@
+/**
+ * Files that are complete or absent: temporary name, fsync, rename, fsync of the folder. A reader never sees a
+ * half-written file, and what was renamed survives a power loss. Sizes are in bytes.
+ */
+import { randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
+import { access, mkdir, open, readdir, readFile, rename, rm, stat, statfs } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { AnnealError } from '../../proto/errors.ts';
+
+/** Makes the entries of a folder (created, renamed, removed names) durable. */
+export async function fsyncDir(path: string): Promise<void> {
+  const handle = await open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Makes the content of a file durable. */
+export async function fsyncFile(path: string): Promise<void> {
+  const handle = await open(path, 'r+');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Writes a file so that its path holds either the old content or all of the new one. */
+export async function writeFileAtomic(path: string, data: string | Uint8Array): Promise<void> {
+  const folder = dirname(path);
+  const temporary = join(folder, `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`);
+  try {
+    const handle = await open(temporary, 'wx', 0o666);
+    try {
+      await handle.writeFile(data);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, path);
+    await fsyncDir(folder);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw asFileError(error, path);
+  }
+}
+
+/**
+ * Gives a finished folder its final name. Its files must have been fsynced by their writers; the folders
+ * themselves are fsynced here. An existing folder at `to` is replaced.
+ */
+export async function renameDirAtomic(from: string, to: string): Promise<void> {
+  try {
+    await fsyncDir(from);
+    if (await exists(to)) {
+      // rename(2) does not replace a folder that is not empty: the old one steps aside under a name that
+      // no reader looks at, and goes once the new one is in place.
+      const old = join(dirname(to), `.${basename(to)}.${randomBytes(6).toString('hex')}.old`);
+      await rename(to, old);
+      await rename(from, to);
+      await fsyncDir(dirname(to));
+      await rm(old, { recursive: true, force: true });
+    } else {
+      await rename(from, to);
+      await fsyncDir(dirname(to));
+    }
+  } catch (error) {
+    throw asFileError(error, to);
+  }
+}
+
+/** fsyncs every file and folder below `dir`, for folders that other writers filled. */
+export async function fsyncTree(dir: string): Promise<void> {
+  for (const entry of await readdir(dir, { withFileTypes: true })) {
+    const path = join(dir, entry.name);
+    if (entry.isDirectory()) await fsyncTree(path);
+    else if (entry.isFile()) await fsyncFile(path);
+  }
+  await fsyncDir(dir);
+}
+
+/** Whether something exists at the path. */
+export async function exists(path: string): Promise<boolean> {
+  return access(path, constants.F_OK).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** Bytes that an ordinary user may still write on the file system of `path` (or of its nearest parent). */
+export async function freeDiskBytes(path: string): Promise<number> {
+  let folder = path;
+  while (!(await exists(folder)) && dirname(folder) !== folder) folder = dirname(folder);
+  const { bavail, bsize } = await statfs(folder);
+  return bavail * bsize;
+}
+
+/** Refuses (`disk_full`) when `bytes` more would not fit on the file system of `path`. */
+export async function requireDiskSpace(path: string, bytes: number, what: string): Promise<void> {
+  const free = await freeDiskBytes(path);
+  if (free < bytes) {
+    throw new AnnealError(
+      'disk_full',
+      `${what} needs ${formatBytes(bytes)}, but ${path} has ${formatBytes(free)} left.`,
+      {
+        hint: 'Free some space, keep fewer checkpoints (keep_last), or set ANNEAL_HOME to a larger disk.',
+        path,
+      },
+    );
+  }
+}
+
+/** Total size of the files below a folder. */
+export async function folderBytes(dir: string): Promise<number> {
+  let total = 0;
+  for (const entry of await readdir(dir, { withFileTypes: true })) {
+    const path = join(dir, entry.name);
+    if (entry.isDirectory()) total += await folderBytes(path);
+    else if (entry.isFile()) total += (await stat(path)).size;
+  }
+  return total;
+}
+
+/** Creates a folder and its parents. */
+export async function makeDir(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true });
+  } catch (error) {
+    throw asFileError(error, path);
+  }
+}
+
+/** Reads and parses a JSON file; `code` is what a broken one means to the caller. */
+export async function readJson(
+  path: string,
+  code: 'model_invalid' | 'artifact_corrupt' | 'tokenizer_invalid',
+): Promise<unknown> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    throw asFileError(error, path);
+  }
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new AnnealError(code, `${path} is not valid JSON: ${(error as Error).message}`, {
+      path,
+      cause: error,
+    });
+  }
+}
+
+/** The error of a file operation as one that says what and where; other errors pass unchanged. */
+export function asFileError(error: unknown, path: string): unknown {
+  const code = (error as NodeJS.ErrnoException | undefined)?.code;
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    return new AnnealError('disk_full', `No room to write ${path}.`, {
+      hint: 'Free some space, keep fewer checkpoints (keep_last), or set ANNEAL_HOME to a larger disk.',
+      path,
+      cause: error,
+    });
+  }
+  if (code === 'ENOENT') {
+    return new AnnealError('file_not_found', `${path} does not exist.`, { path, cause: error });
+  }
+  if (code === 'EACCES' || code === 'EPERM' || code === 'EISDIR' || code === 'EIO' || code === 'EROFS') {
+    return new AnnealError('file_unreadable', `${path} cannot be used: ${(error as Error).message}`, {
+      path,
+      cause: error,
+    });
+  }
+  return error;
+}
+
+/** Bytes for people: `1.5 GB`. */
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1000 && unit < units.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  return unit === 0 ? `${value} B` : `${value.toPrecision(3)} ${units[unit]}`;
+}
