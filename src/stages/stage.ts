@@ -6,14 +6,15 @@
  */
 import type { z } from 'zod';
 import type { EventBody, EventKind } from '../../proto/events.ts';
-import type { Addon } from '../native/addon.ts';
+import type { Addon, Session } from '../native/addon.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 
 /** A finished artifact of an earlier stage, as an input. */
 export interface Artifact {
   hash: string;
   /** Folder of its files. */
   path: string;
-  /** Type of the stage that made it. */
+  /** Type of the stage that made it; `folder` for a folder from elsewhere (a downloaded model). */
   type: string;
 }
 
@@ -28,25 +29,38 @@ export interface StageContext<Settings> {
   addon: Addon;
   /** Folder that the recipe's relative paths start from. */
   baseDir: string;
-  /** Inputs by the settings key that named them. */
+  /** Inputs by the settings key that named them; those of a map by `key.name` (`models.base`). */
   inputs: Record<string, Artifact>;
+  /** Hash that the artifact will have: state in `workDir` that was made for another one is not to be used. */
+  hash: string;
+  /** Measured speed of matrix products in FLOP/s; 0 when it has not been measured. */
+  matrixSpeed: number;
   /** Empty folder to write the result to; becomes the artifact when `run` returns. */
   outDir: string;
   /** Folder that outlives the worker until the stage is done: checkpoints, partial work. */
   workDir: string;
   emit<K extends EventKind>(kind: K, body: EventBody<K>, key?: string): void;
-  /** Throws `StageStopped` when a stop was asked for; call it between units of work that can be done again. */
+  /** Resolves when all events so far are safe; await it before a checkpoint becomes the current one. */
+  flush(): Promise<void>;
+  /**
+   * Whether a stop was asked for. Ask between units of work; on true, write a checkpoint (or drop what can be
+   * done again) and throw `StageStopped`.
+   */
   checkpointRequested(): boolean;
   /** Hands the engine over to waiting generate requests on the current weights; call it between microsteps. */
   serve(model: ServedModel): Promise<void>;
+  /** Adds figures to the artifact's lineage (`results` of artifact.json). */
+  record(results: Record<string, number | string>): void;
   log(level: 'info' | 'warning' | 'error', text: string): void;
 }
 
 /** What the worker needs to answer `generate` in the middle of a stage. */
 export interface ServedModel {
-  session: import('../native/addon.ts').Session;
-  tokenizer: import('../tokenizer/tokenizer.ts').Tokenizer;
+  session: Session;
+  tokenizer: Tokenizer;
   chatTemplate: string | undefined;
+  /** Rows that the session has reserved for a prompt and its answer. */
+  generationLength: number;
 }
 
 /** Thrown by a stage after it has checkpointed because `checkpointRequested()` said so. */
@@ -59,14 +73,19 @@ export interface StagePlan {
   detail: Record<string, string | number | boolean | null>;
 }
 
+/** An input in a plan: an artifact that exists, or a stage that has still to run. */
+export type PlannedInput =
+  | Artifact
+  | { type: string; settings: unknown; inputs: Record<string, PlannedInput> };
+
 export interface PlanContext<Settings> {
   name: string;
   settings: Settings;
   threads: number;
   addon: Addon;
   baseDir: string;
-  /** Artifacts that exist already; others are known by type only. */
-  inputs: Record<string, Artifact | { type: string; settings: unknown }>;
+  /** Inputs as in StageContext; those that no artifact exists for are known by type, settings and their inputs. */
+  inputs: Record<string, PlannedInput>;
   /** FLOP/s, measured once. */
   matrixSpeed: number;
 }
@@ -76,7 +95,10 @@ export interface StageDefinition<Schema extends z.ZodType> {
   /** A sentence for `anneal plan --help` and the docs. */
   doc: string;
   schema: Schema;
-  /** Settings keys that name an earlier stage (or a folder), and the stage types they accept. */
+  /**
+   * Settings keys that name an earlier stage (or a folder), and the stage types they accept. The value of such a
+   * key is a string, or a map from names of the recipe's choice to such strings.
+   */
   inputs: Record<string, { types: string[]; optional?: boolean }>;
   /** Data files that the settings name (globs resolved), so that their content enters the hash. */
   files(settings: z.output<Schema>, baseDir: string): Promise<string[]>;
@@ -84,6 +106,14 @@ export interface StageDefinition<Schema extends z.ZodType> {
   run(context: StageContext<z.output<Schema>>): Promise<void>;
 }
 
+/** A stage of any settings, as the registry and the recipe hold it. */
+export interface AnyStage extends Omit<StageDefinition<z.ZodType>, 'files' | 'plan' | 'run'> {
+  files(settings: never, baseDir: string): Promise<string[]>;
+  plan(context: PlanContext<never>): Promise<StagePlan>;
+  run(context: StageContext<never>): Promise<void>;
+}
+
+/** Checks a definition's types; the result is what `registry.ts` lists. */
 export function defineStage<Schema extends z.ZodType>(
   stage: StageDefinition<Schema>,
 ): StageDefinition<Schema> {
