@@ -1,10 +1,10 @@
-// Training of byte-level byte-pair encoding: words are counted while text comes in, then the most frequent pair
-// of neighbouring units is merged again and again.
+// Training of byte-level byte-pair encoding: words are counted while text comes in, then the most frequent
+// pair of neighbouring units is merged again and again.
 //
-// Units: 0..255 are the bytes in the order of GPT-2's printable characters (byte_units.h), 256 + i is the result
-// of merge i. Of equally frequent pairs the one with the smaller left unit, then the smaller right unit, comes
-// first: the order of Hugging Face's BpeTrainer, whose ids follow the same alphabet. Counts are 64-bit. The
-// result does not depend on the number of threads or on the order of the documents.
+// Units: 0..255 are the bytes in the order of GPT-2's printable characters (byte_units.h), 256 + i is the
+// result of merge i. Of equally frequent pairs the one with the smaller left unit, then the smaller right
+// unit, comes first: the order of Hugging Face's BpeTrainer, whose ids follow the same alphabet. Counts are
+// 64-bit. The result does not depend on the number of threads or on the order of the documents.
 #pragma once
 
 #include <atomic>
@@ -28,8 +28,8 @@ class BpeTrainer {
   /// Counts the words of these documents. Calls must not overlap.
   void feed(std::span<const std::string_view> documents);
 
-  /// Up to `merges` merges, as left and right unit in turn; fewer when no pair occurs at least `min_frequency`
-  /// times (and once). Stops early, with what it has, when `cancelled` becomes true.
+  /// Up to `merges` merges, as left and right unit in turn; fewer when no pair occurs at least
+  /// `min_frequency` times (and once). Stops early, with what it has, when `cancelled` becomes true.
   [[nodiscard]] std::vector<int32_t> train(int64_t merges, int64_t min_frequency,
                                            const std::atomic<bool>& cancelled);
 

@@ -1,0 +1,274 @@
+// Byte-pair encoding against brute force: a trainer and an encoder written in the plainest way, on random
+// text over small alphabets (where pairs overlap and tie often), and the word splitter on a table of tricky
+// cases.
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <map>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tokenizer/bpe_encoder.h"
+#include "tokenizer/bpe_trainer.h"
+#include "tokenizer/byte_units.h"
+#include "tokenizer/split.h"
+
+namespace anneal {
+namespace {
+
+using Words = std::vector<std::string>;
+
+Words split(SplitPattern pattern, std::string_view text) {
+  Words words;
+  for_each_word(pattern, text, [&](std::string_view word) { words.emplace_back(word); });
+  return words;
+}
+
+std::vector<int32_t> to_units(std::string_view word) {
+  std::vector<int32_t> units;
+  for (const char byte : word) units.push_back(kByteUnits[static_cast<unsigned char>(byte)]);
+  return units;
+}
+
+void merge_everywhere(std::vector<int32_t>& units, int32_t left, int32_t right, int32_t result) {
+  for (size_t i = 0; i + 1 < units.size(); ++i) {
+    if (units[i] != left || units[i + 1] != right) continue;
+    units[i] = result;
+    units.erase(units.begin() + static_cast<ptrdiff_t>(i) + 1);
+  }
+}
+
+/// Counts every pair anew for each merge.
+std::vector<int32_t> train_by_brute_force(const Words& documents, SplitPattern pattern, int64_t max_merges,
+                                          int64_t min_frequency) {
+  std::vector<std::vector<int32_t>> words;
+  for (const std::string& document : documents) {
+    for (const std::string& word : split(pattern, document)) words.push_back(to_units(word));
+  }
+  std::vector<int32_t> merges;
+  for (int32_t result = 256; result < 256 + max_merges; ++result) {
+    std::map<std::pair<int32_t, int32_t>, int64_t> counts;
+    for (const auto& word : words) {
+      for (size_t i = 0; i + 1 < word.size(); ++i) ++counts[{word[i], word[i + 1]}];
+    }
+    int64_t best_count = 0;
+    std::pair<int32_t, int32_t> best;
+    for (const auto& [pair, count] : counts) {  // in ascending order of pairs, so the first of equals stays
+      if (count > best_count) best_count = count, best = pair;
+    }
+    if (best_count < std::max<int64_t>(1, min_frequency)) break;
+    merges.push_back(best.first);
+    merges.push_back(best.second);
+    for (auto& word : words) merge_everywhere(word, best.first, best.second, result);
+  }
+  return merges;
+}
+
+/// Applies the merges one after another to the whole word.
+std::vector<int32_t> encode_by_brute_force(std::string_view text, SplitPattern pattern,
+                                           const std::vector<int32_t>& merges) {
+  std::vector<int32_t> ids;
+  for (const std::string& word : split(pattern, text)) {
+    std::vector<int32_t> units = to_units(word);
+    for (size_t i = 0; i < merges.size() / 2; ++i) {
+      merge_everywhere(units, merges[2 * i], merges[2 * i + 1], static_cast<int32_t>(256 + i));
+    }
+    ids.insert(ids.end(), units.begin(), units.end());
+  }
+  return ids;
+}
+
+std::string random_text(std::mt19937& random, const std::string& alphabet, size_t length) {
+  std::string text;
+  for (size_t i = 0; i < length; ++i) text += alphabet[random() % alphabet.size()];
+  return text;
+}
+
+std::vector<std::string_view> views(const Words& documents) { return {documents.begin(), documents.end()}; }
+
+std::vector<int32_t> train(const Words& documents, SplitPattern pattern, int threads, int64_t merges,
+                           int64_t min_frequency) {
+  const std::atomic<bool> cancelled{false};
+  BpeTrainer trainer(pattern, threads);
+  const auto all = views(documents);
+  const std::span<const std::string_view> span(all);
+  trainer.feed(span.first(span.size() / 2));
+  trainer.feed(span.subspan(span.size() / 2));
+  return trainer.train(merges, min_frequency, cancelled);
+}
+
+std::vector<int32_t> iota_ids(const std::vector<int32_t>& merges) {
+  std::vector<int32_t> ids(256 + merges.size() / 2);
+  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(i);
+  return ids;
+}
+
+const SplitPattern kPatterns[] = {SplitPattern::kGpt2, SplitPattern::kCl100k, SplitPattern::kLlama3};
+const std::string kAlphabets[] = {"ab", "aab ", "abc' \n", std::string("a\xC3\xA9\x80 1\0", 7)};
+
+}  // namespace
+
+TEST_CASE("split: GPT-2") {
+  const auto gpt2 = [](std::string_view text) { return split(SplitPattern::kGpt2, text); };
+  CHECK(gpt2("Hello  world") == Words{"Hello", " ", " world"});
+  CHECK(gpt2("it's we'll I'D") == Words{"it", "'s", " we", "'ll", " I", "'", "D"});
+  CHECK(gpt2("a'b 12345x") == Words{"a", "'", "b", " 12345", "x"});
+  CHECK(gpt2(" \n\n  x \n") == Words{" \n\n ", " x", " \n"});
+  CHECK(gpt2("...'s !!") == Words{"...'", "s", " !!"});
+  CHECK(gpt2("\xC3\xA9t\xC3\xA9 \xE4\xB8\xAD\xE6\x96\x87") ==
+        Words{"\xC3\xA9t\xC3\xA9", " \xE4\xB8\xAD\xE6\x96\x87"});
+  CHECK(gpt2("a\xC2\xA0\xE2\x80\xA8"
+             "b") == Words{"a", "\xC2\xA0", "\xE2\x80\xA8", "b"});
+  CHECK(gpt2("x\xC2\xBD\xE0\xA5\xAA") == Words{"x", "\xC2\xBD\xE0\xA5\xAA"});
+  CHECK(gpt2("").empty());
+}
+
+TEST_CASE("split: cl100k and Llama 3") {
+  for (const SplitPattern pattern : {SplitPattern::kCl100k, SplitPattern::kLlama3}) {
+    const auto words = [&](std::string_view text) { return split(pattern, text); };
+    CHECK(words("Hello  world") == Words{"Hello", " ", " world"});
+    CHECK(words("I'D they'Re'LL") == Words{"I", "'D", " they", "'Re", "'LL"});
+    CHECK(words("'\xC5\xBF"
+                "abc") == Words{"'\xC5\xBF", "abc"});
+    CHECK(words("1234567 8") == Words{"123", "456", "7", " ", "8"});
+    CHECK(words("(foo)\tbar") == Words{"(foo", ")", "\tbar"});
+    CHECK(words("end.\r\n\r\n  next") == Words{"end", ".\r\n\r\n", " ", " next"});
+    CHECK(words("a \n \n b") == Words{"a", " \n \n", " b"});
+    CHECK(words("a \n  ") == Words{"a", " \n", "  "});
+    CHECK(words("\n\nx") == Words{"\n\n", "x"});
+    CHECK(words("\xE2\x80\xA8x y") == Words{"\xE2\x80\xA8x", " y"});
+  }
+}
+
+TEST_CASE("split: bytes that are not UTF-8 are characters of their own") {
+  for (const SplitPattern pattern : kPatterns) {
+    // A lone continuation byte, an overlong form, a surrogate, a cut sequence, a byte that never occurs.
+    for (const std::string bad :
+         {"\x80", "\xC0\xAF", "\xED\xA0\x80", "\xE4\xB8", "\xFF", "\xF4\x90\x80\x80"}) {
+      CHECK(split(pattern, "1" + bad + "2") == Words{"1", bad, "2"});
+      CHECK(split(pattern, " " + bad) == Words{" " + bad});
+    }
+  }
+}
+
+TEST_CASE("split: words are not empty and cover the text") {
+  std::mt19937 random(7);
+  for (const SplitPattern pattern : kPatterns) {
+    for (int round = 0; round < 200; ++round) {
+      std::string text;
+      for (int i = 0; i < 40; ++i) text += static_cast<char>(random() & 255);
+      std::string joined;
+      for (const std::string& word : split(pattern, text)) {
+        CHECK(!word.empty());
+        joined += word;
+      }
+      CHECK(joined == text);
+    }
+  }
+}
+
+TEST_CASE("byte units: the order of GPT-2's printable characters") {
+  CHECK(kByteUnits['!'] == 0);
+  CHECK(kByteUnits['a'] == 'a' - '!');
+  CHECK(kByteUnits[0xA1] == 94);
+  CHECK(kByteUnits[0xFF] == 187);
+  CHECK(kByteUnits[0] == 188);
+  CHECK(kByteUnits[' '] == 188 + 32);
+  CHECK(kByteUnits[0xAD] == 255);
+}
+
+TEST_CASE("training equals brute force, whatever the number of threads") {
+  std::mt19937 random(11);
+  for (const SplitPattern pattern : kPatterns) {
+    for (const std::string& alphabet : kAlphabets) {
+      for (const int64_t min_frequency : {0, 2, 5}) {
+        Words documents;
+        for (int i = 0; i < 6; ++i) documents.push_back(random_text(random, alphabet, 80));
+        const auto expected = train_by_brute_force(documents, pattern, 40, min_frequency);
+        CHECK(train(documents, pattern, 1, 40, min_frequency) == expected);
+        CHECK(train(documents, pattern, 2, 40, min_frequency) == expected);
+      }
+    }
+  }
+}
+
+TEST_CASE("training stops when cancelled and with nothing to do") {
+  BpeTrainer trainer(SplitPattern::kGpt2, 2);
+  const std::atomic<bool> go_on{false};
+  const std::atomic<bool> cancelled{true};
+  CHECK(trainer.train(10, 0, go_on).empty());
+  const std::vector<std::string_view> documents{"", "aaaa aaaa"};
+  trainer.feed(documents);
+  CHECK(trainer.train(10, 0, cancelled).empty());
+  CHECK(trainer.train(0, 0, go_on).empty());
+  CHECK(!trainer.train(10, 0, go_on).empty());
+}
+
+TEST_CASE("encoding equals brute force: short and long words, one text and batches") {
+  std::mt19937 random(13);
+  for (const SplitPattern pattern : kPatterns) {
+    for (const std::string& alphabet : kAlphabets) {
+      Words documents;
+      for (int i = 0; i < 4; ++i) documents.push_back(random_text(random, alphabet, 400));
+      const auto merges = train(documents, pattern, 1, 60, 0);
+      documents.push_back("");
+      documents.push_back(std::string(500, 'a'));  // one long word
+      documents.push_back(random_text(random, "ab", 300));
+      const BpeEncoder encoder(pattern, merges, iota_ids(merges), 2);
+      std::vector<int32_t> expected_ids;
+      std::vector<double> expected_ends;
+      for (const std::string& document : documents) {
+        const auto expected = encode_by_brute_force(document, pattern, merges);
+        CHECK(encoder.encode(document) == expected);
+        CHECK(encoder.encode(document) == expected);  // now from the cache
+        expected_ids.insert(expected_ids.end(), expected.begin(), expected.end());
+        expected_ends.push_back(static_cast<double>(expected_ids.size()));
+      }
+      std::vector<int32_t> ids{1, 2, 3};
+      std::vector<double> ends;
+      encoder.encode_batch(views(documents), ids, ends);
+      CHECK(ids == expected_ids);
+      CHECK(ends == expected_ends);
+    }
+  }
+}
+
+TEST_CASE("a batch larger than one part keeps the order of its documents") {
+  std::mt19937 random(17);
+  Words documents;
+  for (int i = 0; i < 40; ++i) documents.push_back(random_text(random, "abcd '\n", 30000));
+  const auto merges = train(documents, SplitPattern::kGpt2, 2, 200, 0);
+  const BpeEncoder one(SplitPattern::kGpt2, merges, iota_ids(merges), 1);
+  const BpeEncoder two(SplitPattern::kGpt2, merges, iota_ids(merges), 2);
+  std::vector<int32_t> ids_one, ids_two;
+  std::vector<double> ends_one, ends_two;
+  one.encode_batch(views(documents), ids_one, ends_one);
+  two.encode_batch(views(documents), ids_two, ends_two);
+  CHECK(ids_one == ids_two);
+  CHECK(ends_one == ends_two);
+  CHECK(ends_two.back() == static_cast<double>(ids_two.size()));
+}
+
+TEST_CASE("several merges may lead to one token") {
+  // a b -> ab (rank 0), then ab c and a bc both give the vocabulary's 1000.
+  const int32_t a = kByteUnits['a'], b = kByteUnits['b'], c = kByteUnits['c'];
+  const std::vector<int32_t> merges{b, c, a, 256, a, b, 258, c};
+  std::vector<int32_t> ids = iota_ids(merges);
+  ids[257] = ids[259] = 1000;
+  const BpeEncoder encoder(SplitPattern::kGpt2, merges, ids, 1);
+  CHECK(encoder.encode("abc") == std::vector<int32_t>{1000});
+}
+
+TEST_CASE("a vocabulary that does not fit is refused") {
+  CHECK_THROWS_AS(BpeEncoder(SplitPattern::kGpt2, {1, 2}, std::vector<int32_t>(256), 1),
+                  std::invalid_argument);
+  CHECK_THROWS_AS(BpeEncoder(SplitPattern::kGpt2, {1, 257}, std::vector<int32_t>(257), 1),
+                  std::invalid_argument);
+  CHECK_THROWS_AS(BpeEncoder(SplitPattern::kGpt2, {}, std::vector<int32_t>(256, -1), 1),
+                  std::invalid_argument);
+}
+
+}  // namespace anneal

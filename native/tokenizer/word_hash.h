@@ -1,0 +1,40 @@
+// A fast hash of short byte strings, for tables that live in one process (never stored).
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+namespace anneal {
+
+/// Multiplies 64 x 64 to 128 bits and folds the halves.
+inline uint64_t mix_bits(uint64_t a, uint64_t b) {
+  __extension__ using Wide = unsigned __int128;
+  const Wide product = static_cast<Wide>(a) * b;
+  return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
+}
+
+inline uint64_t hash_word(std::string_view word) {
+  constexpr uint64_t kOdd1 = 0x9E3779B97F4A7C15u;
+  constexpr uint64_t kOdd2 = 0xC2B2AE3D27D4EB4Fu;
+  uint64_t hash = word.size() * kOdd1;
+  const char* p = word.data();
+  size_t left = word.size();
+  for (; left >= 8; left -= 8, p += 8) {
+    uint64_t block;
+    std::memcpy(&block, p, 8);
+    hash = mix_bits(hash ^ block, kOdd2);
+  }
+  uint64_t tail = 0;
+  if (left > 0) std::memcpy(&tail, p, left);
+  return mix_bits(hash ^ tail ^ kOdd1, kOdd2);
+}
+
+inline uint64_t hash_pair(uint64_t pair) { return mix_bits(pair ^ 0x9E3779B97F4A7C15u, 0xC2B2AE3D27D4EB4Fu); }
+
+/// Two non-negative 32-bit numbers as one key whose order is left first, then right.
+inline uint64_t pair_key(int32_t left, int32_t right) {
+  return static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
+}
+
+}  // namespace anneal
