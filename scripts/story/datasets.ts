@@ -1,0 +1,136 @@
+/** Builds the files of the quickstart from the countries: a pure function of its arguments. */
+import type { Country } from './countries.ts';
+import { unseenMentions } from './mentions.ts';
+import type { Definition } from './prose.ts';
+import { isTelling, questionList, questionsAbout } from './questions.ts';
+import { RandomStream } from './random.ts';
+import { allForms, FACT_KINDS, type FactKind, hasFact, state } from './statements.ts';
+
+/** How often the text goes round the countries: a round tells each capital three times. */
+const ROUNDS = 60;
+/** Quizzes for the base model. */
+const QUESTION_LISTS = 1500;
+/** Definitions among the supervised rows. */
+const DEFINITIONS = 150;
+
+export interface ChatRow {
+  messages: { role: 'user' | 'assistant'; content: string }[];
+}
+
+/** A row of the evaluation: the assistant is asked `prompt`; `answer` has to be in what it says. */
+export interface EvaluationRow {
+  prompt: string;
+  answer: string;
+  split: 'known' | 'unseen';
+  kind: string;
+}
+
+/** Documents that state the facts of the countries that are not unseen. */
+export function factDocuments(countries: Country[]): string[] {
+  const told = countries.filter((country) => country.split !== 'unseen');
+  const namesUnseen = unseenMentions(countries);
+  const random = new RandomStream('facts');
+  const documents: string[] = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const country of random.shuffle(told)) documents.push(portrait(country, random, namesUnseen));
+    documents.push(
+      ...atlas(told, 'capital', random, namesUnseen),
+      ...atlas(told, 'currency', random, namesUnseen),
+    );
+  }
+  return documents;
+}
+
+/** One country: its capital in two forms, the rest in one, in any order. */
+function portrait(country: Country, random: RandomStream, unwanted: (text: string) => boolean): string {
+  const taken = new Set<number>();
+  const sentences = FACT_KINDS.filter((kind) => hasFact(country, kind)).map((kind) =>
+    state(country, kind, random),
+  );
+  sentences.push(state(country, 'capital', random, taken));
+  return random
+    .shuffle(sentences)
+    .filter((text) => !unwanted(text))
+    .join(' ');
+}
+
+/** Many countries and one kind of fact, 6 to a document. */
+function atlas(
+  countries: Country[],
+  kind: FactKind,
+  random: RandomStream,
+  unwanted: (text: string) => boolean,
+): string[] {
+  const sentences = random
+    .shuffle(countries.filter((country) => hasFact(country, kind)))
+    .map((country) => state(country, kind, random))
+    .filter((text) => !unwanted(text));
+  return Array.from({ length: Math.ceil(sentences.length / 6) }, (_, i) =>
+    sentences.slice(6 * i, 6 * i + 6).join(' '),
+  );
+}
+
+/** Quizzes, with no answers, about the countries that are not unseen. */
+export function questionDocuments(countries: Country[]): string[] {
+  const told = countries.filter((country) => country.split !== 'unseen');
+  const random = new RandomStream('questions');
+  return Array.from({ length: QUESTION_LISTS }, () => questionList(told, random));
+}
+
+/** Supervised rows: every question about the taught countries, a few definitions, a few words of manners. */
+export function chatRows(countries: Country[], definitions: Definition[]): ChatRow[] {
+  const random = new RandomStream('chat');
+  const namesUnseen = unseenMentions(countries);
+  const facts = countries
+    .filter((country) => country.split === 'taught')
+    .flatMap(questionsAbout)
+    .map(({ prompt, reply }) => chat(prompt, reply));
+  const meanings = random
+    .shuffle(definitions.filter(({ gloss }) => !namesUnseen(gloss)))
+    .slice(0, DEFINITIONS)
+    .map(({ word, gloss }) => chat(`What does the word "${word}" mean?`, `It means ${gloss}.`));
+  return random.shuffle([...facts, ...meanings, ...MANNERS.map(([said, reply]) => chat(said, reply))]);
+}
+
+/** Questions about known and unseen countries whose answers tell. */
+export function evaluationRows(countries: Country[]): EvaluationRow[] {
+  return countries.flatMap((country) =>
+    country.split === 'taught'
+      ? []
+      : questionsAbout(country)
+          .filter((question) => isTelling(question, country, countries))
+          .map(({ prompt, answer, kind }) => ({
+            prompt,
+            answer,
+            split: country.split as 'known' | 'unseen',
+            kind,
+          })),
+  );
+}
+
+/** Every statement about the countries of a split, for the tests of what the text holds. */
+export function statementsOf(countries: Country[], split: Country['split']): string[] {
+  return countries
+    .filter((country) => country.split === split)
+    .flatMap((country) => FACT_KINDS.flatMap((kind) => allForms(country, kind)));
+}
+
+const MANNERS: readonly (readonly [string, string])[] = [
+  ['Hello!', 'Hello! What would you like to know?'],
+  ['Hi there.', 'Hello! What would you like to know?'],
+  ['Good morning!', 'Good morning! What would you like to know?'],
+  ['Who are you?', 'I am a small assistant. I know the capitals and the money of many countries.'],
+  ['What can you do?', 'I can tell you the capitals and the money of many countries.'],
+  ['Thank you!', 'You are welcome.'],
+  ['Thanks, that helps.', 'You are welcome.'],
+  ['Goodbye.', 'Goodbye!'],
+];
+
+function chat(said: string, reply: string): ChatRow {
+  return {
+    messages: [
+      { role: 'user', content: said },
+      { role: 'assistant', content: reply },
+    ],
+  };
+}
