@@ -1,0 +1,136 @@
+/**
+ * Model folders in Hugging Face's layout, written, and read back before they count as saved: log-probabilities on
+ * fixed prompts must be those of the weights in memory.
+ */
+import { copyFile, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { AnnealError } from '../../proto/errors.ts';
+import type { Addon, Architecture, Batch, Session } from '../native/addon.ts';
+import { readJson, writeFileAtomic } from '../util/files.ts';
+import { type Family, writeConfig } from './families.ts';
+import { loadModel, openModelFolder } from './load.ts';
+import { makeSafetensorsHeader } from './safetensors.ts';
+
+export interface SaveOptions {
+  family: Family;
+  architecture: Architecture;
+  initializerRange: number;
+  /** Folder of tokenizer.json and tokenizer_config.json. */
+  tokenizerDir: string;
+  bosId: number | undefined;
+  eosId: number | undefined;
+  /** Tokens that end a generation; the first is config.json's `eos_token_id`. */
+  stopIds: number[];
+  /** Jinja; undefined leaves that of the tokenizer. */
+  chatTemplate: string | undefined;
+}
+
+/** Tokenizer files that travel with a model. */
+const TOKENIZER_FILES = [
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'special_tokens_map.json',
+  'chat_template.jinja',
+];
+
+/** Writes the session's weights and all that goes with them to a folder that exists. */
+export async function saveModel(session: Session, dir: string, options: SaveOptions): Promise<void> {
+  const { family, architecture, bosId, eosId, stopIds } = options;
+  await copyTokenizer(options.tokenizerDir, dir, options.chatTemplate);
+  const json = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
+  const config = writeConfig(family, architecture, {
+    bosId,
+    eosId,
+    initializerRange: options.initializerRange,
+  });
+  await writeFileAtomic(join(dir, 'config.json'), json(config));
+  await writeFileAtomic(
+    join(dir, 'generation_config.json'),
+    json({
+      bos_token_id: bosId ?? null,
+      eos_token_id: stopIds.length === 1 ? stopIds[0] : stopIds.length === 0 ? null : stopIds,
+    }),
+  );
+  const tensors = session.tensors();
+  const header = makeSafetensorsHeader(
+    tensors.map(({ name, shape }) => ({ name: family.tensorName(name), shape })),
+    { format: 'pt' },
+  );
+  await session.exportTensors(
+    join(dir, 'model.safetensors'),
+    header,
+    tensors.map((tensor) => tensor.name),
+  );
+}
+
+async function copyTokenizer(from: string, to: string, chatTemplate: string | undefined): Promise<void> {
+  const present = new Set(await readdir(from));
+  for (const name of TOKENIZER_FILES) {
+    if (!present.has(name) || (name === 'chat_template.jinja' && chatTemplate !== undefined)) continue;
+    if (name === 'tokenizer_config.json' && chatTemplate !== undefined) continue;
+    await copyFile(join(from, name), join(to, name));
+  }
+  if (chatTemplate === undefined) return;
+  const file = join(from, 'tokenizer_config.json');
+  const config = present.has('tokenizer_config.json')
+    ? ((await readJson(file, 'tokenizer_invalid')) as Record<string, unknown>)
+    : {};
+  const changed = { ...config, chat_template: chatTemplate };
+  await writeFileAtomic(join(to, 'tokenizer_config.json'), `${JSON.stringify(changed, null, 2)}\n`);
+}
+
+/** Rows of the fixed prompts; a session that is to be probed must hold as many. */
+export const PROBE_TOKENS = 64;
+export const PROBE_SEQUENCES = 4;
+
+/** Log-probabilities on fixed prompts: the same numbers for the same weights. */
+export async function probeModel(session: Session, architecture: Architecture): Promise<Float32Array> {
+  const length = Math.min(PROBE_TOKENS / PROBE_SEQUENCES, architecture.maxPositions);
+  const total = length * PROBE_SEQUENCES;
+  // A multiplicative sequence over the vocabulary: no matter which ids, as long as they are always the same.
+  const id = (i: number) => Number((BigInt(i + 1) * 2_654_435_761n) % BigInt(architecture.vocabSize));
+  const batch: Batch = {
+    tokens: Int32Array.from({ length: total }, (_, i) => id(i)),
+    cuSeqlens: Int32Array.from({ length: PROBE_SEQUENCES + 1 }, (_, s) => s * length),
+    scored: Int32Array.from({ length: total }, (_, i) => i),
+    targets: Int32Array.from({ length: total }, (_, i) => id(i + 1)),
+  };
+  return (await session.forward(batch)).logProbs;
+}
+
+/** Loads a saved folder into a session of its own and compares it with what `probeModel` said before. */
+export async function readBack(
+  addon: Addon,
+  dir: string,
+  threads: number,
+  expected: Float32Array,
+): Promise<void> {
+  const folder = await openModelFolder(dir);
+  const session = await loadModel(addon, folder, {
+    threads,
+    trainable: false,
+    maxTokens: PROBE_TOKENS,
+    maxSequences: PROBE_SEQUENCES,
+    maxScored: PROBE_TOKENS,
+    recompute: false,
+    generationSlots: 0,
+    generationLength: 0,
+  });
+  try {
+    const found = await probeModel(session, folder.architecture);
+    // Math.max keeps a NaN once it has seen one.
+    const worst = expected.reduce((max, value, i) => Math.max(max, Math.abs(found[i]! - value)), 0);
+    if (found.length !== expected.length || !(worst <= 1e-5)) {
+      throw new AnnealError(
+        'readback_failed',
+        `${dir}, loaded again, differs by ${worst} in a log-probability.`,
+        {
+          path: dir,
+          hint: 'Check the disk and the memory of this machine; the checkpoints of the job are kept.',
+        },
+      );
+    }
+  } finally {
+    await session.close();
+  }
+}
