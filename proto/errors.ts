@@ -97,9 +97,13 @@ export class AnnealError extends Error {
   }
 }
 
-/** Any thrown value as an AnnealError; what is not one yet becomes `internal`. */
+/** Any thrown value as an AnnealError; one without a code of the catalogue (as the addon's have) becomes `internal`. */
 export function toAnnealError(error: unknown): AnnealError {
   if (error instanceof AnnealError) return error;
   const message = error instanceof Error ? error.message : String(error);
+  const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined;
+  if (typeof code === 'string' && Object.hasOwn(ERRORS, code)) {
+    return new AnnealError(code as ErrorCode, message, { cause: error });
+  }
   return new AnnealError('internal', message, { cause: error });
 }

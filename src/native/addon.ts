@@ -168,6 +168,8 @@ export interface Session {
   /** loss = -sum(weights[n] * logProb[n]); gradients are added to what is accumulated. */
   forwardBackward(batch: Batch, weights: Float32Array): Promise<Scores>;
   step(options: StepOptions): Promise<StepResult>;
+  /** Drops the accumulated gradients. */
+  clearGradients(): Promise<void>;
   /** Full logits [scored, V] of a forward: for tests and small inspection only. */
   logits(batch: Batch): Promise<Float32Array>;
 
