@@ -1,6 +1,6 @@
 /**
- * Families of models: Hugging Face's `config.json` to and from the fields of the one decoder, and the names of
- * tensors where a family's differ from the Llama layout. A family is one entry of the table at the end.
+ * Families of models: Hugging Face's `config.json` to and from the fields of the one decoder. A family is one entry
+ * of the table `FAMILIES`; the engine names the tensors as Hugging Face does.
  */
 import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
@@ -14,8 +14,6 @@ export interface Family {
   read(config: Config): Architecture;
   /** Fields of config.json beyond those that all families share. */
   write(architecture: Architecture): Record<string, unknown>;
-  /** A tensor's name on disk from its name in the Llama layout. */
-  tensorName(name: string): string;
 }
 
 const size = z
@@ -121,7 +119,6 @@ const llama: Family = {
     attention_bias: a.qkvBias,
     mlp_bias: a.mlpBias,
   }),
-  tensorName: (name) => name,
 };
 
 const qwen2: Family = {
@@ -144,7 +141,6 @@ const qwen2: Family = {
     };
   },
   write: (a) => ({ hidden_act: 'silu', rms_norm_eps: a.normEps, use_sliding_window: false }),
-  tensorName: (name) => name,
 };
 
 const qwen3: Family = {
@@ -179,7 +175,6 @@ const qwen3: Family = {
     attention_bias: a.qkvBias,
     use_sliding_window: false,
   }),
-  tensorName: (name) => name,
 };
 
 const starcoder2: Family = {
@@ -211,8 +206,6 @@ const starcoder2: Family = {
     embedding_dropout: 0,
     residual_dropout: 0,
   }),
-  tensorName: (name) =>
-    name.replace('.mlp.up_proj.', '.mlp.c_fc.').replace('.mlp.down_proj.', '.mlp.c_proj.'),
 };
 
 export const FAMILIES: ReadonlyMap<string, Family> = new Map(

@@ -115,10 +115,9 @@ function matchTensors(
 ): TensorSource[] {
   const rest = new Set(entries.keys());
   const sources = wanted.map(({ name, shape }): TensorSource => {
-    const stored = folder.family.tensorName(name);
-    const entry = entries.get(stored);
+    const entry = entries.get(name);
     if (!entry) {
-      throw new AnnealError('model_invalid', `${folder.path} lacks the tensor ${stored}.`, {
+      throw new AnnealError('model_invalid', `${folder.path} lacks the tensor ${name}.`, {
         path: folder.path,
         hint: 'The download may be incomplete, or config.json belongs to another model.',
       });
@@ -126,17 +125,17 @@ function matchTensors(
     if (entry.shape.length !== shape.length || entry.shape.some((size, i) => size !== shape[i])) {
       throw new AnnealError(
         'model_invalid',
-        `${entry.path}: ${stored} has shape [${entry.shape.join(', ')}], but config.json makes it [${shape.join(', ')}].`,
+        `${entry.path}: ${name} has shape [${entry.shape.join(', ')}], but config.json makes it [${shape.join(', ')}].`,
         { path: entry.path, hint: 'config.json and the weights belong to different models.' },
       );
     }
     if (entry.dtype !== 'F32' && entry.dtype !== 'F16' && entry.dtype !== 'BF16') {
-      throw new AnnealError('model_invalid', `${entry.path}: ${stored} is of type ${entry.dtype}.`, {
+      throw new AnnealError('model_invalid', `${entry.path}: ${name} is of type ${entry.dtype}.`, {
         path: entry.path,
         hint: 'Weights are read as F32, F16 or BF16; convert the model to one of these.',
       });
     }
-    rest.delete(stored);
+    rest.delete(name);
     return { name, path: entry.path, offset: entry.offset, dtype: entry.dtype };
   });
   for (const name of rest) {

@@ -52,10 +52,7 @@ export async function saveModel(session: Session, dir: string, options: SaveOpti
     }),
   );
   const tensors = session.tensors();
-  const header = makeSafetensorsHeader(
-    tensors.map(({ name, shape }) => ({ name: family.tensorName(name), shape })),
-    { format: 'pt' },
-  );
+  const header = makeSafetensorsHeader(tensors, { format: 'pt' });
   await session.exportTensors(
     join(dir, 'model.safetensors'),
     header,
