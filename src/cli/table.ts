@@ -1,0 +1,37 @@
+/** Aligned tables: columns of numbers to the right, others to the left, no frame, never wider than the terminal. */
+import { formatMetric } from './format.ts';
+import { clean, displayWidth, type Paint, pad, truncate } from './text.ts';
+
+export type Cell = string | number | null;
+
+const GAP = '  ';
+
+/** The lines of a table. Strings are shown as they are (cleaned), numbers by `formatMetric`, null as a dash. */
+export function renderTable(columns: string[], rows: Cell[][], width: number, paint: Paint): string[] {
+  const texts = rows.map((row) => columns.map((_, i) => cellText(row[i] ?? null)));
+  const heads = columns.map((column) => clean(column));
+  const right = columns.map(
+    (_, i) => rows.length > 0 && rows.every((row) => typeof row[i] !== 'string') && rows.some((row) => row[i] != null),
+  );
+  const widths = heads.map((head, i) => Math.max(displayWidth(head), ...texts.map((row) => displayWidth(row[i]!))));
+  shrink(widths, width - GAP.length * (columns.length - 1));
+  const line = (cells: string[]) =>
+    cells.map((cell, i) => pad(truncate(cell, widths[i]!), widths[i]!, right[i])).join(GAP).trimEnd();
+  return [paint(line(heads), 'bold'), ...texts.map(line)];
+}
+
+function cellText(cell: Cell): string {
+  if (cell === null) return '-';
+  return typeof cell === 'number' ? formatMetric(cell) : clean(cell).replaceAll('\n', ' ');
+}
+
+/** Takes columns from the widest until the sum fits, down to 4 each. */
+function shrink(widths: number[], room: number): void {
+  let excess = widths.reduce((sum, width) => sum + width, 0) - room;
+  while (excess > 0) {
+    const widest = widths.indexOf(Math.max(...widths));
+    if (widths[widest]! <= 4) return;
+    widths[widest]!--;
+    excess--;
+  }
+}

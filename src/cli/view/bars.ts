@@ -1,0 +1,164 @@
+/**
+ * The part of the live view that is drawn again and again: a head line and one bar per stage, from the model, the
+ * width of the terminal and the time. Pure: the same arguments give the same lines, none wider than `width`.
+ */
+import { formatBytes, formatCompact, formatCount, formatDuration, formatMetric, formatShare } from '../format.ts';
+import { displayWidth, type Paint, pad, truncate } from '../text.ts';
+import type { JobView, StageView } from './model.ts';
+
+export interface BarOptions {
+  width: number;
+  /** Most lines that may be used; finished stages give way first. */
+  height: number;
+  paint: Paint;
+  /** Unix seconds. */
+  now: number;
+}
+
+const INDENT = '  ';
+const SPARKS = '▁▂▃▄▅▆▇█';
+
+/** The lines of a job as it stands. */
+export function renderBars(view: JobView, options: BarOptions): string[] {
+  const head = headLine(view, options);
+  const nameWidth = Math.min(20, Math.max(0, ...view.stages.map((stage) => displayWidth(stage.name))));
+  const blocks = view.stages.map((stage) => stageLines(stage, nameWidth, options));
+  let height = blocks.reduce((sum, lines) => sum + lines.length, 1);
+  let hidden = 0;
+  while (height > options.height && hidden < blocks.length - 1) {
+    height -= blocks[hidden]!.length - (hidden === 0 ? 1 : 0);
+    hidden++;
+  }
+  const shown = blocks.slice(hidden).flat();
+  const more = hidden > 0 ? [options.paint(`${INDENT}… ${hidden} earlier stages`, 'dim')] : [];
+  return [head, ...more, ...shown].map((line) => truncate(line, options.width));
+}
+
+function headLine(view: JobView, { paint, now }: BarOptions): string {
+  const parts = [`${paint(view.name, 'bold')} ${paint(view.id, 'dim')}`, stateWord(view.state, paint)];
+  const current = view.stages.at(-1);
+  if (current && view.count > 1) parts.push(`stage ${current.index + 1} of ${view.count}`);
+  if (view.startedAt !== null) {
+    const until = view.state === 'running' ? Math.max(now, view.time) : view.time;
+    parts.push(formatDuration(until - view.startedAt));
+  }
+  if (view.attempt > 1) parts.push(paint(`attempt ${view.attempt}`, 'yellow'));
+  return parts.join(paint(' · ', 'dim'));
+}
+
+/** The state in its colour. */
+export function stateWord(state: string, paint: Paint): string {
+  if (state === 'succeeded') return paint(state, 'green');
+  if (state === 'failed') return paint(state, 'red');
+  if (state === 'running') return paint(state, 'cyan');
+  return paint(state, 'yellow');
+}
+
+const marks: Record<StageView['phase'], string> = {
+  running: '●',
+  finished: '✓',
+  reused: '✓',
+  stopped: '◦',
+  failed: '✗',
+};
+
+function stageLines(stage: StageView, nameWidth: number, options: BarOptions): string[] {
+  const { paint, width } = options;
+  const style = stage.phase === 'running' ? 'cyan' : stage.phase === 'failed' ? 'red' : 'green';
+  const mark = stage.phase === 'stopped' ? paint(marks.stopped, 'yellow') : paint(marks[stage.phase], style);
+  const name = pad(truncate(stage.name, nameWidth), nameWidth);
+  const lead = `${mark} ${stage.phase === 'running' ? paint(name, 'bold') : name} `;
+  if (stage.phase === 'finished' || stage.phase === 'reused') {
+    const facts = [
+      stage.phase === 'reused' ? paint('reused', 'dim') : formatDuration(stage.seconds),
+      stage.done > 0 ? amount(stage) : '',
+      ...lossParts(stage, options, 0),
+    ];
+    return [lead + joinFitting(facts, width - displayWidth(lead), paint)];
+  }
+  const room = width - displayWidth(lead);
+  const counts = stage.unit === '' ? 'starting' : amount(stage);
+  const share = stage.total ? formatShare(stage.done / stage.total) : '';
+  const barWidth = Math.min(40, room - displayWidth(counts) - displayWidth(share) - 2);
+  const bar = stage.total && barWidth >= 8 ? `${barText(stage.done / stage.total, barWidth, options)} ` : '';
+  const first = `${lead}${bar}${share}${share ? ' ' : ''}${counts}`;
+  const detailIndent = ' '.repeat(2 + nameWidth + 1);
+  const indent = width >= 60 ? detailIndent : INDENT;
+  const facts = [...lossParts(stage, options, width >= 90 ? 24 : 12), ...speedParts(stage, options)];
+  const second = joinFitting(facts, width - indent.length, paint);
+  return second === '' ? [first] : [first, indent + second];
+}
+
+/** `412 of 1,200 steps`. */
+function amount(stage: StageView): string {
+  const { done, total, unit } = stage;
+  if (unit === 'byte') return total ? `${formatBytes(done)} of ${formatBytes(total)}` : formatBytes(done);
+  const of = total === null || total === done ? formatCount(done) : `${formatCount(done)} of ${formatCount(total)}`;
+  const plural = (total ?? done) === 1 ? unit : unit.endsWith('s') ? unit : `${unit}s`;
+  return `${of} ${plural}`;
+}
+
+function lossParts(stage: StageView, { paint }: BarOptions, sparks: number): string[] {
+  const parts: string[] = [];
+  const loss = stage.metrics.loss;
+  if (loss !== undefined) {
+    const curve = sparks > 0 ? ` ${paint(sparkline(stage.losses, sparks), 'blue')}` : '';
+    parts.push(`loss ${paint(formatMetric(loss), 'bold')}${curve}`);
+  }
+  const validation = validationLoss(stage);
+  if (validation !== undefined) parts.push(`val ${formatMetric(validation)}`);
+  return parts;
+}
+
+/** The loss of the newest validation, by whichever of its usual names it has. */
+export function validationLoss(stage: StageView): number | undefined {
+  return stage.validation?.metrics.eval_loss ?? stage.validation?.metrics.loss;
+}
+
+function speedParts(stage: StageView, { now, paint }: BarOptions): string[] {
+  const { speed } = stage;
+  if (speed === null) return [];
+  const parts: string[] = [];
+  // The time left comes first: it is the last that a narrow terminal may lose.
+  if (speed.eta_seconds !== null && stage.phase === 'running') {
+    const left = Math.max(0, speed.eta_seconds - Math.max(0, now - speed.time));
+    parts.push(paint(`${formatDuration(left)} left`, 'cyan'));
+  }
+  if (speed.tokens_per_second !== null) parts.push(`${formatCompact(speed.tokens_per_second)} tok/s`);
+  if (speed.matrix_share !== null) parts.push(`${formatShare(speed.matrix_share)} of matrix speed`);
+  if (speed.memory_bytes > 0) parts.push(formatBytes(speed.memory_bytes));
+  return parts;
+}
+
+/** As many of the parts, from the first, as fit. */
+function joinFitting(parts: string[], width: number, paint: Paint): string {
+  let line = '';
+  for (const part of parts) {
+    if (part === '') continue;
+    const next = line === '' ? part : line + paint(' · ', 'dim') + part;
+    if (displayWidth(next) > width && line !== '') break;
+    line = next;
+  }
+  return line;
+}
+
+function barText(share: number, width: number, { paint }: BarOptions): string {
+  const halves = Math.round(Math.min(1, Math.max(0, share)) * width * 2);
+  const full = '━'.repeat(Math.floor(halves / 2)) + (halves % 2 ? '╸' : '');
+  return paint(full, 'cyan') + paint('─'.repeat(width - displayWidth(full)), 'dim');
+}
+
+/** Values as blocks of eight heights; more values than columns are averaged. Values that are no numbers are left out. */
+export function sparkline(values: number[], width: number): string {
+  const finite = values.filter(Number.isFinite);
+  if (finite.length === 0) return '';
+  const columns = Math.min(width, finite.length);
+  const points = Array.from({ length: columns }, (_, i) => {
+    const from = Math.floor((i * finite.length) / columns);
+    const to = Math.floor(((i + 1) * finite.length) / columns);
+    return finite.slice(from, to).reduce((sum, value) => sum + value, 0) / (to - from);
+  });
+  const low = Math.min(...points);
+  const range = Math.max(...points) - low;
+  return points.map((value) => SPARKS[range === 0 ? 0 : Math.round(((value - low) / range) * 7)]).join('');
+}

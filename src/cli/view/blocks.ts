@@ -1,0 +1,162 @@
+/**
+ * What an event leaves in the scrollback, above the bars: samples, notices, audits, reports, the end of a job.
+ * Pure: lines from the event and the width. Lines of progress are not here (bars.ts draws them, plain.ts prints
+ * them now and then).
+ */
+import type { EventBody, JobEvent } from '../../../proto/events.ts';
+import { formatCount, formatDuration, formatShare } from '../format.ts';
+import { renderTable } from '../table.ts';
+import { clean, type Paint, truncate, wrap } from '../text.ts';
+
+export interface BlockOptions {
+  width: number;
+  paint: Paint;
+  /** Without colours scored spans are put in brackets. */
+  color: boolean;
+}
+
+const GUTTER = '│ ';
+/** Text longer than this is cut: a sample or an audited row need not fill the screen. */
+const MAX_LINES = 12;
+
+/** The lines that stay for an event; none for events that only move the bars. */
+export function renderBlock(event: JobEvent, options: BlockOptions): string[] {
+  switch (event.kind) {
+    case 'sample':
+      return sampleBlock(event.body, options);
+    case 'notice':
+      return noticeBlock(event.body, options);
+    case 'audit':
+      return auditBlock(event.body, options);
+    case 'report':
+      return reportBlock(event.body, options);
+    case 'completion':
+      return completionBlock(event.body, options);
+    case 'state':
+      return stateBlock(event.body, options);
+    default:
+      return [];
+  }
+}
+
+function title(text: string, { width, paint }: BlockOptions): string {
+  const head = truncate(text, Math.max(0, width - 4));
+  return paint(`── ${head} ${'─'.repeat(Math.max(0, Math.min(24, width - 4 - head.length)))}`, 'dim');
+}
+
+function gutter(lines: string[], { paint }: BlockOptions): string[] {
+  const shown = lines.length > MAX_LINES ? [...lines.slice(0, MAX_LINES), paint('…', 'dim')] : lines;
+  return shown.map((line) => paint(GUTTER, 'dim') + line);
+}
+
+function sampleBlock(body: EventBody<'sample'>, options: BlockOptions): string[] {
+  const { paint, width } = options;
+  const prompt = clean(body.prompt);
+  const text = clean(body.text);
+  const spans = [
+    { text: prompt, scored: false },
+    { text, scored: true },
+  ];
+  return [
+    title(`${body.stage}: sample at step ${formatCount(body.step)}`, options),
+    ...gutter(
+      wrapSpans(spans, width - GUTTER.length, (part, generated) => (generated ? part : paint(part, 'cyan'))),
+      options,
+    ),
+  ];
+}
+
+function noticeBlock(body: EventBody<'notice'>, { paint, width }: BlockOptions): string[] {
+  const style = body.level === 'error' ? 'red' : body.level === 'warning' ? 'yellow' : 'blue';
+  const where = body.stage === null ? '' : `${body.stage}: `;
+  const lines = wrap(`${where}${clean(body.text)}`, width - 2);
+  return lines.map((line, i) => (i === 0 ? `${paint(body.level === 'info' ? 'i' : '!', style, 'bold')} ${line}` : `  ${line}`));
+}
+
+function auditBlock(body: EventBody<'audit'>, options: BlockOptions): string[] {
+  const { paint, width, color } = options;
+  const share = body.tokens === 0 ? 0 : body.scored_tokens / body.tokens;
+  const facts = [
+    `${formatCount(body.rows)} rows`,
+    `${formatCount(body.tokens)} tokens`,
+    `${formatShare(share)} scored`,
+    `BOS ${formatCount(body.bos)}`,
+    `EOS ${formatCount(body.eos)} (${formatCount(body.scored_eos)} scored)`,
+    `too long ${formatCount(body.too_long)}`,
+  ];
+  const mark = (part: string, scored: boolean) =>
+    scored ? (color ? paint(part, 'green', 'bold') : part) : paint(part, 'dim');
+  const examples = body.examples.flatMap((example) => {
+    const spans = example.spans.map(({ text, scored }) => ({
+      text: scored && !color ? `[${clean(text)}]` : clean(text),
+      scored,
+    }));
+    return [
+      paint(`row ${clean(example.row)}`, 'dim'),
+      ...gutter(wrapSpans(spans, width - GUTTER.length, mark), options),
+    ];
+  });
+  const legend = examples.length === 0 ? [] : [paint(color ? 'scored text is ' : 'scored text is in [brackets]', 'dim')];
+  if (color && legend.length > 0) legend[0] += mark('highlighted', true);
+  return [title(`${body.stage}: audit`, options), ...wrap(facts.join(' · '), width), ...legend, ...examples];
+}
+
+/**
+ * Wraps text that is made of spans of two kinds, and styles each piece after it was placed. Wrapping works on the
+ * joined text, so a border between spans never moves a word.
+ */
+export function wrapSpans(
+  spans: { text: string; scored: boolean }[],
+  width: number,
+  style: (part: string, scored: boolean) => string,
+): string[] {
+  const text = spans.map((span) => span.text).join('');
+  const flags = spans.flatMap((span) => Array.from({ length: span.text.length }, () => span.scored));
+  let at = 0;
+  return wrap(text, width).map((line) => {
+    // `wrap` drops only white space between lines.
+    while (line !== '' && !text.startsWith(line, at)) at++;
+    let out = '';
+    let from = 0;
+    for (let i = 1; i <= line.length; i++) {
+      if (i < line.length && flags[at + i] === flags[at + from]) continue;
+      out += style(line.slice(from, i), flags[at + from] ?? false);
+      from = i;
+    }
+    at += line.length;
+    return out;
+  });
+}
+
+function reportBlock(body: EventBody<'report'>, options: BlockOptions): string[] {
+  const { paint, width } = options;
+  const examples = body.examples.flatMap((example) => {
+    const prompt = `${paint('?', 'cyan', 'bold')} ${truncate(clean(example.prompt).replaceAll('\n', ' '), width - 2)}`;
+    const expected = example.expected === '' ? [] : [['expected', example.expected] as const];
+    const answers = [...expected, ...Object.entries(example.outputs)];
+    const nameWidth = Math.min(20, Math.max(...answers.map(([name]) => name.length)));
+    return [
+      prompt,
+      ...answers.map(([name, text]) => {
+        const label = truncate(name, nameWidth).padEnd(nameWidth);
+        return `  ${paint(label, 'dim')}  ${truncate(clean(text).replaceAll('\n', ' ⏎ '), width - nameWidth - 4)}`;
+      }),
+    ];
+  });
+  const table = renderTable(body.columns, body.rows, width, paint);
+  return [title(body.title, options), ...table, ...(examples.length > 0 ? ['', ...examples] : []), ''];
+}
+
+function completionBlock(body: EventBody<'completion'>, options: BlockOptions): string[] {
+  return [
+    ...gutter(wrap(clean(body.text), options.width - GUTTER.length), options),
+    options.paint(`${formatCount(body.completion_tokens)} tokens in ${formatDuration(body.seconds)} (${body.finish})`, 'dim'),
+  ];
+}
+
+function stateBlock(body: EventBody<'state'>, { paint }: BlockOptions): string[] {
+  if (body.state === 'running' && body.attempt > 1) {
+    return [`${paint('i', 'blue', 'bold')} goes on from the last checkpoint (attempt ${body.attempt})`];
+  }
+  return [];
+}
