@@ -1,0 +1,118 @@
+/**
+ * Rows: what a training stage draws from, whatever the data were. A row is a sequence of input ids with the
+ * positions that are scored and their targets. Batches are rows laid end to end.
+ */
+
+import type { SupervisedRow, TokenDataset } from '../data/dataset.ts';
+import type { Batch } from '../native/addon.ts';
+
+/** A row as the engine reads it. */
+export interface TrainingRow {
+  inputs: Int32Array;
+  /** Indices into `inputs` whose next token is scored, rising. */
+  scored: Int32Array;
+  /** The next token of each. */
+  targets: Int32Array;
+}
+
+export interface RowSource {
+  count: number;
+  /** Input tokens of each row. */
+  lengths: Int32Array;
+  /** Scored positions of each row. */
+  scoredCounts: Int32Array;
+  row(index: number): TrainingRow;
+  /** Where a row came from, for the ledger and for messages. */
+  origin(index: number): string;
+}
+
+/**
+ * Documents as rows, every token but the first of each scored. A longer document is cut into rows of `maxLength`
+ * inputs; the last position of a piece is scored against the first token of the next, so that no token is lost.
+ */
+export function documentRows(dataset: TokenDataset, maxLength: number): RowSource {
+  const starts: number[] = [];
+  const documents: number[] = [];
+  const lengths: number[] = [];
+  for (let d = 0; d < dataset.numDocuments; d++) {
+    const inputs = dataset.length(d) - 1;
+    for (let start = 0; start < inputs; start += maxLength) {
+      documents.push(d);
+      starts.push(start);
+      lengths.push(Math.min(maxLength, inputs - start));
+    }
+  }
+  const lengthArray = Int32Array.from(lengths);
+  return {
+    count: lengths.length,
+    lengths: lengthArray,
+    scoredCounts: lengthArray,
+    row(index) {
+      const start = starts[index]!;
+      const length = lengths[index]!;
+      const ids = dataset.document(documents[index]!);
+      return {
+        inputs: ids.subarray(start, start + length),
+        scored: Int32Array.from({ length }, (_, i) => i),
+        targets: ids.subarray(start + 1, start + 1 + length),
+      };
+    },
+    origin(index) {
+      const start = starts[index]!;
+      return `${dataset.origin(documents[index]!)}${start > 0 ? `+${start}` : ''}`;
+    },
+  };
+}
+
+/**
+ * Supervised rows. What follows the last scored token is of no use to a causal model and left out, and so is a row
+ * without a scored token.
+ */
+export function supervisedRows(rows: readonly SupervisedRow[]): RowSource {
+  const converted: TrainingRow[] = [];
+  const origins: string[] = [];
+  for (const { ids, scored, origin } of rows) {
+    const positions: number[] = [];
+    for (let i = 1; i < ids.length; i++) if (scored[i]) positions.push(i - 1);
+    if (positions.length === 0) continue;
+    origins.push(origin);
+    converted.push({
+      inputs: ids.subarray(0, positions.at(-1)! + 1),
+      scored: Int32Array.from(positions),
+      targets: Int32Array.from(positions, (position) => ids[position + 1]!),
+    });
+  }
+  return {
+    count: converted.length,
+    lengths: Int32Array.from(converted, (row) => row.inputs.length),
+    scoredCounts: Int32Array.from(converted, (row) => row.scored.length),
+    row: (index) => converted[index]!,
+    origin: (index) => origins[index]!,
+  };
+}
+
+/** Rows laid end to end. */
+export function packBatch(source: RowSource, indices: readonly number[]): Batch {
+  const rows = indices.map((index) => source.row(index));
+  const numTokens = rows.reduce((sum, row) => sum + row.inputs.length, 0);
+  const numScored = rows.reduce((sum, row) => sum + row.scored.length, 0);
+  const batch: Batch = {
+    tokens: new Int32Array(numTokens),
+    cuSeqlens: new Int32Array(rows.length + 1),
+    scored: new Int32Array(numScored),
+    targets: new Int32Array(numScored),
+  };
+  let token = 0;
+  let score = 0;
+  rows.forEach((row, s) => {
+    batch.tokens.set(row.inputs, token);
+    batch.targets.set(row.targets, score);
+    for (const position of row.scored) {
+      batch.scored[score] = token + position;
+      score += 1;
+    }
+    token += row.inputs.length;
+    batch.cuSeqlens[s + 1] = token;
+  });
+  return batch;
+}

@@ -1,0 +1,90 @@
+/**
+ * Settings that all training stages share, by the names of transformers and TRL, and their checks. A stage spreads
+ * `trainingFields(defaults)` into its schema and calls `checkTraining` in its refinement.
+ */
+import { z } from 'zod';
+
+export const schedulerTypes = ['constant', 'linear', 'cosine', 'warmup_stable_decay'] as const;
+
+const fraction = z.number().min(0).max(1);
+const count = z.int().positive();
+
+/** The shared fields; stages differ in a few defaults. */
+export function trainingFields(defaults: {
+  learning_rate: number;
+  adam_beta2: number;
+  weight_decay: number;
+  warmup_ratio: number;
+}) {
+  return {
+    // How long: one of the three; epochs if none is given.
+    num_train_epochs: z.number().positive().optional(),
+    max_steps: count.optional(),
+    max_tokens: count.optional().describe('Tokens that the model reads in all.'),
+
+    // Batch.
+    per_device_train_batch_size: count
+      .default(8)
+      .describe('Rows of a microbatch; packed: as many rows of max_length.'),
+    gradient_accumulation_steps: count.default(1),
+    max_length: count.optional().describe("Longest row in tokens; default: the model's context."),
+    gradient_checkpointing: z.boolean().default(false).describe('Compute activations again in backward.'),
+
+    // Optimiser.
+    learning_rate: z.number().positive().default(defaults.learning_rate),
+    lr_scheduler_type: z.enum(schedulerTypes).default('cosine'),
+    min_lr_ratio: fraction.default(0).describe('Where a decay ends, as a share of learning_rate.'),
+    warmup_ratio: fraction.optional(),
+    warmup_steps: z.int().min(0).optional(),
+    decay_ratio: fraction.default(0.2).describe('Share of the steps in which warmup_stable_decay decays.'),
+    adam_beta1: z.number().min(0).lt(1).default(0.9),
+    adam_beta2: z.number().min(0).lt(1).default(defaults.adam_beta2),
+    adam_epsilon: z.number().positive().default(1e-8),
+    weight_decay: z.number().min(0).default(defaults.weight_decay),
+    max_grad_norm: z.number().min(0).default(1).describe('0: no clipping.'),
+
+    // Guard. A loss or gradient that is not a number always counts as a spike.
+    max_loss_spike: z.number().positive().optional().describe('In nats above the mean of the last steps.'),
+    max_grad_norm_spike: z.number().gt(1).optional().describe('As a multiple of the mean of the last steps.'),
+
+    // What is told, and kept.
+    eval_steps: count.optional(),
+    max_eval_tokens: count.default(65_536),
+    load_best_model_at_end: z.boolean().default(false),
+    sample_steps: count.optional(),
+    sample_prompts: z.array(z.string().min(1)).default([]),
+    sample_max_new_tokens: count.default(48),
+    save_steps: count.default(200),
+    save_seconds: z.number().positive().optional(),
+    keep_last: count.default(2),
+  };
+}
+
+export type TrainingSettings = z.output<z.ZodObject<ReturnType<typeof trainingFields>>>;
+
+/** `warmup_ratio` and `warmup_steps` in steps; `fallback` is the ratio when neither is given. */
+export function warmupSteps(settings: TrainingSettings, totalSteps: number, fallback: number): number {
+  return settings.warmup_steps ?? Math.floor((settings.warmup_ratio ?? fallback) * totalSteps);
+}
+
+/** Contradictions between the shared fields. */
+export function checkTraining(settings: TrainingSettings, context: z.RefinementCtx): void {
+  const issue = (path: string, message: string) =>
+    context.addIssue({ code: 'custom', path: [path], message });
+  const lengths = (['num_train_epochs', 'max_steps', 'max_tokens'] as const).filter(
+    (key) => settings[key] !== undefined,
+  );
+  if (lengths.length > 1) issue(lengths[1]!, `contradicts ${lengths[0]}; give one of them`);
+  if (settings.warmup_ratio !== undefined && settings.warmup_steps !== undefined) {
+    issue('warmup_steps', 'contradicts warmup_ratio; give one of them');
+  }
+  if (settings.max_steps !== undefined && (settings.warmup_steps ?? 0) >= settings.max_steps) {
+    issue('warmup_steps', `is not below max_steps (${settings.max_steps})`);
+  }
+  if (settings.load_best_model_at_end && settings.eval_steps === undefined) {
+    issue('load_best_model_at_end', 'needs eval_steps: the best model is found by validation loss');
+  }
+  if (settings.sample_steps !== undefined && settings.sample_prompts.length === 0) {
+    issue('sample_prompts', 'is empty, but sample_steps asks for samples');
+  }
+}

@@ -1,0 +1,122 @@
+/**
+ * The order in which rows are trained: an endless stream of microbatches, epoch after epoch, each epoch packed anew
+ * from the recipe's seed. A place in the stream is two integers, so that a resumed run goes on exactly there.
+ */
+import { z } from 'zod';
+import { AnnealError } from '../../proto/errors.ts';
+import type { RowSource } from './rows.ts';
+
+/** A place in the stream: the microbatch `index` of `epoch`, both from 0. */
+export const cursorSchema = z.strictObject({ epoch: z.int().min(0), index: z.int().min(0) });
+export type Cursor = z.infer<typeof cursorSchema>;
+
+/** Rows that the guard has taken out, from a place of the stream on (what lies before it was trained with them). */
+export const setAsideSchema = z.strictObject({ from: cursorSchema, rows: z.array(z.int()) });
+export type SetAside = z.infer<typeof setAsideSchema>;
+
+/** Microbatches of one epoch: row indices of each. The same for the same epoch, always. */
+export type EpochPlan = (epoch: number) => readonly (readonly number[])[];
+
+/** The microbatches of one optimiser step. */
+export interface StepGroup {
+  microbatches: readonly (readonly number[])[];
+  /** Scored positions of all of them: what the loss is divided by. */
+  scored: number;
+  tokens: number;
+  /** Where the next step begins. */
+  next: Cursor;
+}
+
+export class RowStream {
+  readonly #source: RowSource;
+  readonly #plan: EpochPlan;
+  /** The newest two epochs: a step may straddle a border. */
+  readonly #epochs = new Map<number, readonly (readonly number[])[]>();
+
+  constructor(source: RowSource, plan: EpochPlan) {
+    this.#source = source;
+    this.#plan = plan;
+  }
+
+  /** The `count` microbatches from a place on; those that are empty without the rows set aside are passed over. */
+  group(from: Cursor, count: number, setAside: readonly SetAside[]): StepGroup {
+    const microbatches: (readonly number[])[] = [];
+    let { epoch, index } = from;
+    let emptyEpochs = 0;
+    while (microbatches.length < count) {
+      const all = this.#epoch(epoch);
+      if (index >= all.length) {
+        epoch += 1;
+        index = 0;
+        emptyEpochs += 1;
+        if (emptyEpochs > 1) {
+          throw new AnnealError('data_empty', 'No rows are left to train on: all of them were set aside.', {
+            hint: 'Lower the learning rate, or widen max_loss_spike and max_grad_norm_spike.',
+          });
+        }
+        continue;
+      }
+      const rows = without(all[index]!, { epoch, index }, setAside);
+      if (rows.length > 0) {
+        microbatches.push(rows);
+        emptyEpochs = 0;
+      }
+      index += 1;
+    }
+    const rows = microbatches.flat();
+    return {
+      microbatches,
+      scored: rows.reduce((sum, row) => sum + this.#source.scoredCounts[row]!, 0),
+      tokens: rows.reduce((sum, row) => sum + this.#source.lengths[row]!, 0),
+      next: { epoch, index },
+    };
+  }
+
+  /** Epochs passed at a place, as a fraction. */
+  epochsAt(cursor: Cursor): number {
+    return cursor.epoch + cursor.index / this.#epoch(cursor.epoch).length;
+  }
+
+  /** Optimiser steps that make up the epochs, or that read the tokens; set-aside rows are not foreseen. */
+  countSteps(perStep: number, until: { epochs: number } | { tokens: number }): number {
+    if ('epochs' in until) {
+      let microbatches = 0;
+      const whole = Math.floor(until.epochs);
+      for (let epoch = 0; epoch < whole; epoch++) microbatches += this.#epoch(epoch).length;
+      if (until.epochs > whole) microbatches += Math.ceil((until.epochs - whole) * this.#epoch(whole).length);
+      return Math.max(1, Math.ceil(microbatches / perStep));
+    }
+    let tokens = 0;
+    let steps = 0;
+    let cursor: Cursor = { epoch: 0, index: 0 };
+    while (tokens < until.tokens) {
+      const group = this.group(cursor, perStep, []);
+      tokens += group.tokens;
+      steps += 1;
+      cursor = group.next;
+    }
+    return steps;
+  }
+
+  #epoch(epoch: number): readonly (readonly number[])[] {
+    let plan = this.#epochs.get(epoch);
+    if (!plan) {
+      plan = this.#plan(epoch);
+      this.#epochs.set(epoch, plan);
+      for (const old of this.#epochs.keys()) {
+        if (this.#epochs.size <= 2) break;
+        if (old !== epoch) this.#epochs.delete(old);
+      }
+    }
+    return plan;
+  }
+}
+
+function without(rows: readonly number[], at: Cursor, setAside: readonly SetAside[]): readonly number[] {
+  const gone = setAside.filter(
+    ({ from }) => from.epoch < at.epoch || (from.epoch === at.epoch && from.index <= at.index),
+  );
+  if (gone.length === 0) return rows;
+  const dropped = new Set(gone.flatMap((entry) => entry.rows));
+  return rows.filter((row) => !dropped.has(row));
+}
