@@ -89,7 +89,9 @@ export const COMMANDS = {
       protocol: z.int(),
       version: z.string(),
       pid: z.int(),
-      events: z.string().describe('Address of the event socket.'),
+      events: z
+        .string()
+        .describe('Address of the event socket; a host of `*` stands for the host of the command socket.'),
     }),
   },
   status: {
@@ -156,6 +158,7 @@ export const COMMANDS = {
     doc: 'Jobs, newest first.',
     request: z.strictObject({
       states: z.array(z.enum(jobStates)).optional(),
+      kinds: z.array(z.enum(['recipe', 'generate'])).default(['recipe']),
       limit: z.int().positive().max(10_000).default(100),
     }),
     reply: z.strictObject({ jobs: z.array(jobSchema) }),

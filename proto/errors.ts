@@ -15,6 +15,8 @@ export const ERRORS = {
   daemon_not_running: 'No daemon answers on this socket.',
   daemon_already_running: 'Another daemon holds the lock of this home.',
   socket_in_use: 'The address of a socket is taken by another program.',
+  busy: 'Too many requests of this kind wait already.',
+  home_unusable: 'The home folder cannot be written to, or its path is too long for a socket.',
   shutting_down: 'The daemon is going down and takes no new work.',
   unauthorized: 'The key of the client is not authorised, or a key file is missing or broken.',
   // Jobs

@@ -1,0 +1,15 @@
+import type { WorkerTask } from '../../../proto/worker.ts';
+import { changeOnce, type Handler } from './handler.ts';
+
+/** A recipe that a worker finds fault with is answered with that error; no job is made. */
+export const jobSubmit: Handler<'job.submit'> = async (request, services, context) => {
+  const { recipe: text, base_dir, source, set, fresh, priority } = request;
+  const recipe = { text, base_dir, source, set };
+  const task: WorkerTask = { task: 'plan', home: services.home.home, recipe, check_only: true };
+  const { name, device } = await services.oneShots.run(task, 'planned');
+  const reply = changeOnce(services, context, () =>
+    services.store.createJob({ name, kind: 'recipe', device, priority, recipe, fresh }),
+  );
+  services.supervisor.schedule();
+  return { job: services.store.job(reply.job.id).job };
+};

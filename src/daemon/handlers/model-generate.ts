@@ -1,0 +1,38 @@
+import { AnnealError } from '../../../proto/errors.ts';
+import type { WorkerProcess } from '../worker-process.ts';
+import { changeOnce, type Handler, type Services } from './handler.ts';
+
+/** Hands the request to the worker that has the weights; text and end come as events of the new job. */
+export const modelGenerate: Handler<'model.generate'> = async (request, services, context) => {
+  const { model, prompt, messages, sampling } = request;
+  if ((prompt === undefined) === (messages === undefined)) {
+    throw new AnnealError('bad_request', 'model.generate: give either `prompt` or `messages`.', {
+      hint: '`prompt` is raw text to go on from; `messages` go through the chat template of the model.',
+      path: prompt === undefined ? 'prompt' : 'messages',
+    });
+  }
+  const running = model.startsWith('job:') ? runningWorker(model.slice('job:'.length), services) : undefined;
+  const path = running ? model : await services.artifacts.resolveModel(model);
+  const reply = changeOnce(services, context, () => services.generations.create(model));
+  services.generations.start(path, running, {
+    request: reply.job.id,
+    ...(prompt === undefined ? {} : { prompt }),
+    ...(messages === undefined ? {} : { messages }),
+    sampling,
+  });
+  return reply;
+};
+
+function runningWorker(reference: string, { store, supervisor }: Services): WorkerProcess {
+  const { job } = store.find(reference);
+  const worker = supervisor.worker(job.id);
+  if (worker) return worker;
+  throw new AnnealError(
+    'job_state',
+    `${job.id} (${job.name}) has no weights in memory: it is ${job.state}.`,
+    {
+      hint: 'Ask for a model that it has made: `anneal models`.',
+      path: 'model',
+    },
+  );
+}
