@@ -2,11 +2,11 @@
  * Model folders in Hugging Face's layout, written, and read back before they count as saved: log-probabilities on
  * fixed prompts must be those of the weights in memory.
  */
-import { copyFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AnnealError } from '../../proto/errors.ts';
 import type { Addon, Architecture, Batch, Session } from '../native/addon.ts';
-import { readJson, writeFileAtomic } from '../util/files.ts';
+import { saveTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
+import { writeFileAtomic } from '../util/files.ts';
 import { type Family, writeConfig } from './families.ts';
 import { loadModel, openModelFolder } from './load.ts';
 import { makeSafetensorsHeader } from './safetensors.ts';
@@ -15,28 +15,16 @@ export interface SaveOptions {
   family: Family;
   architecture: Architecture;
   initializerRange: number;
-  /** Folder of tokenizer.json and tokenizer_config.json. */
-  tokenizerDir: string;
-  bosId: number | undefined;
-  eosId: number | undefined;
-  /** Tokens that end a generation; the first is config.json's `eos_token_id`. */
+  tokenizer: Pick<Tokenizer, 'files' | 'bosId' | 'eosId'>;
+  /** Tokens that end a generation; `eos_token_id` of generation_config.json. */
   stopIds: number[];
-  /** Jinja; undefined leaves that of the tokenizer. */
-  chatTemplate: string | undefined;
 }
-
-/** Tokenizer files that travel with a model. */
-const TOKENIZER_FILES = [
-  'tokenizer.json',
-  'tokenizer_config.json',
-  'special_tokens_map.json',
-  'chat_template.jinja',
-];
 
 /** Writes the session's weights and all that goes with them to a folder that exists. */
 export async function saveModel(session: Session, dir: string, options: SaveOptions): Promise<void> {
-  const { family, architecture, bosId, eosId, stopIds } = options;
-  await copyTokenizer(options.tokenizerDir, dir, options.chatTemplate);
+  const { family, architecture, tokenizer, stopIds } = options;
+  const { bosId, eosId } = tokenizer;
+  await saveTokenizer(tokenizer, dir);
   const json = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
   const config = writeConfig(family, architecture, {
     bosId,
@@ -58,22 +46,6 @@ export async function saveModel(session: Session, dir: string, options: SaveOpti
     header,
     tensors.map((tensor) => tensor.name),
   );
-}
-
-async function copyTokenizer(from: string, to: string, chatTemplate: string | undefined): Promise<void> {
-  const present = new Set(await readdir(from));
-  for (const name of TOKENIZER_FILES) {
-    if (!present.has(name) || (name === 'chat_template.jinja' && chatTemplate !== undefined)) continue;
-    if (name === 'tokenizer_config.json' && chatTemplate !== undefined) continue;
-    await copyFile(join(from, name), join(to, name));
-  }
-  if (chatTemplate === undefined) return;
-  const file = join(from, 'tokenizer_config.json');
-  const config = present.has('tokenizer_config.json')
-    ? ((await readJson(file, 'tokenizer_invalid')) as Record<string, unknown>)
-    : {};
-  const changed = { ...config, chat_template: chatTemplate };
-  await writeFileAtomic(join(to, 'tokenizer_config.json'), `${JSON.stringify(changed, null, 2)}\n`);
 }
 
 /** Rows of the fixed prompts; a session that is to be probed must hold as many. */

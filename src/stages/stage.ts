@@ -58,7 +58,8 @@ export interface StageContext<Settings> {
 export interface ServedModel {
   session: Session;
   tokenizer: Tokenizer;
-  chatTemplate: string | undefined;
+  /** Tokens that end a generation. */
+  stopIds: number[];
   /** Rows that the session has reserved for a prompt and its answer. */
   generationLength: number;
 }

@@ -1,0 +1,123 @@
+/**
+ * The audit before step 0: what would be trained, counted, shown and refused when it cannot be what is meant. Every
+ * count is by position; no token id decides what is scored.
+ */
+import { AnnealError } from '../../proto/errors.ts';
+import type { EventBody } from '../../proto/events.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+
+/** A row before it is cut or left out: ids and which of them are scored. */
+export interface AuditedRow {
+  ids: Int32Array;
+  /** 1: scored. undefined: all but the first. */
+  scored: Uint8Array | undefined;
+  origin: string;
+}
+
+export interface AuditRules {
+  stage: string;
+  /** Rows longer than this are too long; `decided`: the recipe says what happens to them. */
+  maxLength: number;
+  decided: boolean;
+  /** Tokens that end a text or a turn: EOS, and special tokens that close an answer. */
+  endIds: ReadonlySet<number>;
+}
+
+const EXAMPLES = 3;
+/** Tokens of an example that are shown. */
+const EXAMPLE_TOKENS = 256;
+
+/** Goes through all rows; throws the first reason to refuse. */
+export function auditRows(
+  rows: Iterable<AuditedRow>,
+  tokenizer: Tokenizer,
+  rules: AuditRules,
+): EventBody<'audit'> {
+  const report: EventBody<'audit'> = {
+    stage: rules.stage,
+    rows: 0,
+    tokens: 0,
+    scored_tokens: 0,
+    bos: 0,
+    eos: 0,
+    scored_eos: 0,
+    too_long: 0,
+    examples: [],
+  };
+  let doubled: { origin: string } | undefined;
+  let firstTooLong: { origin: string; length: number } | undefined;
+  for (const { ids, scored, origin } of rows) {
+    report.rows += 1;
+    report.tokens += ids.length;
+    for (let i = 0; i < ids.length; i++) {
+      const counts = scored === undefined ? i > 0 : scored[i] === 1;
+      if (counts) report.scored_tokens += 1;
+      if (ids[i] === tokenizer.bosId) report.bos += 1;
+      if (ids[i] === tokenizer.eosId) report.eos += 1;
+      if (counts && rules.endIds.has(ids[i]!)) report.scored_eos += 1;
+    }
+    if (tokenizer.bosId !== undefined && ids[0] === tokenizer.bosId && ids[1] === tokenizer.bosId) {
+      doubled ??= { origin };
+    }
+    if (ids.length > rules.maxLength) {
+      report.too_long += 1;
+      firstTooLong ??= { origin, length: ids.length };
+    }
+    if (report.examples.length < EXAMPLES)
+      report.examples.push({ row: origin, spans: spans(ids, scored, tokenizer) });
+  }
+  const settings = `stages.${rules.stage}`;
+  if (report.rows === 0) {
+    throw new AnnealError('data_empty', `${rules.stage}: the dataset has no rows.`, {
+      path: `${settings}.dataset`,
+    });
+  }
+  if (firstTooLong && !rules.decided) {
+    throw new AnnealError(
+      'data_row_too_long',
+      `${rules.stage}: ${report.too_long} of ${report.rows} rows are longer than max_length (${rules.maxLength} tokens); the first is ${firstTooLong.origin} with ${firstTooLong.length}.`,
+      { path: `${settings}.max_length`, hint: 'Raise max_length, or set too_long to truncate or drop.' },
+    );
+  }
+  const refuse = (what: string, hint: string, path: string) => {
+    throw new AnnealError('audit_refused', `${rules.stage}: ${what}`, { hint, path: `${settings}.${path}` });
+  };
+  if (report.scored_tokens === 0) {
+    refuse(
+      'no token of the dataset is scored; nothing would be learnt.',
+      'Check the roles and fields of the rows.',
+      'dataset',
+    );
+  }
+  if (doubled) {
+    refuse(
+      `rows begin with two BOS tokens (the first is ${doubled.origin}).`,
+      'Take the BOS out of the text or of the chat template.',
+      'dataset',
+    );
+  }
+  if (report.scored_eos === 0) {
+    refuse(
+      'no token that ends a text is scored; the model would never learn to stop.',
+      'Let the chat template close the answer with the EOS token, inside of what is scored.',
+      'dataset',
+    );
+  }
+  return report;
+}
+
+/** Runs of scored and unscored tokens as text; the first EXAMPLE_TOKENS tokens. */
+function spans(
+  ids: Int32Array,
+  scored: Uint8Array | undefined,
+  tokenizer: Tokenizer,
+): EventBody<'audit'>['examples'][number]['spans'] {
+  const result: { ids: number[]; scored: boolean }[] = [];
+  for (let i = 0; i < Math.min(ids.length, EXAMPLE_TOKENS); i++) {
+    const counts = scored === undefined ? i > 0 : scored[i] === 1;
+    const last = result.at(-1);
+    if (last && last.scored === counts) last.ids.push(ids[i]!);
+    else result.push({ ids: [ids[i]!], scored: counts });
+  }
+  return result.map((span) => ({ text: tokenizer.decode(span.ids), scored: span.scored }));
+}
