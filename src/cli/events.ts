@@ -31,7 +31,8 @@ export async function* eventsUntilSettled(
       const event = step.value;
       yield event;
       // Old states of a job that went on since are followed by more events; only the newest can be the end.
-      if (event.kind !== 'state' || !(event.body.state in settledStates) || event.seq < job.last_seq) continue;
+      if (event.kind !== 'state' || !(event.body.state in settledStates) || event.seq < job.last_seq)
+        continue;
       const now = await client.call('job.get', { job: job.id });
       if (now.job.state in settledStates && now.job.last_seq <= event.seq) return;
     }

@@ -41,12 +41,9 @@ export function formatDuration(seconds: number | null): string {
   if (seconds === null || !Number.isFinite(seconds)) return NONE;
   if (seconds < 10) return `${Math.max(0, seconds).toFixed(1)}s`;
   const whole = Math.round(seconds);
-  const [d, h, m, s] = [whole / 86_400, (whole / 3_600) % 24, (whole / 60) % 60, whole % 60].map(Math.floor) as [
-    number,
-    number,
-    number,
-    number,
-  ];
+  const [d, h, m, s] = [whole / 86_400, (whole / 3_600) % 24, (whole / 60) % 60, whole % 60].map(
+    Math.floor,
+  ) as [number, number, number, number];
   const two = (n: number) => String(n).padStart(2, '0');
   if (d > 0) return `${d}d ${two(h)}h`;
   if (h > 0) return `${h}h ${two(m)}m`;

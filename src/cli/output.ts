@@ -41,7 +41,10 @@ export function openOutput(json: boolean, stdout: NodeJS.WriteStream = process.s
 }
 
 /** The lines of an error: what, where, how to mend it. */
-export function errorLines(error: Pick<AnnealError, 'code' | 'message' | 'path' | 'hint'>, paint: Paint): string[] {
+export function errorLines(
+  error: Pick<AnnealError, 'code' | 'message' | 'path' | 'hint'>,
+  paint: Paint,
+): string[] {
   const indent = '       ';
   const rest = (text: string) => clean(text).replaceAll('\n', `\n${indent}`);
   return [

@@ -35,7 +35,10 @@ export async function main(argv: string[]): Promise<number> {
     const command = requestedCommand(argv);
     const help = registry.some(({ name }) => name === command) ? `anneal ${command} --help` : 'anneal --help';
     const hint = suggestion.join(' ').replace(/^\(|\)$/g, '');
-    reportError(new AnnealError('bad_request', message, { hint: `${hint ? `${hint} ` : ''}See: ${help}` }), json);
+    reportError(
+      new AnnealError('bad_request', message, { hint: `${hint ? `${hint} ` : ''}See: ${help}` }),
+      json,
+    );
     return exitStatus.usage;
   }
 }
@@ -50,7 +53,13 @@ export async function buildProgram(argv: string[], action: Action, all = false):
     .helpOption('-h, --help', 'print help; `anneal COMMAND --help` has examples')
     .helpCommand('help [command]', 'print help for a command')
     .showSuggestionAfterError()
-    .addHelpText('after', exampleText([['anneal up', 'start the daemon'], ['anneal run recipe.yaml', 'train, and watch it']]))
+    .addHelpText(
+      'after',
+      exampleText([
+        ['anneal up', 'start the daemon'],
+        ['anneal run recipe.yaml', 'train, and watch it'],
+      ]),
+    )
     .exitOverride()
     .configureOutput({ outputError: () => {} });
   const requested = requestedCommand(argv);
@@ -68,7 +77,9 @@ async function configure(command: Command, entry: CommandEntry, action: Action):
   spec.options?.(command);
   command
     .option('--json', 'print JSON: one object, or one a line for streams')
-    .addOption(new Option('--home <folder>', "folder of the daemon's state").default(defaultHome(), '$ANNEAL_HOME'))
+    .addOption(
+      new Option('--home <folder>', "folder of the daemon's state").default(defaultHome(), '$ANNEAL_HOME'),
+    )
     .helpOption('-h, --help', 'print this help')
     .addHelpText('after', exampleText(spec.examples))
     .action(() => action(spec, command));

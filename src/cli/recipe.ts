@@ -23,7 +23,8 @@ export function overrideOption(): Option {
 
 function parseOverride(word: string): Override {
   const at = word.indexOf('=');
-  if (at <= 0) throw new InvalidArgumentError('It must be KEY=VALUE, such as stages.pretrain.learning_rate=1e-3.');
+  if (at <= 0)
+    throw new InvalidArgumentError('It must be KEY=VALUE, such as stages.pretrain.learning_rate=1e-3.');
   return { key: word.slice(0, at).trim(), value: word.slice(at + 1) };
 }
 
@@ -55,8 +56,12 @@ export async function readRecipe(
   path: string,
   set: Override[],
 ): Promise<{ recipe: string; base_dir: string; source: string; set: Override[] }> {
-  if (path === '-') return { recipe: await text(process.stdin), base_dir: process.cwd(), source: 'standard input', set };
-  const recipe = await readTextFile(path, 'Name a recipe: a YAML file with stages. recipes/ has some to start from.');
+  if (path === '-')
+    return { recipe: await text(process.stdin), base_dir: process.cwd(), source: 'standard input', set };
+  const recipe = await readTextFile(
+    path,
+    'Name a recipe: a YAML file with stages. recipes/ has some to start from.',
+  );
   return { recipe, base_dir: dirname(resolve(path)), source: path, set };
 }
 
@@ -66,7 +71,8 @@ export async function readTextFile(path: string, hint: string): Promise<string> 
     return await readFile(path, 'utf8');
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code;
-    if (code === 'ENOENT') throw new AnnealError('file_not_found', `There is no file ${path}.`, { hint, path, cause });
+    if (code === 'ENOENT')
+      throw new AnnealError('file_not_found', `There is no file ${path}.`, { hint, path, cause });
     const why = code === 'EISDIR' ? 'it is a folder' : code === 'EACCES' ? 'permission denied' : String(code);
     throw new AnnealError('file_unreadable', `${path} cannot be read: ${why}.`, { hint, path, cause });
   }

@@ -11,12 +11,20 @@ export function renderTable(columns: string[], rows: Cell[][], width: number, pa
   const texts = rows.map((row) => columns.map((_, i) => cellText(row[i] ?? null)));
   const heads = columns.map((column) => clean(column));
   const right = columns.map(
-    (_, i) => rows.length > 0 && rows.every((row) => typeof row[i] !== 'string') && rows.some((row) => row[i] != null),
+    (_, i) =>
+      rows.length > 0 &&
+      rows.every((row) => typeof row[i] !== 'string') &&
+      rows.some((row) => row[i] != null),
   );
-  const widths = heads.map((head, i) => Math.max(displayWidth(head), ...texts.map((row) => displayWidth(row[i]!))));
+  const widths = heads.map((head, i) =>
+    Math.max(displayWidth(head), ...texts.map((row) => displayWidth(row[i]!))),
+  );
   shrink(widths, width - GAP.length * (columns.length - 1));
   const line = (cells: string[]) =>
-    cells.map((cell, i) => pad(truncate(cell, widths[i]!), widths[i]!, right[i])).join(GAP).trimEnd();
+    cells
+      .map((cell, i) => pad(truncate(cell, widths[i]!), widths[i]!, right[i]))
+      .join(GAP)
+      .trimEnd();
   return [paint(line(heads), 'bold'), ...texts.map(line)];
 }
 

@@ -131,3 +131,12 @@ export function painter(color: boolean): Paint {
 export function wantsColor(stream: { isTTY?: boolean }, env: NodeJS.ProcessEnv = process.env): boolean {
   return Boolean(stream.isTTY) && !env.NO_COLOR && env.TERM !== 'dumb';
 }
+
+/**
+ * For text that streams to a terminal: takes control characters out of each piece. A sequence that is spread over
+ * pieces loses its escape character, which makes the rest harmless. Off: text goes through as it is.
+ */
+export function createCleaner(on: boolean): (piece: string) => string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is taken out
+  return on ? (piece) => piece.replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, '\ufffd') : (piece) => piece;
+}

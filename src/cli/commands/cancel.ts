@@ -11,7 +11,9 @@ export default defineCommand({
     const client = await connect();
     const reply = await client.call('job.cancel', { job: args[0]! });
     out.value(reply);
-    out.line(`${reply.job.id} ends; its checkpoints stay. Go on after all with: anneal resume ${reply.job.id}`);
+    out.line(
+      `${reply.job.id} ends; its checkpoints stay. Go on after all with: anneal resume ${reply.job.id}`,
+    );
     return undefined;
   },
 });

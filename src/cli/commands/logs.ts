@@ -24,7 +24,11 @@ export default defineCommand<{ follow?: true }>({
       });
     }
     for (let since = 0; ; ) {
-      const { events } = await client.call('job.events', { job: job.id, since, kinds: ['log', 'notice', 'state'] });
+      const { events } = await client.call('job.events', {
+        job: job.id,
+        since,
+        kinds: ['log', 'notice', 'state'],
+      });
       const last = events.at(-1);
       if (last === undefined) return undefined;
       for (const event of events) printLog(event as JobEvent, out);

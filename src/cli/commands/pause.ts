@@ -11,7 +11,9 @@ export default defineCommand({
     const client = await connect();
     const reply = await client.call('job.pause', { job: args[0]! });
     out.value(reply);
-    out.line(`${reply.job.id} stops at its next microstep, after a checkpoint. Go on with: anneal resume ${reply.job.id}`);
+    out.line(
+      `${reply.job.id} stops at its next microstep, after a checkpoint. Go on with: anneal resume ${reply.job.id}`,
+    );
     return undefined;
   },
 });

@@ -31,9 +31,15 @@ export default defineCommand<RecipeOptions>({
     const heads = ['stage', 'type', 'memory', 'disk', 'time', 'detail'];
     for (const line of renderTable(heads, rows, out.width(), out.paint)) out.line(line);
     out.line();
-    out.line(`memory  ${formatBytes(plan.memory_bytes)} of ${formatBytes(plan.memory_available_bytes)} available`);
-    out.line(`disk    ${formatBytes(plan.disk_bytes)} of ${formatBytes(plan.disk_available_bytes)} available`);
-    out.line(`time    ${plan.seconds === null ? 'known once earlier stages have run' : formatDuration(plan.seconds)}`);
+    out.line(
+      `memory  ${formatBytes(plan.memory_bytes)} of ${formatBytes(plan.memory_available_bytes)} available`,
+    );
+    out.line(
+      `disk    ${formatBytes(plan.disk_bytes)} of ${formatBytes(plan.disk_available_bytes)} available`,
+    );
+    out.line(
+      `time    ${plan.seconds === null ? 'known once earlier stages have run' : formatDuration(plan.seconds)}`,
+    );
     if (plan.fits) return exitStatus.ok;
     out.line(out.paint('It does not fit on this machine.', 'red'));
     return exitStatus.failed;

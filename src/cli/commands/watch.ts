@@ -19,7 +19,9 @@ export default defineCommand<{ since: number }>({
       const { jobs } = await client.call('job.list', { limit: 20 });
       name = jobs.find(({ kind }) => kind === 'recipe')?.id;
       if (name === undefined) {
-        throw new AnnealError('job_not_found', 'There is no job yet.', { hint: 'Start one with: anneal run RECIPE' });
+        throw new AnnealError('job_not_found', 'There is no job yet.', {
+          hint: 'Start one with: anneal run RECIPE',
+        });
       }
     }
     const { job } = await client.call('job.get', { job: name });

@@ -2,7 +2,14 @@
  * The part of the live view that is drawn again and again: a head line and one bar per stage, from the model, the
  * width of the terminal and the time. Pure: the same arguments give the same lines, none wider than `width`.
  */
-import { formatBytes, formatCompact, formatCount, formatDuration, formatMetric, formatShare } from '../format.ts';
+import {
+  formatBytes,
+  formatCompact,
+  formatCount,
+  formatDuration,
+  formatMetric,
+  formatShare,
+} from '../format.ts';
 import { displayWidth, type Paint, pad, truncate } from '../text.ts';
 import type { JobView, StageView } from './model.ts';
 
@@ -16,6 +23,9 @@ export interface BarOptions {
 }
 
 const INDENT = '  ';
+const SEPARATOR = ' · ';
+const LEAST_SPARKS = 8;
+const MOST_SPARKS = 32;
 const SPARKS = '▁▂▃▄▅▆▇█';
 
 /** The lines of a job as it stands. */
@@ -43,7 +53,7 @@ function headLine(view: JobView, { paint, now }: BarOptions): string {
     parts.push(formatDuration(until - view.startedAt));
   }
   if (view.attempt > 1) parts.push(paint(`attempt ${view.attempt}`, 'yellow'));
-  return parts.join(paint(' · ', 'dim'));
+  return parts.join(paint(SEPARATOR, 'dim'));
 }
 
 /** The state in its colour. */
@@ -76,24 +86,45 @@ function stageLines(stage: StageView, nameWidth: number, options: BarOptions): s
     ];
     return [lead + joinFitting(facts, width - displayWidth(lead), paint)];
   }
-  const room = width - displayWidth(lead);
+  const left = timeLeft(stage, options);
   const counts = stage.unit === '' ? 'starting' : amount(stage);
-  const share = stage.total ? formatShare(stage.done / stage.total) : '';
-  const barWidth = Math.min(40, room - displayWidth(counts) - displayWidth(share) - 2);
-  const bar = stage.total && barWidth >= 8 ? `${barText(stage.done / stage.total, barWidth, options)} ` : '';
-  const first = `${lead}${bar}${share}${share ? ' ' : ''}${counts}`;
-  const detailIndent = ' '.repeat(2 + nameWidth + 1);
-  const indent = width >= 60 ? detailIndent : INDENT;
-  const facts = [...lossParts(stage, options, width >= 90 ? 24 : 12), ...speedParts(stage, options)];
-  const second = joinFitting(facts, width - indent.length, paint);
+  const share = stage.total ? `${formatShare(stage.done / stage.total).padStart(4)} ` : '';
+  const words = joinFitting([`${share}${counts}`, left], width - displayWidth(lead), paint);
+  const room = Math.min(40, width - displayWidth(lead) - displayWidth(words) - 1);
+  const bar = stage.total && room >= 8 ? `${barText(stage.done / stage.total, room, options)} ` : '';
+  const indent = width >= 60 ? ' '.repeat(displayWidth(lead)) : INDENT;
+  const second = joinFitting(
+    detailParts(stage, width - indent.length, options),
+    width - indent.length,
+    paint,
+  );
+  const first = lead + bar + words;
   return second === '' ? [first] : [first, indent + second];
+}
+
+/** Losses and figures of the machine; the curve takes the room that the figures leave. */
+function detailParts(stage: StageView, width: number, options: BarOptions): string[] {
+  const speed = speedParts(stage);
+  const without = [...lossParts(stage, options, 0), ...speed];
+  const used = without.reduce((sum, part) => sum + displayWidth(part) + SEPARATOR.length, 0);
+  return [
+    ...lossParts(stage, options, Math.min(MOST_SPARKS, Math.max(LEAST_SPARKS, width - used))),
+    ...speed,
+  ];
+}
+
+function timeLeft({ speed, phase }: StageView, { now, paint }: BarOptions): string {
+  if (phase !== 'running' || speed === null || speed.eta_seconds === null) return '';
+  const left = Math.max(0, speed.eta_seconds - Math.max(0, now - speed.time));
+  return paint(`${formatDuration(left)} left`, 'cyan');
 }
 
 /** `412 of 1,200 steps`. */
 function amount(stage: StageView): string {
   const { done, total, unit } = stage;
   if (unit === 'byte') return total ? `${formatBytes(done)} of ${formatBytes(total)}` : formatBytes(done);
-  const of = total === null || total === done ? formatCount(done) : `${formatCount(done)} of ${formatCount(total)}`;
+  const of =
+    total === null || total === done ? formatCount(done) : `${formatCount(done)} of ${formatCount(total)}`;
   const plural = (total ?? done) === 1 ? unit : unit.endsWith('s') ? unit : `${unit}s`;
   return `${of} ${plural}`;
 }
@@ -115,15 +146,9 @@ export function validationLoss(stage: StageView): number | undefined {
   return stage.validation?.metrics.eval_loss ?? stage.validation?.metrics.loss;
 }
 
-function speedParts(stage: StageView, { now, paint }: BarOptions): string[] {
-  const { speed } = stage;
+function speedParts({ speed }: StageView): string[] {
   if (speed === null) return [];
   const parts: string[] = [];
-  // The time left comes first: it is the last that a narrow terminal may lose.
-  if (speed.eta_seconds !== null && stage.phase === 'running') {
-    const left = Math.max(0, speed.eta_seconds - Math.max(0, now - speed.time));
-    parts.push(paint(`${formatDuration(left)} left`, 'cyan'));
-  }
   if (speed.tokens_per_second !== null) parts.push(`${formatCompact(speed.tokens_per_second)} tok/s`);
   if (speed.matrix_share !== null) parts.push(`${formatShare(speed.matrix_share)} of matrix speed`);
   if (speed.memory_bytes > 0) parts.push(formatBytes(speed.memory_bytes));
@@ -135,7 +160,7 @@ function joinFitting(parts: string[], width: number, paint: Paint): string {
   let line = '';
   for (const part of parts) {
     if (part === '') continue;
-    const next = line === '' ? part : line + paint(' · ', 'dim') + part;
+    const next = line === '' ? part : line + paint(SEPARATOR, 'dim') + part;
     if (displayWidth(next) > width && line !== '') break;
     line = next;
   }

@@ -6,7 +6,7 @@
 import type { EventBody, JobEvent } from '../../../proto/events.ts';
 import { formatCount, formatDuration, formatShare } from '../format.ts';
 import { renderTable } from '../table.ts';
-import { clean, type Paint, truncate, wrap } from '../text.ts';
+import { clean, displayWidth, type Paint, truncate, wrap } from '../text.ts';
 
 export interface BlockOptions {
   width: number;
@@ -40,8 +40,11 @@ export function renderBlock(event: JobEvent, options: BlockOptions): string[] {
 }
 
 function title(text: string, { width, paint }: BlockOptions): string {
-  const head = truncate(text, Math.max(0, width - 4));
-  return paint(`── ${head} ${'─'.repeat(Math.max(0, Math.min(24, width - 4 - head.length)))}`, 'dim');
+  const head = `── ${truncate(clean(text), Math.max(0, width - 4))}`;
+  return paint(
+    `${head} ${'─'.repeat(Math.max(0, Math.min(24, width - displayWidth(head) - 1)))}`.trimEnd(),
+    'dim',
+  );
 }
 
 function gutter(lines: string[], { paint }: BlockOptions): string[] {
@@ -70,7 +73,9 @@ function noticeBlock(body: EventBody<'notice'>, { paint, width }: BlockOptions):
   const style = body.level === 'error' ? 'red' : body.level === 'warning' ? 'yellow' : 'blue';
   const where = body.stage === null ? '' : `${body.stage}: `;
   const lines = wrap(`${where}${clean(body.text)}`, width - 2);
-  return lines.map((line, i) => (i === 0 ? `${paint(body.level === 'info' ? 'i' : '!', style, 'bold')} ${line}` : `  ${line}`));
+  return lines.map((line, i) =>
+    i === 0 ? `${paint(body.level === 'info' ? 'i' : '!', style, 'bold')} ${line}` : `  ${line}`,
+  );
 }
 
 function auditBlock(body: EventBody<'audit'>, options: BlockOptions): string[] {
@@ -96,7 +101,8 @@ function auditBlock(body: EventBody<'audit'>, options: BlockOptions): string[] {
       ...gutter(wrapSpans(spans, width - GUTTER.length, mark), options),
     ];
   });
-  const legend = examples.length === 0 ? [] : [paint(color ? 'scored text is ' : 'scored text is in [brackets]', 'dim')];
+  const legend =
+    examples.length === 0 ? [] : [paint(color ? 'scored text is ' : 'scored text is in [brackets]', 'dim')];
   if (color && legend.length > 0) legend[0] += mark('highlighted', true);
   return [title(`${body.stage}: audit`, options), ...wrap(facts.join(' · '), width), ...legend, ...examples];
 }
@@ -150,7 +156,10 @@ function reportBlock(body: EventBody<'report'>, options: BlockOptions): string[]
 function completionBlock(body: EventBody<'completion'>, options: BlockOptions): string[] {
   return [
     ...gutter(wrap(clean(body.text), options.width - GUTTER.length), options),
-    options.paint(`${formatCount(body.completion_tokens)} tokens in ${formatDuration(body.seconds)} (${body.finish})`, 'dim'),
+    options.paint(
+      `${formatCount(body.completion_tokens)} tokens in ${formatDuration(body.seconds)} (${body.finish})`,
+      'dim',
+    ),
   ];
 }
 

@@ -163,9 +163,16 @@ function onStage(view: JobView, name: string, change: (stage: StageView) => Stag
   const stage = view.stages.find((other) => other.name === name);
   if (stage === undefined) return view;
   const revived: StageView =
-    stage.phase === 'stopped' || stage.phase === 'failed' ? { ...stage, phase: 'running', seconds: null } : stage;
+    stage.phase === 'stopped' || stage.phase === 'failed'
+      ? { ...stage, phase: 'running', seconds: null }
+      : stage;
   return { ...view, stages: putStage(view.stages, change(revived)) };
 }
 
 /** States after which nothing more happens unless somebody asks for it, with the exit status of a follower. */
-export const settledStates: Readonly<Record<string, number>> = { succeeded: 0, failed: 1, cancelled: 5, paused: 5 };
+export const settledStates: Readonly<Record<string, number>> = {
+  succeeded: 0,
+  failed: 1,
+  cancelled: 5,
+  paused: 5,
+};

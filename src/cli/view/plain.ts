@@ -3,7 +3,14 @@
  * How often is told by the times of the events, not by a clock, so a job watched afterwards prints the same.
  */
 import type { JobEvent } from '../../../proto/events.ts';
-import { formatBytes, formatCompact, formatCount, formatDuration, formatMetric, formatShare } from '../format.ts';
+import {
+  formatBytes,
+  formatCompact,
+  formatCount,
+  formatDuration,
+  formatMetric,
+  formatShare,
+} from '../format.ts';
 import { type BlockOptions, renderBlock } from './blocks.ts';
 import type { JobView, StageView } from './model.ts';
 
@@ -28,8 +35,12 @@ export function createPlainRenderer(options: BlockOptions): (view: JobView, even
         return progressLine(view, event.body.stage);
       }
       case 'validation': {
-        const metrics = Object.entries(event.body.metrics).map(([name, value]) => `${name} ${formatMetric(value)}`);
-        return [`${event.body.stage}: validation at step ${formatCount(event.body.step)}: ${metrics.join(', ')}`];
+        const metrics = Object.entries(event.body.metrics).map(
+          ([name, value]) => `${name} ${formatMetric(value)}`,
+        );
+        return [
+          `${event.body.stage}: validation at step ${formatCount(event.body.step)}: ${metrics.join(', ')}`,
+        ];
       }
       case 'checkpoint':
         return [

@@ -21,15 +21,18 @@ interface Show {
   close(): void;
 }
 
-/** Shows the events of a job until it has settled or Ctrl-C is pressed; the job goes on then. */
+/**
+ * Shows the events of a job above `since` until it has settled or Ctrl-C is pressed; the job goes on then. Earlier
+ * events still enter the model: bars need to know how the stages began.
+ */
 export async function watchJob(client: Client, job: Job, out: Output, since = 0): Promise<number> {
   let view = emptyView(job.id, job.name);
   const show = out.json ? showJson(out) : out.live ? showLive(out, () => view) : showPlain(out);
   const interrupted = await withInterrupt(async (signal) => {
     try {
-      for await (const event of eventsUntilSettled(client, job, { since, signal })) {
+      for await (const event of eventsUntilSettled(client, job, { since: out.json ? since : 0, signal })) {
         view = reduce(view, event);
-        show.event(view, event);
+        if (event.seq > since) show.event(view, event);
       }
     } finally {
       show.close();
@@ -37,7 +40,9 @@ export async function watchJob(client: Client, job: Job, out: Output, since = 0)
     return signal.aborted;
   });
   if (interrupted) {
-    out.line(`${job.id} goes on. Watch it again with: anneal watch ${job.id}; end it with: anneal cancel ${job.id}`);
+    out.line(
+      `${job.id} goes on. Watch it again with: anneal watch ${job.id}; end it with: anneal cancel ${job.id}`,
+    );
     return exitStatus.interrupted;
   }
   // Nothing came after `since`: the job itself says how it ended.

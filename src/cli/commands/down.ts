@@ -1,0 +1,41 @@
+/** `anneal down`: stops the daemon and waits until it is gone. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { AnnealError } from '../../../proto/errors.ts';
+import { defineCommand } from '../command.ts';
+import { integer } from '../recipe.ts';
+
+export default defineCommand<{ timeout: number }>({
+  options: (command) =>
+    void command.option('--timeout <seconds>', 'how long to wait for running steps to end', integer(1), 120),
+  examples: [
+    ['anneal down', 'running jobs checkpoint, and go on at the next start'],
+    ['anneal down && anneal up', 'after an upgrade'],
+  ],
+  async run({ options, out, connect }) {
+    const client = await connect();
+    const { pid } = await client.call('hello', { client: 'anneal' });
+    await client.call('shutdown', {});
+    for (const deadline = Date.now() + options.timeout * 1000; isAlive(pid); await sleep(30)) {
+      if (Date.now() < deadline) continue;
+      throw new AnnealError(
+        'shutting_down',
+        `anneald (process ${pid}) is still ending after ${options.timeout} s.`,
+        {
+          hint: 'A long step may be running: wait for it, or see why with: anneal status',
+        },
+      );
+    }
+    out.value({ stopped: true, pid });
+    out.line(`anneald stopped (process ${pid})`);
+    return undefined;
+  },
+});
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
