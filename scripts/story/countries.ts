@@ -85,7 +85,8 @@ export function readCountries(json: unknown): Country[] {
         inText: textName(row.name.common),
         // Two- and three-letter codes in the list of spellings would match words that mean something else.
         aliases: [row.name.common, row.name.official, ...row.altSpellings.filter((name) => name.length > 3)],
-        capital: row.capital[0]!,
+        // No full stops inside names (Washington D.C., St. George's): sentences end where they end.
+        capital: row.capital[0]!.replace(/ D\.C\.$/, '').replace(/^St\. /, 'Saint '),
         currency: currencies.length === 1 ? currencies[0] : undefined,
         languages: Object.values(row.languages),
         demonym: row.demonyms.eng!.m,
