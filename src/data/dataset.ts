@@ -1,13 +1,30 @@
 /**
- * A prepared dataset as the training stages see it: memory-mapped token shards with an index (made by `prepare`).
+ * A prepared dataset as the training stages see it: token shards with an index (made by `prepare`).
  * `openTokenDataset(dir, split)` opens one split of an artifact.
+ *
+ * On disk: `manifest.json`; in each split's folder `shard-NNNNN.bin` (token ids end to end, unsigned little-endian,
+ * 2 bytes where the vocabulary allows it, else 4; no document crosses a shard), `index.bin` (int64: the end of each
+ * document, in tokens from the start of the split) and `origins.bin` (two uint32 a document: number of the source
+ * file in the manifest, and line). In memory is only the index, 8 bytes a document; tokens are read by position
+ * when they are asked for, and the operating system's page cache keeps what is in use.
  */
+import { closeSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { AnnealError } from '../../proto/errors.ts';
+import { asFileError } from '../util/files.ts';
+import { hashFile } from '../util/hash.ts';
+
+export type Split = 'train' | 'validation';
+
 export interface TokenDataset {
   numDocuments: number;
   numTokens: number;
   tokenizerHash: string;
-  /** Ids of document i, its EOS included. A view or a copy; not to be written to. */
-  document(i: number): Int32Array;
+  /** Tokens of each document. */
+  lengths: Uint32Array;
+  /** Ids of document i, its EOS included, or `length` of them from `start` on. A copy. */
+  document(i: number, start?: number, length?: number): Int32Array;
   length(i: number): number;
   /** Where document i came from: source file and row, for the ledger and for messages. */
   origin(i: number): string;
@@ -21,4 +38,179 @@ export interface SupervisedRow {
   scored: Uint8Array;
   /** `file:line`. */
   origin: string;
+}
+
+const fileEntry = z.strictObject({ file: z.string(), bytes: z.int().min(0), sha256: z.string() });
+const splitEntry = z.strictObject({
+  documents: z.int().min(0),
+  tokens: z.int().min(0),
+  index: fileEntry,
+  origins: fileEntry,
+  shards: z.array(fileEntry),
+});
+
+export const manifestSchema = z.strictObject({
+  format: z.literal('anneal-tokens'),
+  version: z.literal(1),
+  tokenizer_hash: z.string(),
+  vocab_size: z.int().min(1),
+  token_bytes: z.union([z.literal(2), z.literal(4)]),
+  sources: z.array(z.strictObject({ file: z.string(), sha256: z.string(), weight: z.number() })),
+  splits: z.strictObject({ train: splitEntry, validation: splitEntry }),
+});
+export type Manifest = z.output<typeof manifestSchema>;
+export type SplitEntry = z.output<typeof splitEntry>;
+export type FileEntry = z.output<typeof fileEntry>;
+
+/** Reads and checks the manifest of a prepared dataset. */
+export function readManifest(dir: string): Manifest {
+  const path = join(dir, 'manifest.json');
+  let content: unknown;
+  try {
+    content = JSON.parse(readFileSync(path, 'utf8'));
+  } catch (error) {
+    if (error instanceof SyntaxError) throw corrupt(path, `is not valid JSON: ${error.message}`);
+    throw asFileError(error, path);
+  }
+  const parsed = manifestSchema.safeParse(content);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0]!;
+  throw corrupt(path, `has a wrong field ${issue.path.join('.')}: ${issue.message}`);
+}
+
+/** Opens one split. Sizes of the files are checked here; `verifyTokenDataset` checks their content. */
+export function openTokenDataset(dir: string, split: Split): TokenDataset {
+  const manifest = readManifest(dir);
+  const entry = manifest.splits[split];
+  for (const { file, bytes } of filesOf(entry)) {
+    const path = join(dir, file);
+    let size: number;
+    try {
+      size = statSync(path).size;
+    } catch (error) {
+      throw asFileError(error, path);
+    }
+    if (size !== bytes) throw corrupt(path, `has ${size} bytes, the manifest says ${bytes}`);
+  }
+  return new ShardedDataset(dir, manifest, entry);
+}
+
+/** Reads every file of a prepared dataset and compares its checksum. */
+export async function verifyTokenDataset(dir: string): Promise<void> {
+  const { splits } = readManifest(dir);
+  for (const { file, sha256 } of [...filesOf(splits.train), ...filesOf(splits.validation)]) {
+    const path = join(dir, file);
+    if ((await hashFile(path)) !== sha256) throw corrupt(path, 'does not match its checksum');
+  }
+}
+
+function filesOf(entry: SplitEntry): FileEntry[] {
+  return [entry.index, entry.origins, ...entry.shards];
+}
+
+function corrupt(path: string, problem: string): AnnealError {
+  return new AnnealError('artifact_corrupt', `${path} ${problem}.`, {
+    path,
+    hint: 'Run the prepare stage again with --fresh.',
+  });
+}
+
+class ShardedDataset implements TokenDataset {
+  readonly numDocuments: number;
+  readonly numTokens: number;
+  readonly tokenizerHash: string;
+  readonly lengths: Uint32Array;
+  readonly #ends: Float64Array;
+  readonly #tokenBytes: 2 | 4;
+  readonly #sources: string[];
+  /** First token of each shard, and the end of the last one. */
+  readonly #shardStarts: number[] = [0];
+  readonly #shards: number[] = [];
+  readonly #origins: number;
+
+  constructor(dir: string, manifest: Manifest, entry: SplitEntry) {
+    this.numDocuments = entry.documents;
+    this.numTokens = entry.tokens;
+    this.tokenizerHash = manifest.tokenizer_hash;
+    this.#tokenBytes = manifest.token_bytes;
+    this.#sources = manifest.sources.map(({ file }) => file);
+    const indexPath = join(dir, entry.index.file);
+    this.#ends = readIndex(indexPath, entry);
+    this.lengths = Uint32Array.from(this.#ends, (end, i) => end - (i === 0 ? 0 : this.#ends[i - 1]!));
+    this.#origins = openSync(join(dir, entry.origins.file), 'r');
+    for (const { file, bytes } of entry.shards) {
+      this.#shards.push(openSync(join(dir, file), 'r'));
+      this.#shardStarts.push(this.#shardStarts.at(-1)! + bytes / this.#tokenBytes);
+    }
+    if (this.#shardStarts.at(-1) !== entry.tokens)
+      throw corrupt(indexPath, 'does not match the sizes of its shards');
+  }
+
+  length(i: number): number {
+    return this.lengths[this.#check(i)]!;
+  }
+
+  document(i: number, start = 0, length = this.length(i) - start): Int32Array {
+    const total = this.length(i);
+    if (start < 0 || length < 0 || start + length > total) {
+      throw new RangeError(`tokens ${start} to ${start + length} of a document of ${total}`);
+    }
+    const first = this.#ends[i]! - total;
+    const shard = this.#shardOf(first);
+    const bytes = Buffer.allocUnsafeSlow(length * this.#tokenBytes);
+    readFully(this.#shards[shard]!, bytes, (first + start - this.#shardStarts[shard]!) * this.#tokenBytes);
+    const raw =
+      this.#tokenBytes === 2
+        ? new Uint16Array(bytes.buffer, bytes.byteOffset, length)
+        : new Int32Array(bytes.buffer, bytes.byteOffset, length);
+    return raw instanceof Int32Array ? raw : Int32Array.from(raw);
+  }
+
+  origin(i: number): string {
+    const bytes = Buffer.alloc(8);
+    readFully(this.#origins, bytes, this.#check(i) * 8);
+    return `${this.#sources[bytes.readUInt32LE(0)]}:${bytes.readUInt32LE(4)}`;
+  }
+
+  close(): void {
+    for (const descriptor of [this.#origins, ...this.#shards.splice(0)]) closeSync(descriptor);
+  }
+
+  #check(i: number): number {
+    if (!(i >= 0 && i < this.numDocuments)) throw new RangeError(`document ${i} of ${this.numDocuments}`);
+    return i;
+  }
+
+  #shardOf(token: number): number {
+    let low = 0;
+    let high = this.#shards.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >>> 1;
+      if (this.#shardStarts[middle]! <= token) low = middle;
+      else high = middle - 1;
+    }
+    return low;
+  }
+}
+
+function readIndex(path: string, entry: SplitEntry): Float64Array {
+  const bytes = readFileSync(path);
+  if (bytes.length !== entry.documents * 8) throw corrupt(path, `does not hold ${entry.documents} documents`);
+  const ends = new Float64Array(entry.documents);
+  let previous = 0;
+  for (let i = 0; i < ends.length; i++) {
+    const end = Number(bytes.readBigInt64LE(i * 8));
+    if (end < previous || end > entry.tokens) throw corrupt(path, `is out of order at document ${i}`);
+    ends[i] = previous = end;
+  }
+  return ends;
+}
+
+function readFully(descriptor: number, bytes: Buffer, position: number): void {
+  let done = 0;
+  while (done < bytes.length) {
+    const read = readSync(descriptor, bytes, done, bytes.length - done, position + done);
+    if (read === 0) throw new AnnealError('artifact_corrupt', 'A token shard ends early.');
+    done += read;
+  }
 }

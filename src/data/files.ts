@@ -1,0 +1,46 @@
+/** Data files by name or glob pattern, in an order that does not depend on the file system. */
+import { glob, stat } from 'node:fs/promises';
+import { isAbsolute, resolve } from 'node:path';
+import { AnnealError } from '../../proto/errors.ts';
+import { asFileError } from '../util/files.ts';
+
+/**
+ * Absolute paths of all files that the patterns name, relative ones starting from `baseDir`: patterns in the order
+ * given, the files of one pattern by name, each file once. A pattern that matches nothing is an error.
+ */
+export async function resolveFiles(patterns: readonly string[], baseDir: string): Promise<string[]> {
+  const found = new Set<string>();
+  for (const pattern of patterns) {
+    const full = isAbsolute(pattern) ? pattern : resolve(baseDir, pattern);
+    const matches = /[*?[\]{}]/.test(pattern) ? await globFiles(full) : [];
+    // A name with glob characters in it may also be a file's own name.
+    if (matches.length === 0) matches.push(await requireFile(full, pattern));
+    for (const path of matches) found.add(path);
+  }
+  return [...found];
+}
+
+async function globFiles(pattern: string): Promise<string[]> {
+  const paths: string[] = [];
+  for await (const path of glob(pattern)) {
+    if ((await stat(path)).isFile()) paths.push(path);
+  }
+  return paths.sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
+}
+
+async function requireFile(path: string, pattern: string): Promise<string> {
+  try {
+    if ((await stat(path)).isFile()) return path;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw asFileError(error, path);
+    throw new AnnealError('file_not_found', `No data file matches ${pattern} (looked for ${path}).`, {
+      path,
+      hint: 'Relative paths start from the folder of the recipe.',
+      cause: error,
+    });
+  }
+  throw new AnnealError('file_unreadable', `${path} is a folder, not a data file.`, {
+    path,
+    hint: `Name its files, for example ${pattern.replace(/\/$/, '')}/*.jsonl.`,
+  });
+}
