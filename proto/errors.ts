@@ -13,6 +13,7 @@ export const ERRORS = {
   internal: 'A fault of the program itself; the log of the daemon has the details.',
   // Daemon
   daemon_not_running: 'No daemon answers on this socket.',
+  no_reply: 'The daemon is there but did not answer in time.',
   daemon_already_running: 'Another daemon holds the lock of this home.',
   socket_in_use: 'The address of a socket is taken by another program.',
   busy: 'Too many requests of this kind wait already.',

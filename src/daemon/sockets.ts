@@ -2,7 +2,7 @@
  * The daemon's sockets: commands and events on ipc:// (mode 0600, this user only), and on tcp:// if asked for, there
  * only for clients whose CURVE key is authorised. Events over tcp are on the port after that of the commands.
  */
-import { lstatSync } from 'node:fs';
+import { chmodSync, lstatSync } from 'node:fs';
 import { connect } from 'node:net';
 import { Publisher, Router, type Socket } from 'zeromq';
 import { AnnealError } from '../../proto/errors.ts';
@@ -31,6 +31,7 @@ export class Sockets {
   async listenLocal(home: HomeLayout): Promise<void> {
     for (const path of [home.commandSocket, home.eventSocket]) await refuseTakenPath(path);
     await this.#listen(`ipc://${home.commandSocket}`, `ipc://${home.eventSocket}`, undefined);
+    for (const path of [home.commandSocket, home.eventSocket]) chmodSync(path, 0o600);
   }
 
   /** Opens the sockets for other machines, guarded. */
