@@ -8,7 +8,8 @@
 //  * `_forward` overwrites its outputs. In `_backward`, gradients of *activations* are overwritten and
 //    gradients of *parameters* are added to, unless a parameter says otherwise.
 //  * Every operation is deterministic: same inputs and same thread count give the same bits.
-//  * No operation allocates; scratch memory comes from the caller, sized by the `_workspace` functions.
+//  * No operation allocates; scratch memory comes from the caller, sized in bytes by the `_workspace` functions
+//    for the largest call to come, and aligned to 64 bytes.
 //  * Operations never fail on valid shapes; shapes are validated by the engine before.
 #pragma once
 
@@ -183,7 +184,7 @@ class Backend {
 
 /// The CPU backend with `threads` OpenMP threads; picks AVX2 or AVX-512 at run time.
 std::unique_ptr<Backend> make_cpu_backend(int threads);
-/// What the CPU backend chose: "avx512" or "avx2", and the BLAS's kernel name.
+/// What the CPU backend chose: "avx512", "avx2" or "baseline", and the BLAS's kernel name.
 std::string cpu_backend_description();
 
 }  // namespace anneal
