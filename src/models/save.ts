@@ -50,7 +50,7 @@ export async function saveModel(session: Session, dir: string, options: SaveOpti
 
 /** Rows of the fixed prompts; a session that is to be probed must hold as many. */
 export const PROBE_TOKENS = 64;
-export const PROBE_SEQUENCES = 4;
+const PROBE_SEQUENCES = 4;
 
 /** Log-probabilities on fixed prompts: the same numbers for the same weights. */
 export async function probeModel(session: Session, architecture: Architecture): Promise<Float32Array> {

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
+import { planEpoch } from '../data/pack.ts';
 import type { RowSource } from './rows.ts';
 
 /** A place in the stream: the microbatch `index` of `epoch`, both from 0. */
@@ -14,8 +15,39 @@ export type Cursor = z.infer<typeof cursorSchema>;
 export const setAsideSchema = z.strictObject({ from: cursorSchema, rows: z.array(z.int()) });
 export type SetAside = z.infer<typeof setAsideSchema>;
 
-/** Microbatches of one epoch: row indices of each. The same for the same epoch, always. */
-export type EpochPlan = (epoch: number) => readonly (readonly number[])[];
+/** The microbatches of one epoch: rows of each. The same for the same epoch, always. */
+export interface EpochRows {
+  length: number;
+  at(index: number): number[];
+}
+
+export interface StreamOptions {
+  /** Longest row, and rows of that length in a microbatch. */
+  maxLength: number;
+  batchSize: number;
+  /** Fill a microbatch with as many rows as have room; otherwise `batchSize` rows, whatever their length. */
+  packing: boolean;
+  seed: number;
+}
+
+/** Plans the epochs of a source of rows. */
+export function epochPlanner(source: RowSource, options: StreamOptions): (epoch: number) => EpochRows {
+  const { maxLength, batchSize, packing, seed } = options;
+  // The planner counts the last token of a sequence, which is a target only, so it is given one more of each.
+  const lengths = source.lengths.map((length) => length + 1);
+  return (epoch) => {
+    const plan = planEpoch({
+      lengths,
+      maxLength: maxLength + 1,
+      maxTokens: batchSize * (maxLength + 1),
+      seed,
+      epoch,
+      longDocuments: 'refuse',
+      ...(packing ? {} : { maxSequences: batchSize }),
+    });
+    return { length: plan.length, at: (index) => plan.at(index).map((piece) => piece.document) };
+  };
+}
 
 /** The microbatches of one optimiser step. */
 export interface StepGroup {
@@ -29,13 +61,13 @@ export interface StepGroup {
 
 export class RowStream {
   readonly #source: RowSource;
-  readonly #plan: EpochPlan;
+  readonly #plan: (epoch: number) => EpochRows;
   /** The newest two epochs: a step may straddle a border. */
-  readonly #epochs = new Map<number, readonly (readonly number[])[]>();
+  readonly #epochs = new Map<number, EpochRows>();
 
-  constructor(source: RowSource, plan: EpochPlan) {
+  constructor(source: RowSource, options: StreamOptions) {
     this.#source = source;
-    this.#plan = plan;
+    this.#plan = epochPlanner(source, options);
   }
 
   /** The `count` microbatches from a place on; those that are empty without the rows set aside are passed over. */
@@ -56,7 +88,7 @@ export class RowStream {
         }
         continue;
       }
-      const rows = without(all[index]!, { epoch, index }, setAside);
+      const rows = without(all.at(index), { epoch, index }, setAside);
       if (rows.length > 0) {
         microbatches.push(rows);
         emptyEpochs = 0;
@@ -98,7 +130,7 @@ export class RowStream {
     return steps;
   }
 
-  #epoch(epoch: number): readonly (readonly number[])[] {
+  #epoch(epoch: number): EpochRows {
     let plan = this.#epochs.get(epoch);
     if (!plan) {
       plan = this.#plan(epoch);

@@ -1,0 +1,248 @@
+/**
+ * A training stage from settings to artifact, whatever its data: the session (memory and disk counted first), the
+ * trainer, and the model folder, read back before it counts. `planTraining` tells the same sizes beforehand.
+ */
+import { copyFile, cp, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { AnnealError } from '../../proto/errors.ts';
+import { complete } from '../models/complete.ts';
+import type { Family } from '../models/families.ts';
+import { importWeights, loadModel, type ModelFolder, openModelFolder } from '../models/load.ts';
+import { PROBE_TOKENS, probeModel, readBack, saveModel } from '../models/save.ts';
+import type { Addon, Architecture, Session, SessionOptions } from '../native/addon.ts';
+import type { ServedModel, StageContext, StagePlan } from '../stages/stage.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import { exists, makeDir, renameDirAtomic, requireDiskSpace, writeFileAtomic } from '../util/files.ts';
+import { requireMemory } from '../util/memory.ts';
+import type { RowSource } from './rows.ts';
+import { type TrainingSettings, warmupSteps } from './settings.ts';
+import type { TrainerState } from './state.ts';
+import { RowStream } from './stream.ts';
+import { LEDGER_FILE, METRICS_FILE, Trainer } from './trainer.ts';
+import { validationBatches } from './validation.ts';
+
+/** What a stage has made ready. */
+export interface TrainingTask {
+  model: { family: Family; architecture: Architecture; initializerRange: number };
+  /** Weights to go on from; undefined: new ones from the recipe's seed. */
+  base: ModelFolder | undefined;
+  tokenizer: Tokenizer;
+  rows: RowSource;
+  packing: boolean;
+  validation: RowSource | undefined;
+  /** Tokens that end a generation of the trained model. */
+  stopIds: number[];
+  /** Ids that a sample's prompt becomes. */
+  samplePrompt(text: string): Int32Array;
+  defaultWarmupRatio: number;
+}
+
+/** Share of the matrix speed that training is assumed to reach in estimates. */
+const ASSUMED_SHARE = 0.5;
+
+/** Longest row in tokens; refuses one that is longer than the model's context. */
+export function rowLength(settings: TrainingSettings, architecture: Architecture, stage: string): number {
+  const length = settings.max_length ?? architecture.maxPositions;
+  if (length <= architecture.maxPositions) return length;
+  throw new AnnealError(
+    'recipe_invalid',
+    `stages.${stage}.max_length (${length}) is longer than the model's context (${architecture.maxPositions}).`,
+    {
+      path: `stages.${stage}.max_length`,
+      hint: 'Lower it, or raise max_position_embeddings of a new model.',
+    },
+  );
+}
+
+/** The session of a training stage. */
+export function trainingSession(
+  settings: TrainingSettings,
+  architecture: Architecture,
+  threads: number,
+  maxLength: number,
+): SessionOptions {
+  const maxTokens = Math.max(settings.per_device_train_batch_size * maxLength, PROBE_TOKENS);
+  return {
+    architecture,
+    threads,
+    trainable: true,
+    maxTokens,
+    maxSequences: maxTokens,
+    maxScored: maxTokens,
+    recompute: settings.gradient_checkpointing,
+    generationSlots: 1,
+    generationLength: architecture.maxPositions,
+  };
+}
+
+/** Memory, disk and time of a training stage; `tokens`: what it reads in all, where that can be told. */
+export function planTraining(
+  addon: Addon,
+  settings: TrainingSettings,
+  session: SessionOptions,
+  tokens: number | null,
+  matrixSpeed: number,
+): StagePlan {
+  const plan = addon.planSession(session);
+  const flops = tokens === null ? null : tokens * plan.trainFlopsPerToken;
+  return {
+    memoryBytes: plan.total,
+    diskBytes: diskBytes(settings, plan.snapshot, plan.weights),
+    seconds: flops === null || matrixSpeed <= 0 ? null : flops / (matrixSpeed * ASSUMED_SHARE),
+    detail: {
+      parameters: plan.parameters,
+      tokens,
+      weights_bytes: plan.weights,
+      gradients_bytes: plan.gradients,
+      optimizer_bytes: plan.optimizer,
+      activations_bytes: plan.activations,
+      workspace_bytes: plan.workspace,
+      kv_cache_bytes: plan.kvCache,
+      snapshot_bytes: plan.snapshot,
+    },
+  };
+}
+
+/** Checkpoints (one more than is kept while it is written), the model and the best one. */
+function diskBytes(settings: TrainingSettings, snapshot: number, weights: number): number {
+  return (settings.keep_last + 1) * snapshot + (settings.eval_steps === undefined ? 1 : 3) * weights;
+}
+
+/** Trains and writes the artifact. */
+export async function runTraining(
+  context: StageContext<TrainingSettings>,
+  task: TrainingTask,
+): Promise<void> {
+  const { settings, addon, threads, name } = context;
+  const { architecture } = task.model;
+  const maxLength = rowLength(settings, architecture, name);
+  const options = trainingSession(settings, architecture, threads, maxLength);
+  const plan = addon.planSession(options);
+  requireMemory(plan.total, `Stage ${name}`);
+  await requireDiskSpace(context.workDir, diskBytes(settings, plan.snapshot, plan.weights), `Stage ${name}`);
+  const session = await openSession(context, task, options);
+  let expected: Float32Array;
+  try {
+    const state = await train(context, task, session, maxLength);
+    await takeBest(context, session, state);
+    expected = await probeModel(session, architecture);
+    await save(session, context.outDir, task);
+    for (const file of [METRICS_FILE, LEDGER_FILE]) {
+      await copyFile(join(context.workDir, file), join(context.outDir, file));
+    }
+    const origins = Array.from({ length: task.rows.count }, (_, row) => task.rows.origin(row));
+    await writeFileAtomic(join(context.outDir, 'rows.txt'), `${origins.join('\n')}\n`);
+    context.record({
+      parameters: plan.parameters,
+      steps: state.step,
+      trained_tokens: state.numTokens,
+      tokenizer_hash: task.tokenizer.hash,
+      ...(state.best === null ? {} : { best_step: state.best.step, best_eval_loss: state.best.loss }),
+    });
+  } finally {
+    await session.close();
+  }
+  // Only now: both sessions at once might not fit.
+  await readBack(addon, context.outDir, threads, expected);
+}
+
+async function openSession(
+  context: StageContext<TrainingSettings>,
+  task: TrainingTask,
+  options: SessionOptions,
+): Promise<Session> {
+  if (task.base) return loadModel(context.addon, task.base, options);
+  const session = await context.addon.createSession(options);
+  await session.initWeights(context.seed, task.model.initializerRange);
+  return session;
+}
+
+async function train(
+  context: StageContext<TrainingSettings>,
+  task: TrainingTask,
+  session: Session,
+  maxLength: number,
+): Promise<TrainerState> {
+  const { settings, seed } = context;
+  const { rows, tokenizer, validation } = task;
+  const batchSize = settings.per_device_train_batch_size;
+  const stream = new RowStream(rows, { maxLength, batchSize, packing: task.packing, seed });
+  const totalSteps =
+    settings.max_steps ??
+    stream.countSteps(
+      settings.gradient_accumulation_steps,
+      settings.max_tokens === undefined
+        ? { epochs: settings.num_train_epochs ?? 1 }
+        : { tokens: settings.max_tokens },
+    );
+  const served: ServedModel = {
+    session,
+    tokenizer,
+    stopIds: task.stopIds,
+    generationLength: task.model.architecture.maxPositions,
+  };
+  const best = join(context.workDir, 'best');
+  const trainer = new Trainer({
+    context,
+    addon: context.addon,
+    session,
+    served,
+    settings,
+    schedule: {
+      type: settings.lr_scheduler_type,
+      peak: settings.learning_rate,
+      minRatio: settings.min_lr_ratio,
+      warmupSteps: warmupSteps(settings, totalSteps, task.defaultWarmupRatio),
+      totalSteps,
+      decayRatio: settings.decay_ratio,
+    },
+    rows,
+    stream,
+    validation:
+      validation && settings.eval_steps !== undefined
+        ? {
+            rows: validation,
+            batches: validationBatches(validation, batchSize * maxLength, settings.max_eval_tokens),
+          }
+        : undefined,
+    sample: async (prompt, step) => {
+      const sampling = {
+        max_new_tokens: settings.sample_max_new_tokens,
+        temperature: 0.7,
+        top_k: 0,
+        top_p: 1,
+        min_p: 0,
+        repetition_penalty: 1,
+        stop: [],
+        seed: step,
+      };
+      const { signal } = new AbortController();
+      return (await complete(served, task.samplePrompt(prompt), sampling, () => {}, signal)).text;
+    },
+    onBest: async () => {
+      const partial = join(context.workDir, '.best.partial');
+      await rm(partial, { recursive: true, force: true });
+      await makeDir(partial);
+      await save(session, partial, task);
+      await renameDirAtomic(partial, best);
+    },
+  });
+  return trainer.run();
+}
+
+/** Makes the best weights the result, or lays them beside it, as the recipe says. */
+async function takeBest(
+  context: StageContext<TrainingSettings>,
+  session: Session,
+  state: TrainerState,
+): Promise<void> {
+  const best = join(context.workDir, 'best');
+  if (state.best === null || state.best.step === state.step || !(await exists(best))) return;
+  if (context.settings.load_best_model_at_end) await importWeights(session, await openModelFolder(best));
+  else await cp(best, join(context.outDir, 'best'), { recursive: true });
+}
+
+function save(session: Session, dir: string, task: TrainingTask): Promise<void> {
+  const { tokenizer, stopIds, model } = task;
+  return saveModel(session, dir, { ...model, tokenizer, stopIds });
+}

@@ -1,0 +1,328 @@
+/**
+ * The training loop of all supervised stages: microbatches, one division of the loss, optimiser steps, validation,
+ * samples, checkpoints and the guard.
+ *
+ * Numbers never depend on time. Checkpoints, pauses and chats may fall between any two microsteps; what is computed
+ * is a function of the recipe alone, so that a run that was killed, paused or rolled back ends with the same bits
+ * as one that was not.
+ */
+import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import type { Addon, Session } from '../native/addon.ts';
+import { crossEntropyWeights, negativeLogLikelihood } from '../objectives/cross_entropy.ts';
+import { type ServedModel, type StageContext, StageStopped } from '../stages/stage.ts';
+import { CheckpointStore } from './checkpoint.ts';
+import { acceptStep, countFailure, type GuardBounds, gradNormSpike, lossSpike } from './guard.ts';
+import { Journal } from './journal.ts';
+import { packBatch, type RowSource } from './rows.ts';
+import { learningRate, type Schedule } from './schedule.ts';
+import type { TrainingSettings } from './settings.ts';
+import { SpeedMeter } from './speed.ts';
+import { initialState, type TrainerState } from './state.ts';
+import type { RowStream, StepGroup } from './stream.ts';
+import { validationLoss } from './validation.ts';
+
+export interface TrainerOptions {
+  context: Pick<
+    StageContext<unknown>,
+    'name' | 'hash' | 'workDir' | 'matrixSpeed' | 'emit' | 'flush' | 'checkpointRequested' | 'serve'
+  >;
+  addon: Addon;
+  session: Session;
+  served: ServedModel;
+  settings: TrainingSettings;
+  schedule: Schedule;
+  rows: RowSource;
+  stream: RowStream;
+  /** undefined: no validation. */
+  validation: { rows: RowSource; batches: number[][] } | undefined;
+  /** Writes one sample of text for a prompt. */
+  sample(prompt: string, step: number): Promise<string>;
+  /** The weights are the best so far by validation loss. */
+  onBest(): Promise<void>;
+}
+
+/** The files beside the model that a training leaves. */
+export const METRICS_FILE = 'metrics.jsonl';
+export const LEDGER_FILE = 'ledger.jsonl';
+
+export class Trainer {
+  readonly #options: TrainerOptions;
+  readonly #checkpoints: CheckpointStore;
+  readonly #speed: SpeedMeter;
+  readonly #bounds: GuardBounds;
+  #state: TrainerState = initialState();
+  /** The state that belongs to the engine's last snapshot. */
+  #snapshotState: TrainerState = initialState();
+  #metrics!: Journal;
+  #ledger!: Journal;
+  #lastSave = performance.now();
+  /** The checkpoint that is being written, and what went wrong with it. */
+  #writing: Promise<void> = Promise.resolve();
+  #writeError: unknown;
+
+  constructor(options: TrainerOptions) {
+    this.#options = options;
+    const { addon, context, session, settings } = options;
+    this.#checkpoints = new CheckpointStore({
+      addon,
+      dir: join(context.workDir, 'checkpoints'),
+      artifact: context.hash,
+      keepLast: settings.keep_last,
+    });
+    this.#speed = new SpeedMeter(session.plan().trainFlopsPerToken, context.matrixSpeed);
+    this.#bounds = { maxLossSpike: settings.max_loss_spike, maxGradNormSpike: settings.max_grad_norm_spike };
+  }
+
+  /** Trains to the end, from the newest checkpoint if there is one; returns the final state. */
+  async run(): Promise<TrainerState> {
+    await this.#begin();
+    try {
+      await this.#betweenSteps();
+      while (this.#state.step < this.#options.schedule.totalSteps) {
+        if (!(await this.#trainStep())) continue;
+        await this.#betweenSteps();
+        if (this.#saveIsDue()) await this.#checkpoint();
+      }
+      if (!isDeepStrictEqual(this.#state, this.#snapshotState)) await this.#checkpoint();
+      await this.#settleWrite();
+      return this.#state;
+    } finally {
+      await this.#writing;
+      this.#metrics.close();
+      this.#ledger.close();
+    }
+  }
+
+  async #begin(): Promise<void> {
+    const { context, session } = this.#options;
+    const metrics = join(context.workDir, METRICS_FILE);
+    const ledger = join(context.workDir, LEDGER_FILE);
+    const loaded = await this.#checkpoints.newest(
+      async (state) =>
+        (await Journal.holds(metrics, state.metricsBytes)) &&
+        (await Journal.holds(ledger, state.ledgerBytes)),
+      (text) => context.emit('notice', { stage: context.name, level: 'warning', text }),
+    );
+    if (loaded) {
+      await session.readSnapshot(loaded.snapshotPath);
+      this.#state = loaded.state;
+    } else {
+      await session.snapshot();
+    }
+    this.#snapshotState = structuredClone(this.#state);
+    this.#metrics = Journal.open(metrics, this.#state.metricsBytes);
+    this.#ledger = Journal.open(ledger, this.#state.ledgerBytes);
+  }
+
+  /** One optimiser step; false when the guard threw it away. */
+  async #trainStep(): Promise<boolean> {
+    const { settings, schedule, stream, rows, session, context } = this.#options;
+    const state = this.#state;
+    const group = stream.group(state.cursor, settings.gradient_accumulation_steps, state.setAside);
+    while (state.microstep < group.microbatches.length) {
+      await this.#boundary();
+      const batch = packBatch(rows, group.microbatches[state.microstep]!);
+      const weights = crossEntropyWeights(batch.scored.length, group.scored);
+      const scores = await session.forwardBackward(batch, weights);
+      const loss = negativeLogLikelihood(scores.logProbs);
+      if (!Number.isFinite(loss)) return this.#throwAway(group, `loss ${loss}`);
+      state.partial.loss += loss;
+      for (const entropy of scores.entropies) state.partial.entropy += entropy;
+      state.microstep += 1;
+      const perStep = state.step > 0 ? state.numTokens / state.step : group.tokens;
+      const left = (schedule.totalSteps - state.step - state.microstep / group.microbatches.length) * perStep;
+      const speed = this.#speed.count(context.name, batch.tokens.length, left);
+      if (speed) context.emit('speed', speed);
+    }
+    const loss = state.partial.loss / group.scored;
+    const spike = lossSpike(loss, state, this.#bounds);
+    if (spike) return this.#throwAway(group, spike);
+    const step = state.step + 1;
+    const rate = learningRate(schedule, step);
+    const { gradNorm, applied } = await session.step({
+      learningRate: rate,
+      beta1: settings.adam_beta1,
+      beta2: settings.adam_beta2,
+      epsilon: settings.adam_epsilon,
+      weightDecay: settings.weight_decay,
+      maxGradNorm: settings.max_grad_norm,
+      step,
+    });
+    const steep = applied ? gradNormSpike(gradNorm, state, this.#bounds) : `gradient norm ${gradNorm}`;
+    if (steep) return this.#throwAway(group, steep);
+    this.#commit(group, step, { loss, grad_norm: gradNorm, learning_rate: rate });
+    return true;
+  }
+
+  /** Takes a step into the state, the metrics and the ledger. */
+  #commit(
+    group: StepGroup,
+    step: number,
+    figures: { loss: number; grad_norm: number; learning_rate: number },
+  ): void {
+    const { context, schedule, stream } = this.#options;
+    const state = this.#state;
+    // The ledger tells of thrown-away batches where training went on, wherever the snapshot was taken.
+    const thrownAway = step === state.failingStep ? state.failures : 0;
+    for (const { rows } of state.setAside.slice(state.setAside.length - thrownAway)) {
+      this.#ledger.append({ step, set_aside: rows });
+    }
+    this.#ledger.append({ step, rows: group.microbatches });
+    const entropy = state.partial.entropy / group.scored;
+    state.step = step;
+    state.microstep = 0;
+    state.partial = { loss: 0, entropy: 0 };
+    state.cursor = group.next;
+    state.numTokens += group.tokens;
+    acceptStep(state, figures.loss, figures.grad_norm);
+    const epoch = stream.epochsAt(group.next);
+    const metrics = { ...figures, epoch, num_tokens: state.numTokens, entropy };
+    this.#metrics.append({ step, ...metrics });
+    this.#noteJournals();
+    context.emit(
+      'progress',
+      { stage: context.name, done: step, total: schedule.totalSteps, unit: 'step', metrics },
+      `${context.name}/step/${step}`,
+    );
+  }
+
+  /** Validation and samples that are due after the step that is done; each at most once, also after a restart. */
+  async #betweenSteps(): Promise<void> {
+    const { settings, schedule, validation } = this.#options;
+    const state = this.#state;
+    const { step } = state;
+    const last = step === schedule.totalSteps;
+    const due = (every: number | undefined) =>
+      every !== undefined && step > 0 && (last || step % every === 0);
+    const since = performance.now();
+    if (validation && due(settings.eval_steps) && state.validatedStep < step)
+      await this.#validate(validation);
+    if (due(settings.sample_steps) && state.sampledStep < step) await this.#sample();
+    this.#speed.skip(since);
+  }
+
+  async #validate(validation: NonNullable<TrainerOptions['validation']>): Promise<void> {
+    const { context, session, onBest } = this.#options;
+    const state = this.#state;
+    const { step } = state;
+    const loss = await validationLoss(session, validation.rows, validation.batches, () => this.#boundary());
+    const metrics = { eval_loss: loss };
+    if (state.best === null || loss < state.best.loss) {
+      await onBest();
+      state.best = { step, loss };
+    }
+    state.validatedStep = step;
+    this.#metrics.append({ step, ...metrics });
+    this.#noteJournals();
+    context.emit('validation', { stage: context.name, step, metrics }, `${context.name}/validation/${step}`);
+  }
+
+  async #sample(): Promise<void> {
+    const { context, settings, sample } = this.#options;
+    const { step } = this.#state;
+    for (const [i, prompt] of settings.sample_prompts.entries()) {
+      await this.#boundary();
+      const text = await sample(prompt, step);
+      context.emit(
+        'sample',
+        { stage: context.name, step, prompt, text },
+        `${context.name}/sample/${step}/${i}`,
+      );
+    }
+    this.#state.sampledStep = step;
+  }
+
+  /** Between two units of work: stops if asked to, and lets waiting generations have the engine. */
+  async #boundary(): Promise<void> {
+    if (this.#writeError !== undefined) throw this.#writeError;
+    const { context, served } = this.#options;
+    if (context.checkpointRequested()) {
+      await this.#checkpoint();
+      await this.#settleWrite();
+      throw new StageStopped();
+    }
+    const since = performance.now();
+    await context.serve(served);
+    this.#speed.skip(since);
+  }
+
+  #saveIsDue(): boolean {
+    const { save_steps, save_seconds } = this.#options.settings;
+    if (this.#state.step % save_steps === 0) return true;
+    return save_seconds !== undefined && performance.now() - this.#lastSave >= save_seconds * 1_000;
+  }
+
+  /** Copies the state aside and begins to write it; training goes on meanwhile. */
+  async #checkpoint(): Promise<void> {
+    const { context, session } = this.#options;
+    await this.#settleWrite();
+    this.#metrics.sync();
+    this.#ledger.sync();
+    await session.snapshot();
+    const state = structuredClone(this.#state);
+    this.#snapshotState = state;
+    this.#lastSave = performance.now();
+    this.#writing = this.#checkpoints
+      .write(session, state, () => context.flush())
+      .then(
+        (bytes) => {
+          const { step } = state;
+          context.emit(
+            'checkpoint',
+            { stage: context.name, step, bytes },
+            `${context.name}/checkpoint/${step}`,
+          );
+        },
+        (error: unknown) => {
+          this.#writeError = error;
+        },
+      );
+  }
+
+  async #settleWrite(): Promise<void> {
+    await this.#writing;
+    if (this.#writeError !== undefined) throw this.#writeError;
+  }
+
+  /**
+   * Goes back to the last snapshot and sets the rows of the failed step aside. The steps between are trained again
+   * with the same rows, and so with the same numbers; only the failed one gets others.
+   */
+  async #throwAway(group: StepGroup, what: string): Promise<false> {
+    const { context, session } = this.#options;
+    const { step: done, cursor, setAside, failures: before, failingStep } = this.#state;
+    const step = done + 1;
+    const failures = countFailure(failingStep === step ? before : 0, step, what, context.name);
+    const rows = group.microbatches.flat();
+    await session.restoreSnapshot();
+    const state = structuredClone(this.#snapshotState);
+    if (state.step === done && state.microstep > 0) {
+      // The snapshot holds gradients of the very rows that are set aside.
+      await session.clearGradients();
+      state.microstep = 0;
+      state.partial = { loss: 0, entropy: 0 };
+    }
+    this.#state = { ...state, setAside: [...setAside, { from: cursor, rows }], failures, failingStep: step };
+    this.#metrics.truncate(state.metricsBytes);
+    this.#ledger.truncate(state.ledgerBytes);
+    const named = rows.slice(0, 5).map((row) => this.#options.rows.origin(row));
+    context.emit(
+      'notice',
+      {
+        stage: context.name,
+        level: 'warning',
+        text: `Step ${step}: ${what}. Back to step ${state.step}; ${rows.length} rows set aside: ${named.join(', ')}${
+          rows.length > named.length ? ', ...' : ''
+        }.`,
+      },
+      `${context.name}/set_aside/${step}/${failures}`,
+    );
+    return false;
+  }
+
+  #noteJournals(): void {
+    this.#state.metricsBytes = this.#metrics.bytes;
+    this.#state.ledgerBytes = this.#ledger.bytes;
+  }
+}
