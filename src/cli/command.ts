@@ -3,7 +3,7 @@
  * names them. A command parses, calls the daemon and prints; it returns its exit status (nothing: 0).
  */
 import type { Command } from 'commander';
-import type { Client } from '../client/client.ts';
+import type { Client, ConnectOptions } from '../client/client.ts';
 import type { Output } from './output.ts';
 
 /** What a running command has at hand. */
@@ -13,8 +13,10 @@ export interface CommandContext<Options> {
   out: Output;
   /** Folder of the daemon's state. */
   home: string;
-  /** Connects to the daemon; closed when the command ends. */
-  connect(): Promise<Client>;
+  /** The daemon that the options and the environment name. */
+  target: ConnectOptions;
+  /** Connects to the daemon (or the one of `where`); closed when the command ends. */
+  connect(where?: ConnectOptions): Promise<Client>;
 }
 
 export interface CommandSpec<Options> {

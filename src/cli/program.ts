@@ -2,18 +2,19 @@
  * Builds the command line from the registry and runs one command: loads its file, parses, connects when it asks,
  * reports its error, gives its exit status.
  */
-import { Command, CommanderError, Option } from 'commander';
+import { resolve } from 'node:path';
+import { Command, CommanderError } from 'commander';
 import { AnnealError } from '../../proto/errors.ts';
+import { annealHome } from '../../proto/home.ts';
 import { ANNEAL_VERSION } from '../../proto/version.ts';
 import type { Client } from '../client/client.ts';
 import type { CommandContext, CommandSpec } from './command.ts';
-import { defaultHome } from './home.ts';
 import { exitStatus, openOutput, reportError } from './output.ts';
 import { type CommandEntry, registry } from './registry.ts';
 
 interface CommonOptions {
   json?: boolean;
-  home: string;
+  home?: string;
 }
 
 /** Runs a command line (without `node` and the script) and gives the exit status. */
@@ -77,9 +78,7 @@ async function configure(command: Command, entry: CommandEntry, action: Action):
   spec.options?.(command);
   command
     .option('--json', 'print JSON: one object, or one a line for streams')
-    .addOption(
-      new Option('--home <folder>', "folder of the daemon's state").default(defaultHome(), '$ANNEAL_HOME'),
-    )
+    .option('--home <folder>', "folder of the daemon's state (default: $ANNEAL_HOME)")
     .helpOption('-h, --help', 'print this help')
     .addHelpText('after', exampleText(spec.examples))
     .action(() => action(spec, command));
@@ -92,15 +91,17 @@ function exampleText(examples: [line: string, what: string][]): string {
 
 async function runCommand(spec: CommandSpec<never>, command: Command): Promise<number | undefined> {
   const options = command.opts<CommonOptions>();
+  const target = options.home === undefined ? {} : { home: options.home };
   let client: Client | undefined;
   const context: CommandContext<unknown> = {
     args: command.args,
     options,
     out: openOutput(options.json === true),
-    home: options.home,
-    connect: async () => {
+    home: options.home === undefined ? annealHome() : resolve(options.home),
+    target,
+    connect: async (where = target) => {
       const { connect } = await import('../client/client.ts');
-      client ??= await connect({ home: options.home });
+      client ??= await connect(where);
       return client;
     },
   };

@@ -1,6 +1,7 @@
 /** `anneal down`: stops the daemon and waits until it is gone. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AnnealError } from '../../../proto/errors.ts';
+import { isListening, resolveTarget } from '../../client/address.ts';
 import { defineCommand } from '../command.ts';
 import { integer } from '../recipe.ts';
 
@@ -11,11 +12,14 @@ export default defineCommand<{ timeout: number }>({
     ['anneal down', 'running jobs checkpoint, and go on at the next start'],
     ['anneal down && anneal up', 'after an upgrade'],
   ],
-  async run({ options, out, connect }) {
+  async run({ options, out, target, connect }) {
     const client = await connect();
     const { pid } = await client.call('hello', { client: 'anneal' });
     await client.call('shutdown', {});
-    for (const deadline = Date.now() + options.timeout * 1000; isAlive(pid); await sleep(30)) {
+    const { address } = await resolveTarget(target);
+    // On this machine the process itself must be gone: only then is the home free for the next daemon.
+    const isUp = address.startsWith('ipc:') ? async () => isAlive(pid) : () => isListening(address);
+    for (const deadline = Date.now() + options.timeout * 1000; await isUp(); await sleep(30)) {
       if (Date.now() < deadline) continue;
       throw new AnnealError(
         'shutting_down',

@@ -1,22 +1,20 @@
 /** `anneal jobs`: a table of jobs, newest first. */
 import { Option } from 'commander';
-import type { Job } from '../../../proto/commands.ts';
+import { type JobState, jobStates } from '../../../proto/states.ts';
 import { defineCommand } from '../command.ts';
 import { formatDuration, formatTime } from '../format.ts';
 import { integer } from '../recipe.ts';
 import { renderTable } from '../table.ts';
 
 interface Options {
-  state?: Job['state'][];
+  state?: JobState[];
   limit: number;
 }
-
-const states: Job['state'][] = ['queued', 'running', 'paused', 'succeeded', 'failed', 'cancelled'];
 
 export default defineCommand<Options>({
   options: (command) =>
     void command
-      .addOption(new Option('--state <state...>', 'only jobs in these states').choices(states))
+      .addOption(new Option('--state <state...>', 'only jobs in these states').choices(jobStates))
       .option('-n, --limit <n>', 'at most so many', integer(1), 20),
   examples: [
     ['anneal jobs', 'the newest 20'],

@@ -1,27 +1,36 @@
 /** `anneal keys`: the keys by which daemons and clients on different machines know each other. */
+import { mkdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { Argument } from 'commander';
 import { AnnealError } from '../../../proto/errors.ts';
+import { isKey } from '../../../proto/keys.ts';
+import { writeFileAtomic } from '../../util/files.ts';
 import { type CommandContext, defineCommand } from '../command.ts';
 
 interface Options {
   name?: string;
 }
 
-const actions = ['list', 'make', 'authorise', 'revoke'];
+const actions = ['list', 'make', 'authorise', 'revoke', 'trust'];
 
 export default defineCommand<Options>({
   options: (command) =>
     void command
       .addArgument(new Argument('[action]', 'what to do').choices(actions).default('list'))
-      .addArgument(new Argument('[key]', 'public key of a client; for revoke its name will do'))
+      .addArgument(
+        new Argument(
+          '[key]',
+          'public key of a client (for revoke its name will do); for trust that of a daemon',
+        ),
+      )
       .option('--name <name>', 'name of the client that is authorised'),
   examples: [
     ['anneal keys', 'public keys of this home, and the clients that may connect'],
-    ['anneal keys make', "make the pairs that are missing: this client's, and the daemon's"],
+    ['anneal keys make', 'make the pair of this client, and print its public key'],
     ["anneal keys authorise 'PUBLIC KEY' --name laptop", 'let a client connect over tcp://'],
     ['anneal keys revoke laptop', 'no longer'],
+    ["anneal keys trust 'PUBLIC KEY'", 'on the client: the daemon to expect at $ANNEAL_ADDRESS'],
   ],
   async run(context) {
     const [action = 'list', key] = context.args;
@@ -31,6 +40,8 @@ export default defineCommand<Options>({
         return make(context, folder);
       case 'authorise':
         return authorise(context, folder, required(key, action));
+      case 'trust':
+        return trust(context, folder, required(key, action));
       case 'revoke':
         return revoke(context, folder, required(key, action));
       default:
@@ -41,20 +52,17 @@ export default defineCommand<Options>({
 
 function required(key: string | undefined, action: string): string {
   if (key !== undefined) return key;
-  throw new AnnealError('bad_request', `anneal keys ${action} needs the public key of a client.`, {
-    hint: 'On the client, `anneal keys` prints it. Quote it for the shell.',
+  throw new AnnealError('bad_request', `anneal keys ${action} needs a public key.`, {
+    hint: 'On the other machine, `anneal keys` prints it. Quote it for the shell.',
   });
 }
 
 async function make({ out }: CommandContext<Options>, folder: string): Promise<undefined> {
   const { ensureKeyPair, keyFiles } = await import('../../client/keys.ts');
-  const files = keyFiles(folder);
-  const client = await ensureKeyPair(files.client, `Key pair of the client ${hostname()}`);
-  const server = await ensureKeyPair(files.server, `Key pair of the daemon on ${hostname()}`);
-  out.value({ client: client.publicKey, server: server.publicKey, folder });
-  out.line(`client  ${client.publicKey}`);
-  out.line(`daemon  ${server.publicKey}`);
-  out.line(out.paint(`in ${folder}; the secret halves stay there`, 'dim'));
+  const { publicKey } = await ensureKeyPair(keyFiles(folder).client, `Key pair of the client ${hostname()}`);
+  out.value({ client: publicKey, folder });
+  out.line(`client  ${publicKey}`);
+  out.line(out.paint(`in ${folder}; the secret half stays there`, 'dim'));
   return undefined;
 }
 
@@ -84,19 +92,33 @@ async function revoke({ out }: CommandContext<Options>, folder: string, key: str
   return undefined;
 }
 
+async function trust({ out }: CommandContext<Options>, folder: string, key: string): Promise<undefined> {
+  const { keyFiles } = await import('../../client/keys.ts');
+  if (!isKey(key)) {
+    throw new AnnealError('unauthorized', `'${key}' is not a public key.`, {
+      hint: "It has 40 characters; `anneal keys` on the daemon's machine prints it. Quote it for the shell.",
+    });
+  }
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await writeFileAtomic(keyFiles(folder).serverPublic, `${key}\n`);
+  out.value({ trusted: key });
+  out.line('daemons at $ANNEAL_ADDRESS must have this key now');
+  return undefined;
+}
+
 async function list({ out }: CommandContext<Options>, folder: string): Promise<undefined> {
-  const { keyFiles, listAuthorized, readKeyPair } = await import('../../client/keys.ts');
+  const { keyFiles, listAuthorized, readKeyPair, readPublicKey } = await import('../../client/keys.ts');
   const files = keyFiles(folder);
-  const publicKey = async (path: string): Promise<string | null> => {
+  const unlessMissing = async (read: () => Promise<string>): Promise<string | null> => {
     try {
-      return (await readKeyPair(path)).publicKey;
+      return await read();
     } catch (error) {
       if (error instanceof AnnealError && error.code === 'file_not_found') return null;
       throw error;
     }
   };
-  const client = await publicKey(files.client);
-  const server = await publicKey(files.server);
+  const client = await unlessMissing(async () => (await readKeyPair(files.client)).publicKey);
+  const server = await unlessMissing(() => readPublicKey(files.serverPublic));
   const authorised = await listAuthorized(folder);
   out.value({
     client,

@@ -28,11 +28,11 @@ export default defineCommand<Options>({
     ['ANNEAL_HOME=/data/anneal anneal up', 'keep its state on another disk'],
   ],
   async run(context) {
-    const { options, out, home, connect } = context;
+    const { options, out, home } = context;
     const env = { ...process.env, ANNEAL_HOME: home };
     if (options.foreground)
       process.execve?.(process.execPath, [process.execPath, daemonMain, '--foreground'], env);
-    const running = await greet(connect);
+    const running = await greet(context);
     const hello = running ?? (await start(context, env));
     out.value({ ...hello, home, started: running === undefined });
     const verb = running === undefined ? 'started' : 'runs already';
@@ -42,11 +42,9 @@ export default defineCommand<Options>({
 });
 
 /** The daemon's greeting; undefined if none answers. */
-async function greet(
-  connect: CommandContext<Options>['connect'],
-): Promise<CommandReply<'hello'> | undefined> {
+async function greet({ home, connect }: CommandContext<Options>): Promise<CommandReply<'hello'> | undefined> {
   try {
-    const client = await connect();
+    const client = await connect({ home });
     return await client.call('hello', { client: 'anneal' });
   } catch (error) {
     if (toAnnealError(error).code === 'daemon_not_running') return undefined;
@@ -55,9 +53,10 @@ async function greet(
 }
 
 async function start(
-  { home, connect }: CommandContext<Options>,
+  context: CommandContext<Options>,
   env: NodeJS.ProcessEnv,
 ): Promise<CommandReply<'hello'>> {
+  const { home } = context;
   // What the daemon says before its own log is open ends here; a pipe would break when this process ends.
   const path = join(home, 'logs', 'anneald.stderr');
   mkdirSync(join(home, 'logs'), { recursive: true, mode: 0o700 });
@@ -73,7 +72,7 @@ async function start(
   child.once('exit', (code, signal) => (ended = signal ?? `status ${code}`));
   child.once('error', (error) => (ended = error.message));
   for (const deadline = Date.now() + START_SECONDS * 1000; Date.now() < deadline; ) {
-    const hello = await greet(connect);
+    const hello = await greet(context);
     if (hello !== undefined) {
       child.unref();
       return hello;
