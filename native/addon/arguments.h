@@ -1,0 +1,46 @@
+// Reading arguments from JavaScript. Every function throws std::invalid_argument that names the argument.
+#pragma once
+
+#include <napi.h>
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace anneal::addon {
+
+/// A property of an options object, with its name for messages (`options.threads`).
+struct Argument {
+  Napi::Value value;
+  std::string name;
+
+  /// Throws if this is not an object.
+  [[nodiscard]] Argument property(const char* key) const;
+  [[nodiscard]] bool is_absent() const { return value.IsUndefined() || value.IsNull(); }
+
+  [[nodiscard]] int64_t integer(int64_t low, int64_t high) const;
+  [[nodiscard]] double number() const;
+  [[nodiscard]] float single() const { return static_cast<float>(number()); }
+  [[nodiscard]] bool boolean() const;
+  [[nodiscard]] std::string string() const;
+  /// Index of the string in `choices`.
+  [[nodiscard]] size_t choice(std::span<const char* const> choices) const;
+  [[nodiscard]] std::vector<int32_t> int32s() const;
+  [[nodiscard]] std::vector<float> floats() const;
+  [[nodiscard]] std::vector<uint8_t> bytes() const;
+  /// Elements of an array.
+  [[nodiscard]] std::vector<Argument> elements() const;
+};
+
+/// Argument `index` of a call.
+Argument argument(const Napi::CallbackInfo& info, size_t index, const char* name);
+
+/// The largest integer that JavaScript's numbers hold exactly, 2^53 - 1.
+constexpr int64_t kMaxSafeInteger = (int64_t{1} << 53) - 1;
+
+/// Copies to a new typed array.
+Napi::Value to_float32_array(Napi::Env env, std::span<const float> values);
+Napi::Value to_int32_array(Napi::Env env, std::span<const int32_t> values);
+
+}  // namespace anneal::addon

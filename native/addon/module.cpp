@@ -1,0 +1,107 @@
+// What the addon exports, and what it keeps for each environment (the main thread, each worker thread).
+#include <napi.h>
+#include <omp.h>
+
+#include "addon/calls.h"
+#include "addon/options.h"
+#include "addon/session.h"
+#include "addon/tokenizer.h"
+#include "engine/matrix_speed.h"
+#include "model/crc32c.h"
+
+namespace anneal::addon {
+namespace {
+
+/// Freed with its environment.
+struct Environment {
+  explicit Environment(Napi::Env env)
+      : session(Napi::Persistent(Session::define(env))),
+        trainer(Napi::Persistent(Trainer::define(env))),
+        encoder(Napi::Persistent(Encoder::define(env))),
+        calls(env, "anneal", [](bool) {}) {}
+
+  Napi::FunctionReference session, trainer, encoder;
+  Calls calls;
+  TaskThread thread;  // of calls that belong to no object
+};
+
+Environment& environment(const Napi::CallbackInfo& info) {
+  return *info.Env().GetInstanceData<Environment>();
+}
+
+Napi::Value create_session(const Napi::CallbackInfo& info) {
+  return Session::create(info, environment(info).session);
+}
+
+Napi::Value plan_session_options(const Napi::CallbackInfo& info) {
+  return synchronous(info.Env(), [&] {
+    const SessionOptions options = session_options(argument(info, 0, "options"));
+    validate(options);
+    return to_js(info.Env(), plan_session(options, *make_cpu_backend(options.threads)));
+  });
+}
+
+Napi::Value create_bpe_trainer(const Napi::CallbackInfo& info) {
+  return environment(info).trainer.New({info[0]});
+}
+
+Napi::Value create_bpe_encoder(const Napi::CallbackInfo& info) {
+  return environment(info).encoder.New({info[0]});
+}
+
+Napi::Value machine_info(const Napi::CallbackInfo& info) {
+  // "simd, blas"
+  const std::string description = cpu_backend_description();
+  const size_t comma = description.find(", ");
+  auto object = Napi::Object::New(info.Env());
+  object.Set("simd", Napi::String::New(info.Env(), description.substr(0, comma)));
+  object.Set("blas", Napi::String::New(info.Env(), description.substr(comma + 2)));
+  return object;
+}
+
+Napi::Value measure_speed(const Napi::CallbackInfo& info) {
+  return asynchronous(info.Env(), [&] {
+    const int threads = static_cast<int>(argument(info, 0, "threads").integer(1, 1024));
+    Environment& at = environment(info);
+    return at.calls.run(
+        info.Env(), at.thread,
+        [threads] {
+          omp_set_num_threads(threads);
+          return measure_matrix_speed(*make_cpu_backend(threads));
+        },
+        [](Napi::Env to, double speed) -> Napi::Value { return Napi::Number::New(to, speed); });
+  });
+}
+
+Napi::Value checksum_file(const Napi::CallbackInfo& info) {
+  return asynchronous(info.Env(), [&] {
+    Environment& at = environment(info);
+    return at.calls.run(
+        info.Env(), at.thread, [path = argument(info, 0, "path").string()] { return crc32c_file(path); },
+        [](Napi::Env to, uint32_t crc) -> Napi::Value { return Napi::Number::New(to, crc); });
+  });
+}
+
+Napi::Object initialise(Napi::Env env, Napi::Object exports) {
+  env.SetInstanceData(new Environment(env));  // Node deletes it
+  const auto add = [&](const char* name, Napi::Value (*function)(const Napi::CallbackInfo&)) {
+    exports.Set(name, Napi::Function::New(env, function, name));
+  };
+  add("createSession", create_session);
+  add("planSession", plan_session_options);
+  add("createBpeTrainer", create_bpe_trainer);
+  add("createBpeEncoder", create_bpe_encoder);
+  add("machineInfo", machine_info);
+  add("measureMatrixSpeed", measure_speed);
+  add("crc32cFile", checksum_file);
+  return exports;
+}
+
+}  // namespace
+}  // namespace anneal::addon
+
+static Napi::Object initialise_module(Napi::Env env, Napi::Object exports) {
+  return anneal::addon::initialise(env, exports);
+}
+
+NODE_API_MODULE(anneal, initialise_module)

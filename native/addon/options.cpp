@@ -1,0 +1,181 @@
+#include "addon/options.h"
+
+#include <limits>
+
+namespace anneal::addon {
+namespace {
+
+constexpr int64_t kMaxSize = std::numeric_limits<int32_t>::max();
+
+int64_t size(const Argument& object, const char* key) { return object.property(key).integer(0, kMaxSize); }
+
+Architecture architecture(const Argument& a) {
+  static constexpr const char* kNorms[] = {"rmsnorm", "layernorm"};
+  static constexpr const char* kActivations[] = {"swiglu", "gelu", "gelu_tanh"};
+  static constexpr Activation kActivationKinds[] = {Activation::kSwiGlu, Activation::kGelu,
+                                                    Activation::kGeluTanh};
+  Architecture out;
+  out.vocab_size = size(a, "vocabSize");
+  out.hidden_size = size(a, "hiddenSize");
+  out.intermediate_size = size(a, "intermediateSize");
+  out.num_layers = size(a, "numLayers");
+  out.num_heads = size(a, "numHeads");
+  out.num_kv_heads = size(a, "numKvHeads");
+  out.head_dim = size(a, "headDim");
+  out.norm = a.property("norm").choice(kNorms) == 0 ? Norm::kRmsNorm : Norm::kLayerNorm;
+  out.norm_eps = a.property("normEps").single();
+  out.activation = kActivationKinds[a.property("activation").choice(kActivations)];
+  out.rope_theta = a.property("ropeTheta").single();
+  out.qkv_bias = a.property("qkvBias").boolean();
+  out.out_bias = a.property("outBias").boolean();
+  out.mlp_bias = a.property("mlpBias").boolean();
+  out.qk_norm = a.property("qkNorm").boolean();
+  out.tie_embeddings = a.property("tieEmbeddings").boolean();
+  out.max_positions = size(a, "maxPositions");
+  return out;
+}
+
+template <typename Number>
+void set(Napi::Object& object, const char* key, Number value) {
+  object.Set(key, Napi::Number::New(object.Env(), static_cast<double>(value)));
+}
+
+}  // namespace
+
+SessionOptions session_options(const Argument& o) {
+  SessionOptions out;
+  out.architecture = architecture(o.property("architecture"));
+  out.threads = static_cast<int>(size(o, "threads"));
+  out.trainable = o.property("trainable").boolean();
+  out.max_tokens = size(o, "maxTokens");
+  out.max_sequences = size(o, "maxSequences");
+  out.max_scored = size(o, "maxScored");
+  out.recompute = o.property("recompute").boolean();
+  out.generation_slots = size(o, "generationSlots");
+  out.generation_length = size(o, "generationLength");
+  return out;
+}
+
+Batch batch(const Argument& b) {
+  Batch out;
+  out.tokens = b.property("tokens").int32s();
+  out.cu_seqlens = b.property("cuSeqlens").int32s();
+  const Argument prefix = b.property("prefix");
+  if (!prefix.is_absent()) out.prefix = prefix.int32s();
+  out.scored = b.property("scored").int32s();
+  out.targets = b.property("targets").int32s();
+  return out;
+}
+
+ScoreGradients score_gradients(const Argument& g) {
+  ScoreGradients out;
+  out.log_probs = g.property("logProbs").floats();
+  const Argument entropies = g.property("entropies");
+  if (!entropies.is_absent()) out.entropies = entropies.floats();
+  const Argument log_z = g.property("logZ");
+  if (!log_z.is_absent()) out.log_z = log_z.floats();
+  return out;
+}
+
+StepOptions step_options(const Argument& o) {
+  return {o.property("learningRate").single(),
+          o.property("beta1").single(),
+          o.property("beta2").single(),
+          o.property("epsilon").single(),
+          o.property("weightDecay").single(),
+          o.property("maxGradNorm").single(),
+          o.property("step").integer(1, kMaxSafeInteger)};
+}
+
+SamplingOptions sampling_options(const Argument& o) {
+  SamplingOptions out;
+  out.max_new_tokens = o.property("maxNewTokens").integer(1, kMaxSize);
+  out.temperature = o.property("temperature").single();
+  out.top_k = size(o, "topK");
+  out.top_p = o.property("topP").single();
+  out.min_p = o.property("minP").single();
+  out.repetition_penalty = o.property("repetitionPenalty").single();
+  out.seed = static_cast<uint64_t>(o.property("seed").integer(0, kMaxSafeInteger));
+  out.stop_tokens = o.property("stopTokens").int32s();
+  return out;
+}
+
+std::vector<TensorSource> tensor_sources(const Argument& sources) {
+  static constexpr const char* kTypes[] = {"F32", "F16", "BF16"};
+  static constexpr StoredType kStoredTypes[] = {StoredType::kF32, StoredType::kF16, StoredType::kBF16};
+  std::vector<TensorSource> out;
+  for (const Argument& source : sources.elements()) {
+    out.push_back({source.property("name").string(), source.property("path").string(),
+                   source.property("offset").integer(0, kMaxSafeInteger),
+                   kStoredTypes[source.property("dtype").choice(kTypes)]});
+  }
+  return out;
+}
+
+Napi::Value to_js(Napi::Env env, const SessionPlan& plan) {
+  auto object = Napi::Object::New(env);
+  set(object, "parameters", plan.parameters);
+  set(object, "weights", plan.weights);
+  set(object, "gradients", plan.gradients);
+  set(object, "optimizer", plan.optimizer);
+  set(object, "activations", plan.activations);
+  set(object, "workspace", plan.workspace);
+  set(object, "kvCache", plan.kv_cache);
+  set(object, "snapshot", plan.snapshot);
+  set(object, "total", plan.total);
+  set(object, "trainFlopsPerToken", plan.train_flops_per_token);
+  return object;
+}
+
+Napi::Value to_js(Napi::Env env, const Scores& scores) {
+  auto object = Napi::Object::New(env);
+  object.Set("logProbs", to_float32_array(env, scores.log_probs));
+  object.Set("entropies", to_float32_array(env, scores.entropies));
+  object.Set("logZ", to_float32_array(env, scores.log_z));
+  return object;
+}
+
+Napi::Value to_js(Napi::Env env, const StepResult& result) {
+  auto object = Napi::Object::New(env);
+  set(object, "gradNorm", result.grad_norm);
+  object.Set("applied", Napi::Boolean::New(env, result.applied));
+  return object;
+}
+
+Napi::Value to_js(Napi::Env env, const WrittenFile& file) {
+  auto object = Napi::Object::New(env);
+  set(object, "bytes", file.bytes);
+  set(object, "crc32c", file.crc32c);
+  return object;
+}
+
+Napi::Value to_js(Napi::Env env, const std::vector<Completion>& completions) {
+  static constexpr const char* kFinishes[] = {"stop", "length", "cancelled"};
+  auto array = Napi::Array::New(env, completions.size());
+  for (size_t i = 0; i < completions.size(); ++i) {
+    auto object = Napi::Object::New(env);
+    object.Set("tokens", to_int32_array(env, completions[i].tokens));
+    object.Set("logProbs", to_float32_array(env, completions[i].log_probs));
+    object.Set("finish", Napi::String::New(env, kFinishes[static_cast<size_t>(completions[i].finish)]));
+    array.Set(static_cast<uint32_t>(i), object);
+  }
+  return array;
+}
+
+Napi::Value to_js(Napi::Env env, const std::vector<Tensor>& tensors) {
+  auto array = Napi::Array::New(env, tensors.size());
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    auto shape = Napi::Array::New(env, tensors[i].shape.size());
+    for (size_t axis = 0; axis < tensors[i].shape.size(); ++axis) {
+      shape.Set(static_cast<uint32_t>(axis),
+                Napi::Number::New(env, static_cast<double>(tensors[i].shape[axis])));
+    }
+    auto object = Napi::Object::New(env);
+    object.Set("name", Napi::String::New(env, tensors[i].name));
+    object.Set("shape", shape);
+    array.Set(static_cast<uint32_t>(i), object);
+  }
+  return array;
+}
+
+}  // namespace anneal::addon

@@ -1,0 +1,261 @@
+#include "addon/session.h"
+
+#include <omp.h>
+
+#include <algorithm>
+
+#include "addon/options.h"
+
+namespace anneal::addon {
+namespace {
+
+Napi::Value to_js(Napi::Env env, const std::vector<float>& values) { return to_float32_array(env, values); }
+using anneal::addon::to_js;
+
+}  // namespace
+
+Napi::Function Session::define(Napi::Env env) {
+  return DefineClass(
+      env, "Session",
+      {InstanceMethod<&Session::tensors>("tensors"), InstanceMethod<&Session::plan>("plan"),
+       InstanceMethod<&Session::init_weights>("initWeights"),
+       InstanceMethod<&Session::import_tensors>("importTensors"),
+       InstanceMethod<&Session::export_tensors>("exportTensors"),
+       InstanceMethod<&Session::read_tensor>("readTensor"), InstanceMethod<&Session::forward>("forward"),
+       InstanceMethod<&Session::backward>("backward"),
+       InstanceMethod<&Session::forward_backward>("forwardBackward"), InstanceMethod<&Session::step>("step"),
+       InstanceMethod<&Session::logits>("logits"), InstanceMethod<&Session::generate>("generate"),
+       InstanceMethod<&Session::snapshot>("snapshot"),
+       InstanceMethod<&Session::restore_snapshot>("restoreSnapshot"),
+       InstanceMethod<&Session::write_snapshot>("writeSnapshot"),
+       InstanceMethod<&Session::read_snapshot>("readSnapshot"), InstanceMethod<&Session::close>("close")});
+}
+
+Napi::Value Session::create(const Napi::CallbackInfo& info, const Napi::FunctionReference& constructor) {
+  const Napi::Env env = info.Env();
+  return asynchronous(env, [&]() -> Napi::Value {
+    SessionOptions options = session_options(argument(info, 0, "options"));
+    validate(options);
+    const Napi::Object object = constructor.New({Napi::External<SessionOptions>::New(env, &options)});
+    Session* self = Unwrap(object);
+    const auto call = self->calls_.begin(env);
+    // The object is held by its own calls: `self` is alive when the promise is settled.
+    return self->calls_.run(
+        call, self->thread_, [self, options] { return self->build_engine(options), true; },
+        [self](Napi::Env, bool) -> Napi::Value { return self->Value(); });
+  });
+}
+
+Session::Session(const Napi::CallbackInfo& info)
+    : Napi::ObjectWrap<Session>(info), calls_(info.Env(), "anneal session", [this](bool keep) {
+        if (keep) {
+          Ref();
+        } else {
+          Unref();
+        }
+      }) {
+  if (!info[0].IsExternal()) throw Napi::TypeError::New(info.Env(), "use createSession to make a session");
+  const SessionOptions& options = *info[0].As<Napi::External<SessionOptions>>().Data();
+  tensor_list_ = TensorTable(options.architecture).tensors();
+  plan_ = plan_session(options, *make_cpu_backend(options.threads));
+}
+
+Session::~Session() {
+  begin_close([] {});
+}
+
+void Session::build_engine(const SessionOptions& options) {
+  omp_set_num_threads(options.threads);  // of this thread's parallel regions, the BLAS's among them
+  engine_ = std::make_unique<Engine>(make_cpu_backend(options.threads), options, closing_);
+}
+
+template <typename Work>
+Napi::Value Session::compute(Napi::Env env, Work work) {
+  if constexpr (std::is_void_v<decltype(work(*engine_))>) {
+    return calls_.run(env, thread_, [this, work = std::move(work)]() mutable { work(*engine_); });
+  } else {
+    return calls_.run(
+        env, thread_, [this, work = std::move(work)]() mutable { return work(*engine_); },
+        [](Napi::Env to, const auto& result) { return to_js(to, result); });
+  }
+}
+
+Napi::Value Session::tensors(const Napi::CallbackInfo& info) { return to_js(info.Env(), tensor_list_); }
+
+Napi::Value Session::plan(const Napi::CallbackInfo& info) { return to_js(info.Env(), plan_); }
+
+Napi::Value Session::init_weights(const Napi::CallbackInfo& info) {
+  return asynchronous(info.Env(), [&] {
+    const auto seed = static_cast<uint64_t>(argument(info, 0, "seed").integer(0, kMaxSafeInteger));
+    const float std = argument(info, 1, "std").single();
+    return compute(info.Env(), [seed, std](Engine& engine) { engine.init_weights(seed, std); });
+  });
+}
+
+Napi::Value Session::import_tensors(const Napi::CallbackInfo& info) {
+  return asynchronous(info.Env(), [&] {
+    return compute(info.Env(), [sources = tensor_sources(argument(info, 0, "sources"))](Engine& engine) {
+      engine.import_tensors(sources);
+    });
+  });
+}
+
+Napi::Value Session::export_tensors(const Napi::CallbackInfo& info) {
+  return asynchronous(info.Env(), [&] {
+    std::vector<std::string> names;
+    for (const Argument& name : argument(info, 2, "names").elements()) names.push_back(name.string());
+    return compute(info.Env(),
+                   [path = argument(info, 0, "path").string(), header = argument(info, 1, "header").bytes(),
+                    names](Engine& engine) { return engine.export_tensors(path, header, names); });
+  });
+}
+
+Napi::Value Session::read_tensor(const Napi::CallbackInfo& info) {
+  return asynchronous(info.Env(), [&] {
+    static constexpr const char* kWhat[] = {"weight", "gradient"};
+    const bool gradient = argument(info, 1, "what").choice(kWhat) == 1;
+    return compute(info.Env(), [name = argument(info, 0, "name").string(), gradient](Engine& engine) {
+      return engine.read_tensor(name, gradient);
+    });
+  });
+}
+
+Napi::Value Session::forward(const Napi::CallbackInfo& info) {
+  return asynchronous(info.Env(), [&] {
+    return compute(info.Env(), [packed = batch(argument(info, 0, "batch"))](Engine& engine) mutable {
+      return engine.forward(std::move(packed));
+    });
+  });
+}
+
+Napi::Value Session::backward(const Napi::CallbackInfo& info) {
+  return asynchronous(info.Env(), [&] {
+    return compute(info.Env(), [gradients = score_gradients(argument(info, 0, "gradients"))](Engine& engine) {
+      engine.backward(gradients);
+    });
+  });
+}
+
+Napi::Value Session::forward_backward(const Napi::CallbackInfo& info) {
+  return asynchronous(info.Env(), [&] {
+    return compute(info.Env(), [packed = batch(argument(info, 0, "batch")),
+                                weights = argument(info, 1, "weights").floats()](Engine& engine) mutable {
+      return engine.forward_backward(std::move(packed), weights);
+    });
+  });
+}
+
+Napi::Value Session::step(const Napi::CallbackInfo& info) {
+  return asynchronous(info.Env(), [&] {
+    return compute(info.Env(), [options = step_options(argument(info, 0, "options"))](Engine& engine) {
+      return engine.step(options);
+    });
+  });
+}
+
+Napi::Value Session::logits(const Napi::CallbackInfo& info) {
+  return asynchronous(info.Env(), [&] {
+    return compute(info.Env(), [packed = batch(argument(info, 0, "batch"))](Engine& engine) mutable {
+      return engine.logits(std::move(packed));
+    });
+  });
+}
+
+Napi::Value Session::generate(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return asynchronous(env, [&] {
+    std::vector<std::vector<int32_t>> prompts;
+    for (const Argument& prompt : argument(info, 0, "prompts").elements()) prompts.push_back(prompt.int32s());
+    SamplingOptions options = sampling_options(argument(info, 1, "options"));
+    const Argument on_token = argument(info, 2, "onToken");
+    if (!on_token.is_absent() && !on_token.value.IsFunction()) {
+      throw std::invalid_argument("onToken must be a function");
+    }
+    const auto cancelled = std::make_shared<std::atomic<bool>>(false);
+    AbortListener abort(argument(info, 3, "signal"), cancelled);
+    const auto generation = generations_.insert(generations_.end(), {std::move(abort), {}, nullptr});
+    TokenCallback report;
+    if (!on_token.is_absent()) {
+      generation->on_token = Napi::Persistent(on_token.value.As<Napi::Function>());
+      report = [this, generation, cancelled](int64_t sequence, int32_t token) {
+        calls_.post([generation, cancelled, sequence, token](Napi::Env to) {
+          if (generation->error) return;
+          try {
+            generation->on_token.Call({Napi::Number::New(to, static_cast<double>(sequence)),
+                                       Napi::Number::New(to, static_cast<double>(token))});
+          } catch (const Napi::Error& error) {
+            generation->error = std::make_unique<Napi::Error>(error);
+            *cancelled = true;
+          }
+        });
+      };
+    }
+    const auto call = calls_.begin(env);
+    call->set_cleanup([this, generation](Napi::Env) {
+      generation->abort.remove();
+      generations_.erase(generation);
+    });
+    return calls_.run(
+        call, thread_,
+        [this, prompts = std::move(prompts), options = std::move(options), report = std::move(report),
+         cancelled] { return engine_->generate(prompts, options, report, *cancelled); },
+        [generation](Napi::Env to, const std::vector<Completion>& completions) {
+          if (generation->error) throw Napi::Error(*generation->error);
+          return to_js(to, completions);
+        });
+  });
+}
+
+Napi::Value Session::snapshot(const Napi::CallbackInfo& info) {
+  return compute(info.Env(), [](Engine& engine) { engine.take_snapshot(); });
+}
+
+Napi::Value Session::restore_snapshot(const Napi::CallbackInfo& info) {
+  return compute(info.Env(), [](Engine& engine) { engine.restore_snapshot(); });
+}
+
+Napi::Value Session::write_snapshot(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return asynchronous(env, [&]() -> Napi::Value {
+    const std::string path = argument(info, 0, "path").string();
+    const auto call = calls_.begin(env);
+    // Pinned in the order of the calls, written on the other thread.
+    thread_.submit([this, call, path](bool abandoned) {
+      try {
+        if (abandoned) throw CodedError("closed", "the session was closed");
+        engine_->pin_snapshot();
+      } catch (...) {
+        call->reject(std::current_exception());
+        return;
+      }
+      calls_.run(
+          call, writer_, [this, path] { return engine_->write_snapshot(path); },
+          [](Napi::Env to, const WrittenFile& file) { return to_js(to, file); });
+    });
+    return call->promise();
+  });
+}
+
+Napi::Value Session::read_snapshot(const Napi::CallbackInfo& info) {
+  return asynchronous(info.Env(), [&] {
+    return compute(info.Env(), [path = argument(info, 0, "path").string()](Engine& engine) {
+      engine.read_snapshot(path);
+    });
+  });
+}
+
+void Session::begin_close(std::function<void()> after) {
+  closing_ = true;
+  thread_.close([this, after = std::move(after)] { writer_.close(after); });
+}
+
+Napi::Value Session::close(const Napi::CallbackInfo& info) {
+  const auto call = calls_.begin(info.Env());
+  begin_close([this, call] {
+    engine_.reset();  // both threads have ended: nobody uses it any more
+    call->resolve([](Napi::Env to) { return to.Undefined(); });
+  });
+  return call->promise();
+}
+
+}  // namespace anneal::addon

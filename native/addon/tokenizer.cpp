@@ -1,0 +1,139 @@
+#include "addon/tokenizer.h"
+
+#include <algorithm>
+#include <string_view>
+
+#include "addon/abort_signal.h"
+#include "addon/arguments.h"
+
+namespace anneal::addon {
+namespace {
+
+SplitPattern pattern(const Argument& options) {
+  static constexpr const char* kNames[] = {"gpt2", "cl100k", "llama3"};
+  static constexpr SplitPattern kPatterns[] = {SplitPattern::kGpt2, SplitPattern::kCl100k,
+                                               SplitPattern::kLlama3};
+  return kPatterns[options.property("pattern").choice(kNames)];
+}
+
+int threads(const Argument& options) {
+  return static_cast<int>(options.property("threads").integer(1, 1024));
+}
+
+/// The texts of an array of Uint8Array, copied end to end: JavaScript may change its buffers meanwhile.
+struct Documents {
+  explicit Documents(const Argument& array) {
+    for (const Argument& element : array.elements()) {
+      const std::vector<uint8_t> document = element.bytes();
+      bytes.insert(bytes.end(), document.begin(), document.end());
+      ends.push_back(bytes.size());
+    }
+  }
+  [[nodiscard]] std::vector<std::string_view> views() const {
+    std::vector<std::string_view> all;
+    size_t begin = 0;
+    for (size_t end : ends) {
+      all.emplace_back(reinterpret_cast<const char*>(bytes.data()) + begin, end - begin);
+      begin = end;
+    }
+    return all;
+  }
+  std::vector<uint8_t> bytes;
+  std::vector<size_t> ends;
+};
+
+struct EncodedBatch {
+  std::vector<int32_t> ids;
+  std::vector<double> ends;
+};
+
+}  // namespace
+
+Napi::Function Trainer::define(Napi::Env env) {
+  return DefineClass(env, "BpeTrainer",
+                     {InstanceMethod<&Trainer::feed>("feed"), InstanceMethod<&Trainer::train>("train")});
+}
+
+Trainer::Trainer(const Napi::CallbackInfo& info)
+    : Napi::ObjectWrap<Trainer>(info),
+      calls_(info.Env(), "anneal tokenizer training", [this](bool keep) { keep ? Ref() : Unref(); }) {
+  synchronous(info.Env(), [&] {
+    const Argument options = argument(info, 0, "options");
+    trainer_ = std::make_unique<BpeTrainer>(pattern(options), threads(options));
+  });
+}
+
+Napi::Value Trainer::feed(const Napi::CallbackInfo& info) {
+  return asynchronous(info.Env(), [&] {
+    const auto documents = std::make_shared<Documents>(argument(info, 0, "documents"));
+    return calls_.run(info.Env(), thread_, [this, documents] { trainer_->feed(documents->views()); });
+  });
+}
+
+Napi::Value Trainer::train(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return asynchronous(env, [&] {
+    const Argument options = argument(info, 0, "options");
+    const int64_t merges = options.property("merges").integer(0, int64_t{1} << 30);
+    const int64_t min_frequency = options.property("minFrequency").integer(0, kMaxSafeInteger);
+    const auto cancelled = std::make_shared<std::atomic<bool>>(false);
+    const auto abort = std::make_shared<AbortListener>(options.property("signal"), cancelled);
+    const auto call = calls_.begin(env);
+    call->set_cleanup([abort](Napi::Env) { abort->remove(); });
+    return calls_.run(
+        call, thread_,
+        [this, merges, min_frequency, cancelled] {
+          std::vector<int32_t> result = trainer_->train(merges, min_frequency, *cancelled);
+          if (*cancelled) throw CodedError("cancelled", "the training of the tokenizer was cancelled");
+          return result;
+        },
+        [](Napi::Env to, const std::vector<int32_t>& result) { return to_int32_array(to, result); });
+  });
+}
+
+Napi::Function Encoder::define(Napi::Env env) {
+  return DefineClass(
+      env, "BpeEncoder",
+      {InstanceMethod<&Encoder::encode>("encode"), InstanceMethod<&Encoder::encode_batch>("encodeBatch")});
+}
+
+Encoder::Encoder(const Napi::CallbackInfo& info)
+    : Napi::ObjectWrap<Encoder>(info),
+      calls_(info.Env(), "anneal tokenizer", [this](bool keep) { keep ? Ref() : Unref(); }) {
+  synchronous(info.Env(), [&] {
+    const Argument options = argument(info, 0, "options");
+    encoder_ = std::make_unique<BpeEncoder>(pattern(options), options.property("merges").int32s(),
+                                            options.property("ids").int32s(), threads(options));
+  });
+}
+
+Napi::Value Encoder::encode(const Napi::CallbackInfo& info) {
+  return synchronous(info.Env(), [&] {
+    const std::vector<uint8_t> text = argument(info, 0, "text").bytes();
+    return to_int32_array(info.Env(),
+                          encoder_->encode({reinterpret_cast<const char*>(text.data()), text.size()}));
+  });
+}
+
+Napi::Value Encoder::encode_batch(const Napi::CallbackInfo& info) {
+  return asynchronous(info.Env(), [&] {
+    const auto documents = std::make_shared<Documents>(argument(info, 0, "documents"));
+    return calls_.run(
+        info.Env(), thread_,
+        [this, documents] {
+          EncodedBatch batch;
+          encoder_->encode_batch(documents->views(), batch.ids, batch.ends);
+          return batch;
+        },
+        [](Napi::Env to, const EncodedBatch& batch) -> Napi::Value {
+          auto ends = Napi::Float64Array::New(to, batch.ends.size());
+          std::copy(batch.ends.begin(), batch.ends.end(), ends.Data());
+          auto object = Napi::Object::New(to);
+          object.Set("ids", to_int32_array(to, batch.ids));
+          object.Set("ends", ends);
+          return object;
+        });
+  });
+}
+
+}  // namespace anneal::addon

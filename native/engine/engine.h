@@ -1,0 +1,109 @@
+// One model with its gradients, optimiser state and buffers, and everything that is done with it. Plain
+// synchronous calls, all from one thread (write_snapshot excepted); the binding gives each session a thread.
+//
+// The contract of every call is documented in src/native/addon.ts. Bad arguments are std::invalid_argument
+// and leave the engine as it was.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "engine/batch.h"
+#include "engine/buffers.h"
+#include "engine/decoder.h"
+#include "engine/generator.h"
+#include "engine/options.h"
+#include "engine/snapshot.h"
+#include "model/tensors.h"
+#include "model/weights_io.h"
+
+namespace anneal {
+
+struct Scores {
+  std::vector<float> log_probs, entropies, log_z;
+};
+
+/// Gradient of the loss with respect to Scores; the last two may be empty.
+struct ScoreGradients {
+  std::vector<float> log_probs, entropies, log_z;
+};
+
+struct StepOptions {
+  float learning_rate, beta1, beta2, epsilon, weight_decay, max_grad_norm;
+  int64_t step;
+};
+
+struct StepResult {
+  double grad_norm;
+  bool applied;
+};
+
+class Engine {
+ public:
+  /// Reserves everything. `closing` ends a running call between two layers with CodedError "closed".
+  Engine(std::unique_ptr<Backend> backend, const SessionOptions& options, const std::atomic<bool>& closing);
+
+  [[nodiscard]] const TensorTable& table() const { return table_; }
+  [[nodiscard]] const SessionPlan& plan() const { return plan_; }
+
+  void init_weights(uint64_t seed, float std);
+  void import_tensors(const std::vector<TensorSource>& sources);
+  WrittenFile export_tensors(const std::string& path, std::span<const uint8_t> header,
+                             const std::vector<std::string>& names);
+  std::vector<float> read_tensor(const std::string& name, bool gradient);
+
+  Scores forward(Batch batch);
+  void backward(const ScoreGradients& gradients);
+  Scores forward_backward(Batch batch, const std::vector<float>& weights);
+  StepResult step(const StepOptions& options);
+  std::vector<float> logits(Batch batch);
+  std::vector<Completion> generate(const std::vector<std::vector<int32_t>>& prompts,
+                                   const SamplingOptions& options, const TokenCallback& on_token,
+                                   const std::atomic<bool>& cancelled);
+
+  void take_snapshot();
+  void restore_snapshot();
+  /// Two steps: pin on the engine's thread in the order of the calls, then write on any other.
+  void pin_snapshot();
+  void unpin_snapshot() { snapshot_->unpin(); }
+  WrittenFile write_snapshot(const std::string& path) { return snapshot_->write(path, closing_); }
+  void read_snapshot(const std::string& path);
+
+ private:
+  struct Release {
+    Backend* backend;
+    void operator()(void* memory) const { backend->release(memory); }
+  };
+  using Block = std::unique_ptr<void, Release>;
+
+  Block reserve(int64_t bytes);
+  void require_trainable(const char* call) const;
+  /// Validates, uploads and runs the layers; the scored rows end in scored_normed.
+  void run_layers(Batch&& batch);
+  [[nodiscard]] BatchLayout layout() const;
+  Scores read_scores(int64_t count);
+
+  const std::atomic<bool>& closing_;
+  const SessionOptions options_;
+  const std::unique_ptr<Backend> backend_;
+  const SessionPlan plan_;
+  const TensorTable table_;
+  const Block weights_block_, gradients_block_, moments_block_, activations_block_, scratch_block_,
+      cache_block_;
+  TrainingState state_;
+  Activations activations_;
+  Scratch scratch_;
+  KvCache cache_;
+  Decoder decoder_;
+  Generator generator_;
+  std::unique_ptr<Snapshot> snapshot_;
+  Batch batch_;           // of the last forward
+  bool pending_ = false;  // its activations are there for backward
+};
+
+}  // namespace anneal

@@ -1,0 +1,35 @@
+// What a session is made for: its model, its largest microbatch, its generation slots.
+#pragma once
+
+#include <cstdint>
+
+#include "model/architecture.h"
+
+namespace anneal {
+
+/// Documented field by field in src/native/addon.ts.
+struct SessionOptions {
+  Architecture architecture;
+  int threads = 1;
+  bool trainable = false;
+  int64_t max_tokens = 0;
+  int64_t max_sequences = 0;
+  int64_t max_scored = 0;
+  bool recompute = false;
+  int64_t generation_slots = 0;
+  int64_t generation_length = 0;
+
+  /// Rows that the activations of one pass hold: a microbatch, or one token of each running sequence.
+  [[nodiscard]] int64_t max_rows() const {
+    return max_tokens > generation_slots ? max_tokens : generation_slots;
+  }
+  /// Rows whose final hidden state is needed at once.
+  [[nodiscard]] int64_t max_head_rows() const {
+    return max_scored > generation_slots ? max_scored : generation_slots;
+  }
+};
+
+/// Throws std::invalid_argument that names the field.
+void validate(const SessionOptions& options);
+
+}  // namespace anneal
