@@ -4,7 +4,8 @@
  * map. An event is two frames, `[topic, body]`. Bodies hold plain maps with string keys, arrays, strings, numbers
  * (whole ones as MessagePack integers), booleans and nil: no extension types, no binary, no undefined.
  */
-import { Packr } from 'msgpackr';
+// Not the package's main entry: that one loads a native addon and streams, which costs a client milliseconds.
+import { Packr } from 'msgpackr/pack';
 import type { ErrorBody } from './errors.ts';
 import { AnnealError } from './errors.ts';
 import { PROTOCOL_VERSION } from './version.ts';
