@@ -5,7 +5,13 @@
  */
 import { stripVTControlCharacters } from 'node:util';
 
-const graphemes = new Intl.Segmenter(undefined, { granularity: 'grapheme' });
+// Made when first needed: most output is plain ASCII, and this takes milliseconds.
+let segmenter: Intl.Segmenter | undefined;
+function graphemesOf(text: string): Intl.Segments {
+  segmenter ??= new Intl.Segmenter(undefined, { granularity: 'grapheme' });
+  return segmenter.segment(text);
+}
+
 const zeroWidth = /^[\p{Mn}\p{Me}\p{Cf}\p{Cc}]+$/u;
 // East Asian Wide and Fullwidth blocks, and what terminals draw as emoji.
 const wide =
@@ -25,7 +31,7 @@ export function displayWidth(text: string): number {
   const bare = text.includes('\x1b') ? stripVTControlCharacters(text) : text;
   if (plainAscii.test(bare)) return bare.length;
   let width = 0;
-  for (const { segment } of graphemes.segment(bare)) width += graphemeWidth(segment);
+  for (const { segment } of graphemesOf(bare)) width += graphemeWidth(segment);
   return width;
 }
 
@@ -42,7 +48,7 @@ export function truncate(text: string, width: number): string {
       styled = true;
       continue;
     }
-    for (const { segment } of graphemes.segment(piece)) {
+    for (const { segment } of graphemesOf(piece)) {
       const columns = graphemeWidth(segment);
       if (used + columns > width - 1) return `${out}…${styled ? '\x1b[0m' : ''}`;
       out += segment;
@@ -96,7 +102,7 @@ export function wrap(text: string, width: number): string[] {
 function takeColumns(text: string, width: number): string {
   let head = '';
   let used = 0;
-  for (const { segment } of graphemes.segment(text)) {
+  for (const { segment } of graphemesOf(text)) {
     const columns = graphemeWidth(segment);
     if (head !== '' && used + columns > width) break;
     head += segment;
