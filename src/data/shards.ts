@@ -71,6 +71,7 @@ class HashedFile {
     return { file: this.#name, bytes: this.bytes, sha256: this.#hash.digest('hex') };
   }
 
+  /** Does nothing on a file that is closed. */
   close(): Promise<void> {
     return this.#handle.close();
   }
@@ -143,6 +144,11 @@ export class SplitWriter {
     if (this.#shard === undefined) return;
     this.#done.push(await this.#shard.finish());
     this.#shard = undefined;
+  }
+
+  /** Closes the files of a split that will not be finished. */
+  async close(): Promise<void> {
+    for (const file of [this.#index, this.#origins, this.#shard]) await file?.close();
   }
 
   /** Makes everything durable and says what was written. */
