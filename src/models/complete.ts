@@ -17,15 +17,12 @@ export interface TextCompletion {
   completionTokens: number;
 }
 
-/** Ids of a raw prompt: text that the model is to go on from. */
+/** Ids of a raw prompt: text that the model is to go on from, encoded as training encodes a text. */
 export function rawPrompt(tokenizer: Tokenizer, text: string): Int32Array {
-  const ids = tokenizer.encode(text);
-  const start = tokenizer.bosId ?? (ids.length === 0 ? tokenizer.eosId : undefined);
-  if (start === undefined) return ids;
-  const prompt = new Int32Array(ids.length + 1);
-  prompt[0] = start;
-  prompt.set(ids, 1);
-  return prompt;
+  if (text !== '') return tokenizer.encode(text);
+  // Nothing to go on from: what stands before a text in training.
+  const start = tokenizer.bosId ?? tokenizer.eosId;
+  return start === undefined ? new Int32Array(0) : Int32Array.of(start);
 }
 
 /** Ids of a conversation up to where the assistant begins to answer. */

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { AnnealError } from '../../proto/errors.ts';
 import type { Addon, Architecture, Batch, Session } from '../native/addon.ts';
 import { saveTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
-import { writeFileAtomic } from '../util/files.ts';
+import { exists, readJson, writeFileAtomic } from '../util/files.ts';
 import { type Family, writeConfig } from './families.ts';
 import { loadModel, openModelFolder } from './load.ts';
 import { makeSafetensorsHeader } from './safetensors.ts';
@@ -46,6 +46,16 @@ export async function saveModel(session: Session, dir: string, options: SaveOpti
     header,
     tensors.map((tensor) => tensor.name),
   );
+}
+
+/** Tokens that end a generation, as generation_config.json of a model folder says; else the tokenizer's EOS. */
+export async function readStopIds(dir: string, tokenizer: Pick<Tokenizer, 'eosId'>): Promise<number[]> {
+  const file = join(dir, 'generation_config.json');
+  const config = (await exists(file))
+    ? ((await readJson(file, 'model_invalid')) as Record<string, unknown>)
+    : {};
+  const ids = [config.eos_token_id].flat().filter((id): id is number => Number.isSafeInteger(id));
+  return [...new Set([...ids, ...(tokenizer.eosId === undefined ? [] : [tokenizer.eosId])])];
 }
 
 /** Rows of the fixed prompts; a session that is to be probed must hold as many. */

@@ -50,11 +50,11 @@ export function documentRows(dataset: TokenDataset, maxLength: number): RowSourc
     row(index) {
       const start = starts[index]!;
       const length = lengths[index]!;
-      const ids = dataset.document(documents[index]!);
+      const ids = dataset.document(documents[index]!, start, length + 1);
       return {
-        inputs: ids.subarray(start, start + length),
+        inputs: ids.subarray(0, length),
         scored: Int32Array.from({ length }, (_, i) => i),
-        targets: ids.subarray(start + 1, start + 1 + length),
+        targets: ids.subarray(1),
       };
     },
     origin(index) {

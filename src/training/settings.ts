@@ -14,7 +14,6 @@ export function trainingFields(defaults: {
   learning_rate: number;
   adam_beta2: number;
   weight_decay: number;
-  warmup_ratio: number;
 }) {
   return {
     // How long: one of the three; epochs if none is given.

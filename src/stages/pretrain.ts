@@ -1,0 +1,140 @@
+/**
+ * `pretrain`: a language model from a prepared dataset, with new weights (`model:`) or going on from others
+ * (`base:`). Documents are packed without padding, attention stays inside of them.
+ */
+import { join } from 'node:path';
+import { z } from 'zod';
+import { AnnealError } from '../../proto/errors.ts';
+import { openTokenDataset, readManifest, type TokenDataset } from '../data/dataset.ts';
+import { rawPrompt } from '../models/complete.ts';
+import { type ModelFolder, openModelFolder } from '../models/load.ts';
+import { modelSettingsSchema, newArchitecture } from '../models/settings.ts';
+import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
+import { type AuditedRow, auditRows } from '../training/audit.ts';
+import { plannedArchitecture, plannedVocabulary } from '../training/planned.ts';
+import { documentRows } from '../training/rows.ts';
+import { planTraining, rowLength, runTraining, trainingSession } from '../training/run.ts';
+import { checkTraining, trainingFields } from '../training/settings.ts';
+import { defineStage, type PlanContext, type StageContext } from './stage.ts';
+
+const DEFAULT_WARMUP_RATIO = 0.01;
+
+const schema = z
+  .strictObject({
+    dataset: z.string().describe('A `prepare` stage.'),
+    model: modelSettingsSchema.optional().describe('A new model.'),
+    base: z.string().optional().describe('A model to go on from: a stage, or a folder.'),
+    ...trainingFields({ learning_rate: 6e-4, adam_beta2: 0.95, weight_decay: 0.1 }),
+  })
+  .superRefine((settings, context) => {
+    checkTraining(settings, context);
+    if ((settings.model === undefined) === (settings.base === undefined)) {
+      context.addIssue({
+        code: 'custom',
+        path: [settings.model === undefined ? 'model' : 'base'],
+        message: 'give either model (a new one) or base (one to go on from)',
+      });
+    }
+    const context_size = settings.model?.max_position_embeddings;
+    if (
+      context_size !== undefined &&
+      settings.max_length !== undefined &&
+      settings.max_length > context_size
+    ) {
+      context.addIssue({
+        code: 'custom',
+        path: ['max_length'],
+        message: `${settings.max_length} is longer than model.max_position_embeddings (${context_size})`,
+      });
+    }
+  });
+type Settings = z.output<typeof schema>;
+
+export const pretrainStage = defineStage({
+  type: 'pretrain',
+  doc: 'Trains a language model on a prepared dataset.',
+  schema,
+  inputs: { dataset: { types: ['prepare'] }, base: { types: ['pretrain', 'sft'], optional: true } },
+  files: async () => [],
+
+  async plan(context) {
+    const { settings, addon, threads } = context;
+    const architecture = settings.model
+      ? newArchitecture(settings.model, await plannedVocabulary(context.inputs.dataset!)).architecture
+      : await plannedArchitecture(context.inputs.base!);
+    const session = trainingSession(
+      settings,
+      architecture,
+      threads,
+      rowLength(settings, architecture, context.name),
+    );
+    return planTraining(addon, settings, session, plannedTokens(context), context.matrixSpeed);
+  },
+
+  async run(context) {
+    const dataset = openTokenDataset(context.inputs.dataset!.path, 'train');
+    const validation = openTokenDataset(context.inputs.dataset!.path, 'validation');
+    try {
+      await train(context, dataset, validation);
+    } finally {
+      dataset.close();
+      validation.close();
+    }
+  },
+});
+
+async function train(
+  context: StageContext<Settings>,
+  dataset: TokenDataset,
+  validation: TokenDataset,
+): Promise<void> {
+  const { settings, name, threads } = context;
+  const tokenizer = await loadTokenizer(join(context.inputs.dataset!.path, 'tokenizer'), { threads });
+  const base = context.inputs.base ? await openModelFolder(context.inputs.base.path) : undefined;
+  if (base) await requireSameTokenizer(base, tokenizer, name);
+  const model = base ?? {
+    ...newArchitecture(settings.model!, tokenizer.vocabSize),
+    initializerRange: settings.model!.initializer_range,
+  };
+  const maxLength = rowLength(settings, model.architecture, name);
+  const endIds = new Set(tokenizer.eosId === undefined ? [] : [tokenizer.eosId]);
+  const rules = { stage: name, maxLength: maxLength + 1, decided: true, endIds };
+  context.emit('audit', auditRows(documents(dataset), tokenizer, rules), `${name}/audit`);
+  await runTraining(context, {
+    model,
+    base,
+    tokenizer,
+    rows: documentRows(dataset, maxLength),
+    packing: true,
+    validation: validation.numDocuments > 0 ? documentRows(validation, maxLength) : undefined,
+    stopIds: [...endIds],
+    samplePrompt: (text) => rawPrompt(tokenizer, text),
+    defaultWarmupRatio: DEFAULT_WARMUP_RATIO,
+  });
+}
+
+function* documents(dataset: TokenDataset): Generator<AuditedRow> {
+  for (let i = 0; i < dataset.numDocuments; i++) {
+    yield { ids: dataset.document(i), scored: undefined, origin: dataset.origin(i) };
+  }
+}
+
+async function requireSameTokenizer(base: ModelFolder, tokenizer: Tokenizer, stage: string): Promise<void> {
+  const own = await loadTokenizer(base.path);
+  if (own.hash === tokenizer.hash) return;
+  throw new AnnealError(
+    'tokenizer_invalid',
+    `${stage}: the dataset was prepared with another tokenizer than that of ${base.path}.`,
+    { path: `stages.${stage}.dataset`, hint: 'Prepare the dataset with `tokenizer:` set to the base model.' },
+  );
+}
+
+function plannedTokens(context: PlanContext<Settings>): number | null {
+  const { settings, inputs } = context;
+  const length = settings.max_length ?? settings.model?.max_position_embeddings;
+  const perStep = settings.per_device_train_batch_size * (length ?? 0) * settings.gradient_accumulation_steps;
+  if (settings.max_tokens !== undefined) return settings.max_tokens;
+  if (settings.max_steps !== undefined && length !== undefined) return settings.max_steps * perStep;
+  if (!inputs.dataset || !('path' in inputs.dataset)) return null;
+  return readManifest(inputs.dataset.path).splits.train.tokens * (settings.num_train_epochs ?? 1);
+}

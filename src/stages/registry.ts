@@ -1,0 +1,11 @@
+/** Every type of stage: adding one is its file and a line here. */
+import { evaluateStage } from './evaluate.ts';
+import { prepareStage } from './prepare.ts';
+import { pretrainStage } from './pretrain.ts';
+import { sftStage } from './sft.ts';
+import type { AnyStage } from './stage.ts';
+import { tokenizerStage } from './tokenizer.ts';
+
+const all: AnyStage[] = [tokenizerStage, prepareStage, pretrainStage, sftStage, evaluateStage];
+
+export const STAGES: ReadonlyMap<string, AnyStage> = new Map(all.map((stage) => [stage.type, stage]));

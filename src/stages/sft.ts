@@ -1,0 +1,186 @@
+/**
+ * `sft`: supervised fine-tuning of a model on conversations, prompts with completions, or text. Loss on what the
+ * assistant writes only, unless the recipe says otherwise.
+ */
+import { mkdir, readFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { z } from 'zod';
+import { AnnealError } from '../../proto/errors.ts';
+import type { SupervisedRow } from '../data/dataset.ts';
+import { resolveFiles } from '../data/files.ts';
+import { rowSettings } from '../data/rows.ts';
+import { readSupervised } from '../data/supervised.ts';
+import { chatPrompt, rawPrompt } from '../models/complete.ts';
+import { openModelFolder } from '../models/load.ts';
+import { checkTemplate } from '../tokenizer/chat_template.ts';
+import { loadTokenizer, saveTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
+import { auditRows } from '../training/audit.ts';
+import { plannedArchitecture } from '../training/planned.ts';
+import { supervisedRows } from '../training/rows.ts';
+import { planTraining, rowLength, runTraining, trainingSession } from '../training/run.ts';
+import { checkTraining, trainingFields } from '../training/settings.ts';
+import { exists } from '../util/files.ts';
+import { defineStage, type StageContext, StageStopped } from './stage.ts';
+
+const DEFAULT_WARMUP_RATIO = 0.03;
+
+const files = z.union([
+  z
+    .string()
+    .min(1)
+    .transform((file) => [file]),
+  z.array(z.string().min(1)).min(1),
+]);
+
+const schema = z
+  .strictObject({
+    model: z.string().describe('The model to fine-tune: a stage, or a folder.'),
+    dataset: files.describe('Data files: names or glob patterns.'),
+    eval_dataset: files.optional().describe('Data files for the validation loss.'),
+    ...rowSettings.shape,
+    assistant_only_loss: z.boolean().default(true),
+    completion_only_loss: z.boolean().default(true),
+    packing: z.boolean().default(true).describe('Fill microbatches with as many rows as have room.'),
+    too_long: z
+      .enum(['truncate', 'drop'])
+      .optional()
+      .describe('What becomes of rows longer than max_length; without it they are an error.'),
+    chat_template: z.string().min(1).optional().describe('Jinja, or the name of a file with it.'),
+    ...trainingFields({ learning_rate: 5e-5, adam_beta2: 0.999, weight_decay: 0 }),
+  })
+  .superRefine((settings, context) => {
+    checkTraining(settings, context);
+    if (settings.eval_steps !== undefined && settings.eval_dataset === undefined) {
+      context.addIssue({ code: 'custom', path: ['eval_steps'], message: 'needs eval_dataset' });
+    }
+  });
+type Settings = z.output<typeof schema>;
+
+export const sftStage = defineStage({
+  type: 'sft',
+  doc: 'Fine-tunes a model on conversations or prompts with completions.',
+  schema,
+  inputs: { model: { types: ['pretrain', 'sft'] } },
+
+  async files({ dataset, eval_dataset, chat_template }, baseDir) {
+    const template = chat_template === undefined ? undefined : await templateFile(chat_template, baseDir);
+    const data = await resolveFiles([...dataset, ...(eval_dataset ?? [])], baseDir);
+    return template === undefined ? data : [...data, template];
+  },
+
+  async plan(context) {
+    const { settings, addon, threads, inputs } = context;
+    const architecture = await plannedArchitecture(inputs.model!);
+    const session = trainingSession(
+      settings,
+      architecture,
+      threads,
+      rowLength(settings, architecture, context.name),
+    );
+    return planTraining(addon, settings, session, settings.max_tokens ?? null, context.matrixSpeed);
+  },
+
+  async run(context) {
+    const { settings, name } = context;
+    const base = await openModelFolder(context.inputs.model!.path);
+    const tokenizer = await stageTokenizer(context);
+    const rows = await readRows(context, settings.dataset, tokenizer);
+    const maxLength = rowLength(settings, base.architecture, name);
+    const closing = closingTokens(rows, tokenizer);
+    const rules = {
+      stage: name,
+      maxLength,
+      decided: settings.too_long !== undefined,
+      endIds: closing,
+    };
+    context.emit('audit', auditRows(rows, tokenizer, rules), `${name}/audit`);
+    const evalRows = settings.eval_dataset
+      ? fitRows(
+          await readRows(context, settings.eval_dataset, tokenizer),
+          maxLength,
+          settings.too_long ?? 'truncate',
+        )
+      : undefined;
+    await runTraining(context, {
+      model: base,
+      base,
+      tokenizer,
+      rows: supervisedRows(fitRows(rows, maxLength, settings.too_long ?? 'truncate')),
+      packing: settings.packing,
+      validation: evalRows && supervisedRows(evalRows),
+      stopIds: [...closing],
+      samplePrompt: (text) =>
+        tokenizer.chatTemplate === undefined
+          ? rawPrompt(tokenizer, text)
+          : chatPrompt(tokenizer, [{ role: 'user', content: text }]),
+      defaultWarmupRatio: DEFAULT_WARMUP_RATIO,
+    });
+  },
+});
+
+/** The model's tokenizer, with the recipe's chat template if it gives one. */
+async function stageTokenizer(context: StageContext<Settings>): Promise<Tokenizer> {
+  const { settings, baseDir, threads, workDir } = context;
+  const tokenizer = await loadTokenizer(context.inputs.model!.path, { threads });
+  if (settings.chat_template === undefined) return tokenizer;
+  const file = await templateFile(settings.chat_template, baseDir);
+  const template = file === undefined ? settings.chat_template : await readFile(file, 'utf8');
+  checkTemplate(template);
+  const changed = new Map(tokenizer.files);
+  changed.delete('chat_template.jinja');
+  const config = JSON.parse(changed.get('tokenizer_config.json') ?? '{}') as Record<string, unknown>;
+  changed.set(
+    'tokenizer_config.json',
+    `${JSON.stringify({ ...config, chat_template: template }, null, 2)}\n`,
+  );
+  const dir = join(workDir, 'tokenizer');
+  await mkdir(dir, { recursive: true });
+  await saveTokenizer({ files: changed }, dir);
+  return loadTokenizer(dir, { threads });
+}
+
+/** The file that `chat_template` names, or undefined where it is a template itself. */
+async function templateFile(value: string, baseDir: string): Promise<string | undefined> {
+  if (/[\n{]/.test(value)) return undefined;
+  const path = resolve(baseDir, value);
+  if (await exists(path)) return path;
+  throw new AnnealError('file_not_found', `chat_template names ${path}, which does not exist.`, {
+    path,
+    hint: 'Give the template itself (Jinja has braces), or a file relative to the recipe.',
+  });
+}
+
+async function readRows(
+  context: StageContext<Settings>,
+  patterns: string[],
+  tokenizer: Tokenizer,
+): Promise<SupervisedRow[]> {
+  const rows: SupervisedRow[] = [];
+  const paths = await resolveFiles(patterns, context.baseDir);
+  for await (const row of readSupervised(paths, tokenizer, context.settings)) {
+    rows.push(row);
+    if (rows.length % 1_000 === 0 && context.checkpointRequested()) throw new StageStopped();
+  }
+  return rows;
+}
+
+/** EOS, and the special tokens that are scored last in a row: what ends an answer. */
+function closingTokens(rows: readonly SupervisedRow[], tokenizer: Tokenizer): Set<number> {
+  const special = new Set(tokenizer.specials.values());
+  const closing = new Set(tokenizer.eosId === undefined ? [] : [tokenizer.eosId]);
+  for (const { ids, scored } of rows) {
+    const last = ids[scored.lastIndexOf(1)];
+    if (last !== undefined && special.has(last)) closing.add(last);
+  }
+  return closing;
+}
+
+/** Rows of at most `maxLength` tokens. */
+function fitRows(rows: SupervisedRow[], maxLength: number, tooLong: 'truncate' | 'drop'): SupervisedRow[] {
+  if (tooLong === 'drop') return rows.filter(({ ids }) => ids.length <= maxLength);
+  return rows.map((row) =>
+    row.ids.length <= maxLength
+      ? row
+      : { ...row, ids: row.ids.subarray(0, maxLength), scored: row.scored.subarray(0, maxLength) },
+  );
+}
