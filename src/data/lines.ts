@@ -27,36 +27,50 @@ const NEWLINE = 0x0a;
 const RETURN = 0x0d;
 const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf]);
 
-/** The lines of a file, as UTF-8 that was checked. Throws when a line is longer than `maxBytes`. */
-export async function* readLines(path: string, maxBytes = DEFAULT_MAX_BYTES): AsyncGenerator<Line> {
+/**
+ * The lines of a file, as UTF-8 that was checked, in groups as they come in (one await a line would take longer
+ * than reading it). Throws when a line is longer than `maxBytes`.
+ */
+export async function* readLines(path: string, maxBytes = DEFAULT_MAX_BYTES): AsyncGenerator<Line[]> {
   let number = 0;
+  let end = 0;
   let pending: Buffer[] = [];
   let pendingBytes = 0;
-  let end = 0;
-  const take = (rest: Buffer): Line => {
-    const bytes = pending.length === 0 ? rest : Buffer.concat([...pending, rest]);
-    pending = [];
-    pendingBytes = 0;
-    number += 1;
-    end += bytes.length + 1;
-    return { number, bytes: cleanLine(bytes, path, number), end };
+  /** Lines of a block that ends behind a line break, or at the end of the file. */
+  const cut = (block: Buffer): Line[] => {
+    const lines: Line[] = [];
+    const first = number + 1;
+    for (let start = 0; start < block.length; ) {
+      const newline = block.indexOf(NEWLINE, start);
+      const stop = newline < 0 ? block.length : newline;
+      number += 1;
+      if (stop - start > maxBytes) throw tooLong(path, number, maxBytes);
+      lines.push({ number, bytes: trimLine(block.subarray(start, stop), number), end: end + stop + 1 });
+      start = stop + 1;
+    }
+    end += block.length;
+    if (!isUtf8(block)) {
+      const bad = lines.findIndex(({ bytes }) => !isUtf8(bytes));
+      throw notUtf8(path, first + bad);
+    }
+    return lines;
   };
   for await (const chunk of readChunks(path)) {
-    let start = 0;
-    for (;;) {
-      const newline = chunk.indexOf(NEWLINE, start);
-      const stop = newline < 0 ? chunk.length : newline;
-      if (pendingBytes + stop - start > maxBytes) throw tooLong(path, number + 1, maxBytes);
-      if (newline < 0) break;
-      yield take(chunk.subarray(start, newline));
-      start = newline + 1;
+    const last = chunk.lastIndexOf(NEWLINE) + 1;
+    if (last > 0) {
+      yield cut(
+        pending.length === 0 ? chunk.subarray(0, last) : Buffer.concat([...pending, chunk.subarray(0, last)]),
+      );
+      pending = [];
+      pendingBytes = 0;
     }
-    if (start < chunk.length) {
-      pending.push(chunk.subarray(start));
-      pendingBytes += chunk.length - start;
+    if (last < chunk.length) {
+      pending.push(chunk.subarray(last));
+      pendingBytes += chunk.length - last;
+      if (pendingBytes > maxBytes) throw tooLong(path, number + 1, maxBytes);
     }
   }
-  if (pendingBytes > 0) yield take(Buffer.alloc(0));
+  if (pendingBytes > 0) yield cut(Buffer.concat(pending));
 }
 
 /** The content of a file, decompressed, in chunks. */
@@ -115,17 +129,18 @@ function readError(error: unknown, path: string, compression: Compression): unkn
   return asFileError(error, path);
 }
 
-function cleanLine(bytes: Buffer, path: string, number: number): Buffer {
-  let line = bytes.at(-1) === RETURN ? bytes.subarray(0, -1) : bytes;
-  if (number === 1 && line.subarray(0, 3).equals(BYTE_ORDER_MARK)) line = line.subarray(3);
-  if (!isUtf8(line)) {
-    const at = `${path}:${number}`;
-    throw new AnnealError('data_encoding', `${at} is not UTF-8.`, {
-      path: at,
-      hint: 'Convert the file, for example with `iconv -f latin1 -t utf-8`.',
-    });
-  }
-  return line;
+/** Without `\r` at its end and, in the first line, the byte order mark. */
+function trimLine(bytes: Buffer, number: number): Buffer {
+  const line = bytes.at(-1) === RETURN ? bytes.subarray(0, -1) : bytes;
+  return number === 1 && line.subarray(0, 3).equals(BYTE_ORDER_MARK) ? line.subarray(3) : line;
+}
+
+function notUtf8(path: string, number: number): AnnealError {
+  const at = `${path}:${number}`;
+  return new AnnealError('data_encoding', `${at} is not UTF-8.`, {
+    path: at,
+    hint: 'Convert the file, for example with `iconv -f latin1 -t utf-8`.',
+  });
 }
 
 function tooLong(path: string, number: number, maxBytes: number): AnnealError {

@@ -74,26 +74,24 @@ async function* readText(file: string, settings: RowSettings): AsyncGenerator<Ro
     bytes = 0;
     return lines.length === 0 ? [] : [{ kind: 'text', file, line: first, end, text: Buffer.concat(lines) }];
   };
-  for await (const line of readLines(file, max_document_bytes)) {
-    if (isBlank(line.bytes) && (text_unit !== 'document' || parts.length === 0)) {
-      yield* document();
-      continue;
+  const tooLong = (): AnnealError =>
+    new AnnealError('data_syntax', `${file}:${first}: a ${text_unit} is longer than max_document_bytes.`, {
+      path: `${file}:${first}`,
+      hint: 'Set text_unit to paragraph or line, or raise max_document_bytes.',
+    });
+  for await (const lines of readLines(file, max_document_bytes)) {
+    for (const line of lines) {
+      if (isBlank(line.bytes) && (text_unit !== 'document' || parts.length === 0)) {
+        yield* document();
+        continue;
+      }
+      if (parts.length === 0) first = line.number;
+      parts.push(line.bytes);
+      end = line.end;
+      bytes += line.bytes.length + 1;
+      if (bytes > max_document_bytes + 1) throw tooLong();
+      if (text_unit === 'line') yield* document();
     }
-    if (parts.length === 0) first = line.number;
-    parts.push(line.bytes);
-    end = line.end;
-    bytes += line.bytes.length + 1;
-    if (bytes > max_document_bytes + 1) {
-      throw new AnnealError(
-        'data_syntax',
-        `${file}:${first}: a ${text_unit} is longer than max_document_bytes.`,
-        {
-          path: `${file}:${first}`,
-          hint: 'Set text_unit to paragraph or line, or raise max_document_bytes.',
-        },
-      );
-    }
-    if (text_unit === 'line') yield* document();
   }
   yield* document();
 }
@@ -101,14 +99,20 @@ async function* readText(file: string, settings: RowSettings): AsyncGenerator<Ro
 const LINE_BREAK = Buffer.from('\n');
 
 function isBlank(line: Buffer): boolean {
-  return line.every((byte) => byte === 0x20 || (byte >= 0x09 && byte <= 0x0d));
+  for (let i = 0; i < line.length; i++) {
+    const byte = line[i]!;
+    if (byte !== 0x20 && (byte < 0x09 || byte > 0x0d)) return false;
+  }
+  return true;
 }
 
 async function* readJsonl(file: string, settings: RowSettings): AsyncGenerator<Row> {
-  for await (const line of readLines(file, settings.max_document_bytes)) {
-    if (isBlank(line.bytes)) continue;
-    const place = { file, line: line.number };
-    yield { ...place, end: line.end, ...parseRow(parseLine(line.bytes, place), settings.text_field, place) };
+  for await (const lines of readLines(file, settings.max_document_bytes)) {
+    for (const { number, bytes, end } of lines) {
+      if (isBlank(bytes)) continue;
+      const place = { file, line: number };
+      yield { ...place, end, ...parseRow(parseLine(bytes, place), settings.text_field, place) };
+    }
   }
 }
 
