@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { isAbsolute, resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { CommandInput } from '../../proto/commands.ts';
-import { AnnealError, type ErrorCode } from '../../proto/errors.ts';
+import { AnnealError, type ErrorBody } from '../../proto/errors.ts';
 import type { EventBody } from '../../proto/events.ts';
 import type { Client } from '../client/client.ts';
 import { eventsUntilSettled } from './events.ts';
@@ -94,11 +94,6 @@ export async function generate(
     signal.removeEventListener('abort', cancel);
   }
   if (completion !== undefined) return completion;
-  if (!signal.aborted && failure !== null) {
-    throw new AnnealError(failure.code as ErrorCode, failure.message, {
-      ...(failure.hint && { hint: failure.hint }),
-      ...(failure.path && { path: failure.path }),
-    });
-  }
+  if (!signal.aborted && failure !== null) throw AnnealError.fromBody(failure as ErrorBody);
   return { text: streamed, finish: 'cancelled', prompt_tokens: 0, completion_tokens: 0, seconds: 0 };
 }

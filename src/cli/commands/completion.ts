@@ -1,5 +1,5 @@
 /** `anneal completion`: the script that teaches a shell to complete `anneal`, and the words that it asks for. */
-import { InvalidArgumentError } from 'commander';
+import { Argument, InvalidArgumentError } from 'commander';
 import { defineCommand } from '../command.ts';
 import { complete } from '../complete.ts';
 
@@ -29,8 +29,10 @@ _anneal() {
   while IFS=$'\\t' read -r word rest; do
     if [[ $word == ${FILES} ]]; then files=1; else candidates+=("\${word//:/\\\\:}:$rest"); fi
   done < <("\${words[1]}" completion words -- "\${(@)words[2,CURRENT]}" 2>/dev/null)
-  (( $#candidates )) && _describe anneal candidates
-  [[ -n $files ]] && _files
+  local missed=1
+  (( $#candidates )) && _describe anneal candidates && missed=0
+  [[ -n $files ]] && _files && missed=0
+  return missed
 }
 compdef _anneal anneal`,
   fish: `# Completion of anneal for fish.
@@ -48,8 +50,11 @@ complete -c anneal -f -a '(__anneal_complete)'`,
 };
 
 export default defineCommand({
-  usage: '<shell> [word...]',
-  options: (command) => void command.usage('[options] bash|zsh|fish'),
+  options: (command) =>
+    void command
+      .usage('[options] bash|zsh|fish')
+      .addArgument(new Argument('<shell>').choices(Object.keys(scripts)).argParser((word) => word))
+      .addArgument(new Argument('[word...]')),
   examples: [
     ["echo 'source <(anneal completion bash)' >> ~/.bashrc", 'bash'],
     ["echo 'source <(anneal completion zsh)' >> ~/.zshrc", 'zsh, after compinit'],

@@ -3,7 +3,7 @@
  * or JSON. The exit status is the job's outcome.
  */
 import type { Job } from '../../../proto/commands.ts';
-import { AnnealError, type ErrorCode } from '../../../proto/errors.ts';
+import { AnnealError, type ErrorBody } from '../../../proto/errors.ts';
 import type { JobEvent } from '../../../proto/events.ts';
 import type { Client } from '../../client/client.ts';
 import { eventsUntilSettled, withInterrupt } from '../events.ts';
@@ -86,8 +86,7 @@ function showLive(out: Output, current: () => JobView): Show {
 
 function outcomeLines(view: JobView, state: string, error: JobView['error'], out: Output): string[] {
   if (state === 'failed' && error !== null) {
-    const where = { ...(error.hint && { hint: error.hint }), ...(error.path && { path: error.path }) };
-    return errorLines(new AnnealError(error.code as ErrorCode, error.message, where), out.paint);
+    return errorLines(AnnealError.fromBody(error as ErrorBody), out.paint);
   }
   if (state === 'paused') return [`paused. Go on with: anneal resume ${view.id}`];
   if (state === 'cancelled') return [`cancelled. Its checkpoints stay; go on with: anneal resume ${view.id}`];
