@@ -9,7 +9,7 @@ import { allForms, FACT_KINDS, type FactKind, hasFact, state } from './statement
 /** How often the text goes round the countries: a round tells each capital three times. */
 const ROUNDS = 60;
 /** Quizzes for the base model. */
-const QUESTION_LISTS = 1500;
+const QUESTION_LISTS = 3000;
 /** Definitions among the supervised rows. */
 const DEFINITIONS = 150;
 
