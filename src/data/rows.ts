@@ -69,10 +69,18 @@ async function* readText(file: string, settings: RowSettings): AsyncGenerator<Ro
   let end = 0;
   const document = (): Row[] => {
     while (parts.length > 0 && isBlank(parts.at(-1)!)) parts.pop();
-    const lines = parts.flatMap((part, i) => (i === 0 ? [part] : [LINE_BREAK, part]));
+    if (parts.length === 0) return [];
+    const text = parts.length === 1 ? parts[0]! : Buffer.concat(parts.flatMap((part) => [part, LINE_BREAK]));
+    const row: Row = {
+      kind: 'text',
+      file,
+      line: first,
+      end,
+      text: parts.length === 1 ? text : text.subarray(0, -1),
+    };
     parts = [];
     bytes = 0;
-    return lines.length === 0 ? [] : [{ kind: 'text', file, line: first, end, text: Buffer.concat(lines) }];
+    return [row];
   };
   const tooLong = (): AnnealError =>
     new AnnealError('data_syntax', `${file}:${first}: a ${text_unit} is longer than max_document_bytes.`, {

@@ -162,6 +162,12 @@ class Preparation {
     };
     await writeFileAtomic(join(outDir, 'manifest.json'), `${JSON.stringify(manifest, null, 2)}\n`);
     await this.#readBack();
+    this.#context.record({
+      documents: this.#documents,
+      train_tokens: splits.train.tokens,
+      validation_tokens: splits.validation.tokens,
+      tokenizer: hash,
+    });
   }
 
   /** Closes what a failure left open. */

@@ -90,6 +90,7 @@ export const tokenizerStage = defineStage({
     });
     await saveTokenizer({ files }, context.outDir);
     await readBack(context.outDir, made, samples, context.addon);
+    context.record({ vocabulary: vocabularyStrings(made).length, merges: found });
   },
 });
 
