@@ -74,7 +74,10 @@ export async function authorize(folder: string, publicKey: string, name: string)
   await writeAuthorized(folder, [...others, { publicKey, name }]);
 }
 
-/** Takes the right to connect from a client, by its key or name; says whether there was one. */
+/**
+ * Takes the right to connect from a client, by its key or name; says whether there was one. A connection that it
+ * has lasts until either side ends it.
+ */
 export async function revoke(folder: string, keyOrName: string): Promise<boolean> {
   const keys = await listAuthorized(folder);
   const kept = keys.filter((key) => key.publicKey !== keyOrName && key.name !== keyOrName);

@@ -94,11 +94,12 @@ export class Daemon {
     log.info({ version: ANNEAL_VERSION, pid: process.pid, home: home.home }, 'starting');
     const { generations, supervisor } = daemon.#services;
     generations.recover();
-    await daemon.#sockets.listenLocal(home);
     if (options.listen !== undefined) {
       await daemon.#gatekeeper.start();
       await daemon.#sockets.listenRemote(options.listen, daemon.#gatekeeper);
     }
+    // Last: whoever can reach a daemon here finds all of it.
+    await daemon.#sockets.listenLocal(home);
     supervisor.recover();
     daemon.#notifier.ready();
     log.info({ listen: options.listen }, 'ready');

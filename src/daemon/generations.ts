@@ -201,6 +201,11 @@ export class Generations {
   #serverEnded(server: Server, end: WorkerEnd): void {
     clearTimeout(server.idleTimer);
     this.#forget(server);
+    const { code, signal } = end;
+    this.#log.info(
+      { model: server.model, pid: server.worker.pid, code, signal },
+      'worker that served a model ended',
+    );
     const error =
       server.error ??
       new AnnealError(

@@ -168,13 +168,13 @@ export function workerPid(daemon: TestDaemon, job: string): number {
 /** The recipe of a job that trains for `steps` steps, checkpointing often. */
 export function tinyRecipe(
   folder: string,
-  options: { name?: string; steps?: number; saveSteps?: number } = {},
+  options: { name?: string; steps?: number; saveSteps?: number; threads?: number } = {},
 ) {
-  const { name = 'tiny', steps = 40, saveSteps = 10 } = options;
+  const { name = 'tiny', steps = 40, saveSteps = 10, threads = 1 } = options;
   writeFileSync(join(folder, 'text.txt'), 'The quick brown fox jumps over the lazy dog. '.repeat(400));
   const recipe = `name: ${name}
 seed: 7
-threads: 1
+threads: ${threads}
 stages:
   tokenizer:
     files: [text.txt]
