@@ -1,7 +1,7 @@
 /** Rows of an evaluation: questions with answers, or texts whose likelihood is measured. One JSON object a line. */
 import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
-import { DEFAULT_MAX_BYTES, readLines } from '../data/lines.ts';
+import { readLines } from '../data/lines.ts';
 
 export interface EvaluationRow {
   /** Raw text, or the turns of a conversation up to the answer. */
@@ -29,9 +29,11 @@ const rowSchema = z.looseObject({
 export async function readEvaluationRows(files: readonly string[]): Promise<EvaluationRow[]> {
   const rows: EvaluationRow[] = [];
   for (const file of files) {
-    for await (const line of readLines(file, DEFAULT_MAX_BYTES)) {
-      const content = line.bytes.toString();
-      if (content.trim() !== '') rows.push(parseRow(content, `${file}:${line.number}`));
+    for await (const lines of readLines(file)) {
+      for (const { bytes, number } of lines) {
+        const content = bytes.toString();
+        if (content.trim() !== '') rows.push(parseRow(content, `${file}:${number}`));
+      }
     }
   }
   if (rows.length === 0) {

@@ -4,7 +4,7 @@
  * to fit together.
  */
 import { stat } from 'node:fs/promises';
-import { parse as parsePath, resolve } from 'node:path';
+import { join, parse as parsePath, resolve } from 'node:path';
 import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import type { RecipeSource } from '../../proto/worker.ts';
@@ -50,8 +50,11 @@ const recipeSchema = z.strictObject({
   stages: z.record(z.string(), z.record(z.string(), z.unknown()).nullable()),
 });
 
-/** Checks a recipe as far as it can be without the data; throws the first error as an AnnealError. */
-export async function parseRecipe(source: RecipeSource, types: StageTypes): Promise<Recipe> {
+/**
+ * Checks a recipe as far as it can be without the data; throws the first error as an AnnealError. `home` is where
+ * models that are named `<job name>/<stage>` are found.
+ */
+export async function parseRecipe(source: RecipeSource, types: StageTypes, home: string): Promise<Recipe> {
   const { value, locate } = readDocument(source);
   const parsed = recipeSchema.safeParse(value);
   if (!parsed.success) throw recipeError(parsed.error, recipeSchema, [], locate);
@@ -66,7 +69,9 @@ export async function parseRecipe(source: RecipeSource, types: StageTypes): Prom
   for (const [stage, settings] of Object.entries(raw)) {
     stages.set(stage, parseStage(stage, settings ?? {}, types, locate));
   }
-  for (const stage of stages.values()) await resolveInputs(stage, stages, source.base_dir, locate);
+  for (const stage of stages.values()) {
+    await resolveInputs(stage, stages, [source.base_dir, join(home, 'models')], locate);
+  }
   return {
     name: name ?? defaultName(source.source),
     seed,
@@ -127,7 +132,7 @@ function parseStage(
 async function resolveInputs(
   stage: RecipeStage,
   stages: ReadonlyMap<string, RecipeStage>,
-  baseDir: string,
+  folders: string[],
   locate: Locate,
 ): Promise<void> {
   for (const [key, { types, optional }] of Object.entries(stage.definition.inputs)) {
@@ -141,7 +146,7 @@ async function resolveInputs(
       });
     }
     if (typeof value === 'string') {
-      stage.inputs[key] = await resolveInput(value, types, path, stages, baseDir, locate);
+      stage.inputs[key] = await resolveInput(value, types, path, stages, folders, locate);
       continue;
     }
     for (const [name, reference] of Object.entries(value as Record<string, string>)) {
@@ -150,7 +155,7 @@ async function resolveInputs(
         types,
         [...path, name],
         stages,
-        baseDir,
+        folders,
         locate,
       );
     }
@@ -162,7 +167,7 @@ async function resolveInput(
   types: string[],
   path: string[],
   stages: ReadonlyMap<string, RecipeStage>,
-  baseDir: string,
+  folders: string[],
   locate: Locate,
 ): Promise<InputSource> {
   const place = path.join('.');
@@ -175,9 +180,9 @@ async function resolveInput(
       { path: place, hint: `Name a stage of type ${types.join(' or ')}.` },
     );
   }
-  const folder = resolve(baseDir, reference);
-  if (!other && (await stat(folder).catch(() => undefined))?.isDirectory())
-    return { kind: 'folder', path: folder };
+  for (const folder of other ? [] : folders.map((base) => resolve(base, reference))) {
+    if (await isFolder(folder)) return { kind: 'folder', path: folder };
+  }
   const suitable = [...stages.values()].filter(
     (s) => s.name !== path[1] && types.includes(s.definition.type),
   );
@@ -200,6 +205,10 @@ async function resolveInput(
             : `Add a stage of type ${types.join(' or ')}, or name a folder.`,
     },
   );
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined))?.isDirectory() ?? false;
 }
 
 /** Depth-first by dependency; otherwise as the recipe lists them. */

@@ -54,6 +54,7 @@ export const pretrainStage = defineStage({
   type: 'pretrain',
   doc: 'Trains a language model on a prepared dataset.',
   schema,
+  serves: true,
   inputs: { dataset: { types: ['prepare'] }, base: { types: ['pretrain', 'sft'], optional: true } },
   files: async () => [],
 

@@ -60,6 +60,7 @@ export const sftStage = defineStage({
   type: 'sft',
   doc: 'Fine-tunes a model on conversations or prompts with completions.',
   schema,
+  serves: true,
   inputs: { model: { types: ['pretrain', 'sft'] } },
 
   async files({ dataset, eval_dataset, chat_template }, baseDir) {

@@ -101,6 +101,8 @@ export interface StageDefinition<Schema extends z.ZodType> {
    * key is a string, or a map from names of the recipe's choice to such strings.
    */
   inputs: Record<string, { types: string[]; optional?: boolean }>;
+  /** It calls `context.serve`: a generate request to its job waits for it. */
+  serves?: true;
   /** Data files that the settings name (globs resolved), so that their content enters the hash. */
   files(settings: z.output<Schema>, baseDir: string): Promise<string[]>;
   plan(context: PlanContext<z.output<Schema>>): Promise<StagePlan>;

@@ -1,0 +1,62 @@
+/** The hash that each stage's artifact will have, known before anything runs: settings, seed, inputs, data, code. */
+
+import { stat } from 'node:fs/promises';
+import { ANNEAL_VERSION } from '../../proto/version.ts';
+import type { Lineage } from '../artifacts/lineage.ts';
+import { artifactHash, hashFolder, readLineage } from '../artifacts/store.ts';
+import type { Recipe, RecipeStage } from '../recipe/recipe.ts';
+import type { Artifact } from '../stages/stage.ts';
+import { hashFile } from '../util/hash.ts';
+
+export interface StageIdentity {
+  hash: string;
+  /** Hash of each input by settings key. */
+  inputs: Record<string, string>;
+  /** Inputs that are folders on disk. */
+  folders: Record<string, Artifact>;
+  dataFiles: Lineage['data_files'];
+}
+
+/** Computes the identities of all stages; reads every data file once. */
+export async function identifyStages(recipe: Recipe): Promise<Map<string, StageIdentity>> {
+  const identities = new Map<string, StageIdentity>();
+  const files = new Map<string, Lineage['data_files'][number]>();
+  for (const stage of recipe.stages) {
+    const inputs: Record<string, string> = {};
+    const folders: Record<string, Artifact> = {};
+    for (const [key, input] of Object.entries(stage.inputs)) {
+      if (input.kind === 'folder') folders[key] = await folderArtifact(input.path);
+      inputs[key] = input.kind === 'folder' ? folders[key]!.hash : identities.get(input.stage)!.hash;
+    }
+    const dataFiles: Lineage['data_files'] = [];
+    for (const path of await stage.definition.files(stage.settings as never, recipe.baseDir)) {
+      const file = files.get(path) ?? { path, bytes: (await stat(path)).size, sha256: await hashFile(path) };
+      files.set(path, file);
+      dataFiles.push(file);
+    }
+    const hash = artifactHash({
+      type: stage.definition.type,
+      settings: ownSettings(stage),
+      seed: recipe.seed,
+      inputs,
+      data: dataFiles.map((file) => file.sha256),
+      codeVersion: ANNEAL_VERSION,
+    });
+    identities.set(stage.name, { hash, inputs, folders, dataFiles });
+  }
+  return identities;
+}
+
+/** Settings without the keys that name inputs, which count by their hash. */
+function ownSettings(stage: RecipeStage): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(stage.settings).filter(([key]) => !Object.hasOwn(stage.definition.inputs, key)),
+  );
+}
+
+/** A folder as an input: an artifact keeps its type and hash, any other folder is hashed by content. */
+export async function folderArtifact(path: string): Promise<Artifact> {
+  const lineage = await readLineage(path);
+  if (lineage) return { hash: lineage.hash, path, type: lineage.type };
+  return { hash: await hashFolder(path), path, type: 'folder' };
+}

@@ -1,0 +1,185 @@
+/**
+ * Runs a recipe: its stages in order, each reused where an artifact of the same inputs exists. Restarted after a
+ * kill it finds finished stages in the store and the running one's checkpoints in its work folder.
+ */
+import { rm } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { AnnealError, toAnnealError } from '../../proto/errors.ts';
+import type { EventBody, EventKind } from '../../proto/events.ts';
+import { ANNEAL_VERSION } from '../../proto/version.ts';
+import type { FromWorker, WorkerEvent, WorkerTask } from '../../proto/worker.ts';
+import { ArtifactStore, readLineage } from '../artifacts/store.ts';
+import { type Addon, loadAddon } from '../native/addon.ts';
+import { parseRecipe, type Recipe, type RecipeStage } from '../recipe/recipe.ts';
+import { STAGES } from '../stages/registry.ts';
+import { type Artifact, type StageContext, StageStopped } from '../stages/stage.ts';
+import { makeDir } from '../util/files.ts';
+import type { WorkerChannel } from './channel.ts';
+import { GenerateQueue } from './generate.ts';
+import { identifyStages, type StageIdentity } from './identity.ts';
+import { matrixSpeed } from './machine.ts';
+import { trackedAddon } from './tracked.ts';
+
+type RecipeTask = Extract<WorkerTask, { task: 'recipe' }>;
+
+/** Runs the task `recipe`; how it ended is the last message. */
+export async function runRecipe(task: RecipeTask, channel: WorkerChannel): Promise<void> {
+  const done = (outcome: Extract<FromWorker, { type: 'done' }>['outcome'], error: AnnealError | null) =>
+    channel.send({ type: 'done', outcome, error: error?.toBody() ?? null });
+  const queue = new GenerateQueue(channel);
+  try {
+    await new RecipeRun(task, channel, queue).run();
+    done('succeeded', null);
+  } catch (error) {
+    if (error instanceof StageStopped) {
+      done('stopped', null);
+      return;
+    }
+    const known = toAnnealError(error);
+    // A fault of our own: its stack goes to the log.
+    if (known.code === 'internal') process.stderr.write(`${(error as Error).stack ?? String(error)}\n`);
+    done('failed', known);
+  } finally {
+    queue.close(new AnnealError('job_state', 'The job has ended.', { hint: 'Name the model that it made.' }));
+  }
+}
+
+class RecipeRun {
+  readonly #task: RecipeTask;
+  readonly #channel: WorkerChannel;
+  readonly #queue: GenerateQueue;
+  readonly #store: ArtifactStore;
+  readonly #addon: Addon;
+  #stopRequested = false;
+
+  constructor(task: RecipeTask, channel: WorkerChannel, queue: GenerateQueue) {
+    this.#task = task;
+    this.#channel = channel;
+    this.#queue = queue;
+    this.#store = new ArtifactStore(task.home);
+    this.#addon = trackedAddon(loadAddon(), channel.track.bind(channel));
+    channel.onStop(() => {
+      this.#stopRequested = true;
+    });
+  }
+
+  async run(): Promise<void> {
+    const recipe = await parseRecipe(this.#task.recipe, STAGES, this.#task.home);
+    const identities = await identifyStages(recipe);
+    const made = new Map<string, Artifact>();
+    for (const [index, stage] of recipe.stages.entries()) {
+      if (this.#stopRequested) throw new StageStopped();
+      const identity = identities.get(stage.name)!;
+      const place = { stage: stage.name, type: stage.definition.type, index, count: recipe.stages.length };
+      const artifact =
+        (await this.#reuse(identity, place)) ?? (await this.#runStage(recipe, stage, identity, place, made));
+      await this.#store.nameModel(recipe.name, stage.name, artifact);
+      made.set(stage.name, artifact);
+    }
+  }
+
+  /** An artifact that exists; with `fresh` only one that this very job has made. */
+  async #reuse(identity: StageIdentity, place: StagePlace): Promise<Artifact | undefined> {
+    const artifact = await this.#store.find(identity.hash, (error) =>
+      this.#emit('notice', {
+        stage: place.stage,
+        level: 'warning',
+        text: `${error.message} It is made anew.`,
+      }),
+    );
+    const lineage = artifact && (await readLineage(artifact.path));
+    if (!artifact || !lineage) return undefined;
+    const own = lineage.job === this.#task.job;
+    if (this.#task.fresh && !own) return undefined;
+    const phase = own ? 'finished' : 'reused';
+    this.#emitStage(place, phase, artifact.hash, own ? lineage.seconds : null);
+    return artifact;
+  }
+
+  async #runStage(
+    recipe: Recipe,
+    stage: RecipeStage,
+    identity: StageIdentity,
+    place: StagePlace,
+    made: ReadonlyMap<string, Artifact>,
+  ): Promise<Artifact> {
+    const started = performance.now();
+    const { name, definition } = stage;
+    const task = this.#task;
+    this.#emitStage(place, 'started', null, null);
+    if (definition.serves) this.#queue.open();
+    else this.#queue.close(noModelNow(name));
+    const inputs: Record<string, Artifact> = { ...identity.folders };
+    for (const [key, input] of Object.entries(stage.inputs)) {
+      if (input.kind === 'stage') inputs[key] = made.get(input.stage)!;
+    }
+    const workDir = join(task.home, 'jobs', task.job, 'work', name);
+    await makeDir(workDir);
+    const outDir = await this.#store.begin(identity.hash);
+    const threads = recipe.threads ?? availableParallelism();
+    const results: Record<string, number | string> = {};
+    const context: StageContext<unknown> = {
+      name,
+      settings: stage.settings,
+      seed: recipe.seed,
+      threads,
+      addon: this.#addon,
+      baseDir: recipe.baseDir,
+      inputs,
+      hash: identity.hash,
+      matrixSpeed: await matrixSpeed(task.home, this.#addon, threads),
+      outDir,
+      workDir,
+      emit: (kind, body, key) => this.#emit(kind, body, key),
+      flush: () => this.#channel.flush(),
+      checkpointRequested: () => this.#stopRequested,
+      serve: (model) => this.#queue.answerAll(model),
+      record: (figures) => Object.assign(results, figures),
+      log: (level, text) => this.#emit('log', { level, text }),
+    };
+    await definition.run(context as StageContext<never>);
+    const seconds = (performance.now() - started) / 1000;
+    const artifact = await this.#store.finish(outDir, {
+      hash: identity.hash,
+      type: definition.type,
+      stage: name,
+      job: task.job,
+      job_name: recipe.name,
+      created_at: Date.now() / 1000,
+      seconds,
+      code_version: ANNEAL_VERSION,
+      seed: recipe.seed,
+      threads,
+      settings: stage.settings,
+      inputs: identity.inputs,
+      data_files: identity.dataFiles,
+      recipe: task.recipe,
+      results,
+    });
+    this.#emitStage(place, 'finished', artifact.hash, seconds);
+    await rm(workDir, { recursive: true, force: true });
+    return artifact;
+  }
+
+  #emitStage(
+    place: StagePlace,
+    phase: EventBody<'stage'>['phase'],
+    artifact: string | null,
+    seconds: number | null,
+  ): void {
+    this.#emit('stage', { ...place, phase, artifact, seconds }, `${place.stage}/stage/${phase}`);
+  }
+
+  #emit<K extends EventKind>(kind: K, body: EventBody<K>, key?: string): void {
+    this.#channel.send({ type: 'event', kind, body, ...(key === undefined ? {} : { key }) } as WorkerEvent);
+  }
+}
+
+type StagePlace = Pick<EventBody<'stage'>, 'stage' | 'type' | 'index' | 'count'>;
+
+function noModelNow(stage: string): AnnealError {
+  return new AnnealError('job_state', `Stage ${stage} of the job has no model in memory.`, {
+    hint: 'Ask while a stage trains, or name a model that is done.',
+  });
+}
