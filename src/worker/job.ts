@@ -140,6 +140,8 @@ class RecipeRun {
     };
     await definition.run(context as StageContext<never>);
     const seconds = (performance.now() - started) / 1000;
+    // Once the artifact is there, nothing of this stage is run again: its events must be safe by then.
+    await this.#channel.flush();
     const artifact = await this.#store.finish(outDir, {
       hash: identity.hash,
       type: definition.type,
