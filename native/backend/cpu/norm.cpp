@@ -84,6 +84,23 @@ void rms_norm_gradient_rows(const RmsNormGradient& a, float* dw, int64_t begin, 
   }
 }
 
+/// Sum of (x[i] - mean)^2.
+HWY_INLINE float squared_deviations(const float* x, int64_t D, Vec mean) {
+  const F32 d;
+  Vec squares = hn::Zero(d);
+  int64_t i = 0;
+  for (; i + kLanes <= D; i += kLanes) {
+    const Vec v = hn::Sub(hn::LoadU(d, x + i), mean);
+    squares = hn::MulAdd(v, v, squares);
+  }
+  if (i < D) {
+    const auto live = hn::FirstN(d, static_cast<size_t>(D - i));
+    const Vec v = hn::IfThenElseZero(live, hn::Sub(load_tail(x + i, D - i), mean));
+    squares = hn::MulAdd(v, v, squares);
+  }
+  return sum_lanes(squares);
+}
+
 void layer_norm_rows(float* y, float* mean, float* rstd, const float* x, const float* w, const float* b,
                      int64_t D, float eps, int64_t begin, int64_t end) {
   const F32 d;
@@ -94,16 +111,7 @@ void layer_norm_rows(float* y, float* mean, float* rstd, const float* x, const f
     for_each_vector(0, D, [&](auto load, auto) HWY_ATTR { sum = hn::Add(sum, load(xr)); });
     const float m = sum_lanes(sum) / static_cast<float>(D);
     const Vec mv = hn::Set(d, m);
-    // The tail's idle lanes read 0, so their square is taken away again: (0 - m)^2 for each.
-    Vec squares = hn::Zero(d);
-    int64_t vectors = 0;
-    for_each_vector(0, D, [&](auto load, auto) HWY_ATTR {
-      const Vec v = hn::Sub(load(xr), mv);
-      squares = hn::MulAdd(v, v, squares);
-      ++vectors;
-    });
-    const float idle = static_cast<float>(vectors * kLanes - D);
-    const float variance = std::max(0.0f, sum_lanes(squares) - idle * m * m) / static_cast<float>(D);
+    const float variance = squared_deviations(xr, D, mv) / static_cast<float>(D);
     const float r = 1.0f / std::sqrt(variance + eps);
     const Vec rv = hn::Set(d, r);
     for_each_vector(0, D, [=](auto load, auto store) HWY_ATTR {
