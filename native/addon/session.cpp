@@ -24,6 +24,7 @@ Napi::Function Session::define(Napi::Env env) {
        InstanceMethod<&Session::read_tensor>("readTensor"), InstanceMethod<&Session::forward>("forward"),
        InstanceMethod<&Session::backward>("backward"),
        InstanceMethod<&Session::forward_backward>("forwardBackward"), InstanceMethod<&Session::step>("step"),
+       InstanceMethod<&Session::clear_gradients>("clearGradients"),
        InstanceMethod<&Session::logits>("logits"), InstanceMethod<&Session::generate>("generate"),
        InstanceMethod<&Session::snapshot>("snapshot"),
        InstanceMethod<&Session::restore_snapshot>("restoreSnapshot"),
@@ -151,6 +152,11 @@ Napi::Value Session::step(const Napi::CallbackInfo& info) {
       return engine.step(options);
     });
   });
+}
+
+Napi::Value Session::clear_gradients(const Napi::CallbackInfo& info) {
+  return asynchronous(info.Env(),
+                      [&] { return compute(info.Env(), [](Engine& engine) { engine.clear_gradients(); }); });
 }
 
 Napi::Value Session::logits(const Napi::CallbackInfo& info) {

@@ -48,6 +48,7 @@ class Session : public Napi::ObjectWrap<Session> {
   Napi::Value backward(const Napi::CallbackInfo& info);
   Napi::Value forward_backward(const Napi::CallbackInfo& info);
   Napi::Value step(const Napi::CallbackInfo& info);
+  Napi::Value clear_gradients(const Napi::CallbackInfo& info);
   Napi::Value logits(const Napi::CallbackInfo& info);
   Napi::Value generate(const Napi::CallbackInfo& info);
   Napi::Value snapshot(const Napi::CallbackInfo& info);

@@ -124,9 +124,15 @@ StepResult Engine::step(const StepOptions& o) {
     options.weight_decay = 0.0f;
     update(table_.vectors_begin(), size);
   }
+  clear_gradients();
+  return {norm, applied};
+}
+
+void Engine::clear_gradients() {
+  require_trainable("clearGradients");
+  pending_ = false;
   backend_->zero(state_.gradients, static_cast<size_t>(plan_.gradients));
   state_.has_gradients = false;
-  return {norm, applied};
 }
 
 void Engine::take_snapshot() {

@@ -61,6 +61,8 @@ class Engine {
   void backward(const ScoreGradients& gradients);
   Scores forward_backward(Batch batch, const std::vector<float>& weights);
   StepResult step(const StepOptions& options);
+  /// Drops the accumulated gradients.
+  void clear_gradients();
   std::vector<float> logits(Batch batch);
   std::vector<Completion> generate(const std::vector<std::vector<int32_t>>& prompts,
                                    const SamplingOptions& options, const TokenCallback& on_token,
