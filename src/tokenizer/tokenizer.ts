@@ -2,6 +2,7 @@
  * The tokenizer as the stages see it. `loadTokenizer(dir)` reads `tokenizer.json`, `tokenizer_config.json` and,
  * where there is one, `chat_template.jinja`; `saveTokenizer` writes them again, byte for byte.
  */
+import { isUtf8 } from 'node:buffer';
 import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
@@ -129,9 +130,11 @@ function parseJson(text: string, path: string): unknown {
  * nothing, which is checked here once for every token.
  */
 async function requireReachable(vocabulary: Vocabulary, tokenizer: Tokenizer, path: string): Promise<void> {
+  const added = new Set(vocabulary.added.map(({ id }) => id));
   const tokens = [...vocabulary.tokens].flatMap(([token, id]) => {
     const bytes = tokenBytes(token);
-    return bytes === undefined ? [] : [{ id, bytes }];
+    // Part of a character is never a word, and added tokens are found before words are cut.
+    return bytes === undefined || !isUtf8(bytes) || added.has(id) ? [] : [{ id, bytes }];
   });
   const { ids, ends } = await tokenizer.encodeBatch(tokens.map(({ bytes }) => bytes));
   const unreachable = tokens.filter(({ id }, i) => {

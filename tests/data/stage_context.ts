@@ -52,6 +52,7 @@ export function temporaryFolder(): { path: string; remove: () => void } {
 export interface StageRun {
   events: { kind: string; body: unknown; key: string | undefined }[];
   logs: string[];
+  results: Record<string, number | string>;
 }
 
 /** Parses the settings and runs the stage into `outDir`, which must exist and be empty. */
@@ -60,7 +61,7 @@ export async function runStage<Schema extends z.ZodType>(
   settings: unknown,
   options: { outDir: string; baseDir: string; inputs?: Record<string, string>; stop?: () => boolean },
 ): Promise<StageRun> {
-  const run: StageRun = { events: [], logs: [] };
+  const run: StageRun = { events: [], logs: [], results: {} };
   const context: StageContext<z.output<Schema>> = {
     name: stage.type,
     settings: stage.schema.parse(settings),
@@ -74,12 +75,16 @@ export async function runStage<Schema extends z.ZodType>(
         { hash: 'test', path, type: 'tokenizer' },
       ]),
     ),
+    hash: 'test',
+    matrixSpeed: 0,
     outDir: options.outDir,
     workDir: options.baseDir,
-    emit: (kind, body, key) => run.events.push({ kind, body, key }),
+    emit: (kind, body, key) => void run.events.push({ kind, body, key }),
     checkpointRequested: options.stop ?? (() => false),
+    flush: async () => undefined,
     serve: async () => undefined,
-    log: (level, text) => run.logs.push(`${level}: ${text}`),
+    record: (results) => void Object.assign(run.results, results),
+    log: (level, text) => void run.logs.push(`${level}: ${text}`),
   };
   await stage.run(context);
   return run;
