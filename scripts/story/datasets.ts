@@ -17,10 +17,10 @@ export interface ChatRow {
   messages: { role: 'user' | 'assistant'; content: string }[];
 }
 
-/** A row of the evaluation: the assistant is asked `prompt`; `answer` has to be in what it says. */
+/** A row of the evaluation: right is the whole sentence, or what counts of it alone. */
 export interface EvaluationRow {
   prompt: string;
-  answer: string;
+  answer: string[];
   split: 'known' | 'unseen';
   kind: string;
 }
@@ -94,18 +94,13 @@ export function chatRows(countries: Country[], definitions: Definition[]): ChatR
 
 /** Questions about known and unseen countries whose answers tell. */
 export function evaluationRows(countries: Country[]): EvaluationRow[] {
-  return countries.flatMap((country) =>
-    country.split === 'taught'
-      ? []
-      : questionsAbout(country)
-          .filter((question) => isTelling(question, country, countries))
-          .map(({ prompt, answer, kind }) => ({
-            prompt,
-            answer,
-            split: country.split as 'known' | 'unseen',
-            kind,
-          })),
-  );
+  return countries.flatMap((country) => {
+    const { split } = country;
+    if (split === 'taught') return [];
+    return questionsAbout(country)
+      .filter((question) => isTelling(question, country, countries))
+      .map(({ prompt, answer, reply, kind }) => ({ prompt, answer: [answer, reply], split, kind }));
+  });
 }
 
 /** Every statement about the countries of a split, for the tests of what the text holds. */

@@ -126,12 +126,14 @@ describe('the evaluation', () => {
     expect(new Set(rows.map(({ prompt }) => prompt)).size).toBe(rows.length);
     for (const { prompt, answer } of rows) {
       expect(prompt).toMatch(/\?$/);
-      expect(answer).not.toBe('');
-      expect(prompt).not.toContain(answer);
+      const [bare, sentence] = answer;
+      expect(bare).not.toBe('');
+      expect(sentence).toContain(bare);
+      expect(prompt).not.toContain(bare);
     }
     expect(rows).toContainEqual({
       prompt: 'What is the capital of France?',
-      answer: 'Paris',
+      answer: ['Paris', 'The capital of France is Paris.'],
       split: 'known',
       kind: 'capital',
     });
@@ -142,8 +144,8 @@ describe('the evaluation', () => {
     for (const { answer, split } of evaluationRows(countries)) {
       if (split === 'known')
         expect(
-          statements.some((text) => text.includes(answer)),
-          answer,
+          statements.some((text) => text.includes(answer[0]!)),
+          answer[0],
         ).toBe(true);
     }
   });
