@@ -37,7 +37,9 @@ export async function* eventsUntilSettled(
       if (now.job.state in settledStates && now.job.last_seq <= event.seq) return;
     }
   } finally {
+    // Aborting ends a wait for the next event; returning closes the subscription.
     follow.abort();
+    await events.return?.(undefined);
   }
 }
 

@@ -1,9 +1,13 @@
 /** `anneal plan`: what a recipe will need, by the engine's own sizing. Exit status 1 if it does not fit. */
+import type { CommandReply } from '../../../proto/commands.ts';
 import { defineCommand } from '../command.ts';
-import { formatBytes, formatDuration } from '../format.ts';
+import { formatBytes, formatCompact, formatDuration } from '../format.ts';
 import { exitStatus } from '../output.ts';
 import { overrideOption, type RecipeOptions, readRecipe } from '../recipe.ts';
 import { renderTable } from '../table.ts';
+import { wrap } from '../text.ts';
+
+const INDENT = '  ';
 
 export default defineCommand<RecipeOptions>({
   usage: '<recipe>',
@@ -18,18 +22,22 @@ export default defineCommand<RecipeOptions>({
     const client = await connect();
     const plan = await client.call('job.plan', recipe);
     out.value(plan);
-    const rows = plan.stages.map((stage) => [
-      stage.stage,
-      stage.type,
-      stage.reused ? 'reused' : formatBytes(stage.memory_bytes),
-      stage.reused ? '-' : formatBytes(stage.disk_bytes),
-      stage.reused ? '-' : formatDuration(stage.seconds),
-      Object.entries(stage.detail)
-        .map(([key, value]) => `${key.replaceAll('_', ' ')} ${value}`)
-        .join(', '),
+    const rows = plan.stages.map(({ stage, type, reused, memory_bytes, disk_bytes, seconds }) => [
+      stage,
+      type,
+      reused ? 'reused' : formatBytes(memory_bytes),
+      reused ? '-' : formatBytes(disk_bytes),
+      reused ? '-' : formatDuration(seconds),
     ]);
-    const heads = ['stage', 'type', 'memory', 'disk', 'time', 'detail'];
-    for (const line of renderTable(heads, rows, out.width(), out.paint)) out.line(line);
+    const heads = ['stage', 'type', 'memory', 'disk', 'time'];
+    const [head = '', ...lines] = renderTable(heads, rows, out.width(), out.paint);
+    out.line(head);
+    for (const [i, line] of lines.entries()) {
+      out.line(line);
+      for (const detail of wrap(detailText(plan.stages[i]!.detail), out.width() - INDENT.length)) {
+        if (detail !== '') out.line(INDENT + out.paint(detail, 'dim'));
+      }
+    }
     out.line();
     out.line(
       `memory  ${formatBytes(plan.memory_bytes)} of ${formatBytes(plan.memory_available_bytes)} available`,
@@ -45,3 +53,15 @@ export default defineCommand<RecipeOptions>({
     return exitStatus.failed;
   },
 });
+
+/** `parameters 132k, weights 530 kB`: sizes in bytes by their names, what is not known yet left out. */
+function detailText(detail: CommandReply<'job.plan'>['stages'][number]['detail']): string {
+  const facts = Object.entries(detail).filter(([, value]) => value !== null);
+  return facts
+    .map(([key, value]) => {
+      const name = key.replace(/_?bytes$/, '').replaceAll('_', ' ') || 'size';
+      if (typeof value !== 'number') return `${name} ${value}`;
+      return `${name} ${key.endsWith('bytes') ? formatBytes(value) : formatCompact(value)}`;
+    })
+    .join(', ');
+}

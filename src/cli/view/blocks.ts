@@ -145,7 +145,8 @@ function reportBlock(body: EventBody<'report'>, options: BlockOptions): string[]
       prompt,
       ...answers.map(([name, text]) => {
         const label = truncate(name, nameWidth).padEnd(nameWidth);
-        return `  ${paint(label, 'dim')}  ${truncate(clean(text).replaceAll('\n', ' ⏎ '), width - nameWidth - 4)}`;
+        const answer = clean(text).trim().replaceAll('\n', ' ⏎ ');
+        return `  ${paint(label, 'dim')}  ${truncate(answer || '(nothing)', width - nameWidth - 4)}`;
       }),
     ];
   });

@@ -73,6 +73,6 @@ function progressFacts(stage: StageView): string[] {
   if (speed?.tokens_per_second != null) facts.push(`${formatCompact(speed.tokens_per_second)} tok/s`);
   if (speed?.matrix_share != null) facts.push(`${formatShare(speed.matrix_share)} of matrix speed`);
   if (speed && speed.memory_bytes > 0) facts.push(formatBytes(speed.memory_bytes));
-  if (speed?.eta_seconds != null) facts.push(`${formatDuration(speed.eta_seconds)} left`);
+  if (speed?.eta_seconds != null && done !== total) facts.push(`${formatDuration(speed.eta_seconds)} left`);
   return facts;
 }
