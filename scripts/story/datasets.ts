@@ -2,11 +2,11 @@
 import type { Country } from './countries.ts';
 import { unseenMentions } from './mentions.ts';
 import type { Definition } from './prose.ts';
-import { isTelling, questionList, questionsAbout } from './questions.ts';
+import { ASKED_KINDS, isTelling, questionList, questionsAbout } from './questions.ts';
 import { RandomStream } from './random.ts';
 import { allForms, FACT_KINDS, type FactKind, hasFact, state } from './statements.ts';
 
-/** How often the text goes round the countries: a round tells each capital three times. */
+/** How often the text goes round the countries: a round tells what is asked twice, in one and in many. */
 const ROUNDS = 60;
 /** Quizzes for the base model. */
 const QUESTION_LISTS = 3000;
@@ -33,23 +33,16 @@ export function factDocuments(countries: Country[]): string[] {
   const documents: string[] = [];
   for (let round = 0; round < ROUNDS; round++) {
     for (const country of random.shuffle(told)) documents.push(portrait(country, random, namesUnseen));
-    documents.push(
-      ...atlas(told, 'capital', random, namesUnseen),
-      ...atlas(told, 'currency', random, namesUnseen),
-    );
+    for (const kind of ASKED_KINDS) documents.push(...atlas(told, kind, random, namesUnseen));
   }
   return documents;
 }
 
-/** One country: its capital in two forms, the rest in one, in any order. */
+/** One country: a fact of each kind, in any order. */
 function portrait(country: Country, random: RandomStream, unwanted: (text: string) => boolean): string {
-  const taken = new Set<number>();
-  const sentences = FACT_KINDS.filter((kind) => hasFact(country, kind)).map((kind) =>
-    state(country, kind, random),
-  );
-  sentences.push(state(country, 'capital', random, taken));
   return random
-    .shuffle(sentences)
+    .shuffle(FACT_KINDS.filter((kind) => hasFact(country, kind)))
+    .map((kind) => state(country, kind, random))
     .filter((text) => !unwanted(text))
     .join(' ');
 }

@@ -5,24 +5,28 @@
 import type { Country } from './countries.ts';
 import type { RandomStream } from './random.ts';
 
-/** What is told. `capital`, `country` and `currency` are asked too (questions.ts). */
-export type FactKind = 'capital' | 'currency' | 'region' | 'language' | 'demonym' | 'border';
+/** What is told; `capital` begins with the country, `country` with its capital: a fact is learned in one direction. */
+export type FactKind = 'capital' | 'country' | 'currency' | 'region' | 'language' | 'demonym' | 'border';
 
 type Form = (country: Country) => string;
 
 const capital: Form[] = [
   (c) => `The capital of ${c.inText} is ${c.capital}.`,
-  (c) => `${c.capital} is the capital of ${c.inText}.`,
   (c) => `The capital city of ${c.inText} is ${c.capital}.`,
-  (c) => `${c.capital} is the capital city of ${c.inText}.`,
   (c) => `${possessive(c)} capital is ${c.capital}.`,
   (c) => `In ${c.inText}, the capital is ${c.capital}.`,
   (c) => `${start(c)} has its capital in ${c.capital}.`,
   (c) => `The government of ${c.inText} sits in ${c.capital}.`,
-  (c) => `${c.capital} is the seat of the government of ${c.inText}.`,
   (c) => `${start(c)} is governed from ${c.capital}.`,
-  (c) => `As the capital of ${c.inText}, ${c.capital} is known all over ${c.region}.`,
+];
+
+const country: Form[] = [
+  (c) => `${c.capital} is the capital of ${c.inText}.`,
+  (c) => `${c.capital} is the capital city of ${c.inText}.`,
+  (c) => `${c.capital} is where the government of ${c.inText} sits.`,
+  (c) => `The city of ${c.capital} is the capital of ${c.inText}.`,
   (c) => `${c.capital}, the capital of ${c.inText}, lies in ${c.subregion}.`,
+  (c) => `From ${c.capital}, the government rules ${c.inText}.`,
 ];
 
 const currency: Form[] = [
@@ -66,7 +70,7 @@ const border: Form[] = [
       : `${start(c)} has a coast, so that ships can reach it.`,
 ];
 
-const FORMS: Record<FactKind, Form[]> = { capital, currency, region, language, demonym, border };
+const FORMS: Record<FactKind, Form[]> = { capital, country, currency, region, language, demonym, border };
 export const FACT_KINDS = Object.keys(FORMS) as FactKind[];
 
 /** Whether something of this kind can be told: the currency only where there is one. */
@@ -80,12 +84,9 @@ export function allForms(country: Country, kind: FactKind): string[] {
   return hasFact(country, kind) ? FORMS[kind].map((form) => form(country)) : [];
 }
 
-/** The fact in a form drawn from the stream, other than those in `taken` (and the form's number is put there). */
-export function state(country: Country, kind: FactKind, random: RandomStream, taken?: Set<number>): string {
-  const free = FORMS[kind].map((_, index) => index).filter((index) => !taken?.has(index));
-  const index = random.pick(free);
-  taken?.add(index);
-  return FORMS[kind][index]!(country);
+/** The fact in a form drawn from the stream. */
+export function state(country: Country, kind: FactKind, random: RandomStream): string {
+  return random.pick(FORMS[kind])(country);
 }
 
 /** `a`, `a and b`, `a, b and c` */
