@@ -1,0 +1,87 @@
+/** Exact resume: a run that was stopped or killed anywhere ends with the bits of one that was not. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { differences, type Fixture, makeFixture, modelFolder, recipeText, runHere } from './fixture.ts';
+import { runWithKills } from './kills.ts';
+
+const TEXT = recipeText({
+  pretrain: [
+    'max_steps: 10',
+    'save_steps: 3',
+    'eval_steps: 4',
+    'sample_steps: 5',
+    'sample_prompts: [Anna lives]',
+    'sample_max_new_tokens: 8',
+  ],
+  sft: ['max_steps: 6', 'per_device_train_batch_size: 4', 'gradient_accumulation_steps: 2', 'save_steps: 2'],
+});
+
+describe('resume', () => {
+  let undisturbed: Fixture;
+  const fixtures: Fixture[] = [];
+  const fixture = () => {
+    fixtures.push(makeFixture());
+    return fixtures.at(-1)!;
+  };
+
+  beforeAll(async () => {
+    undisturbed = fixture();
+    expect((await runHere(undisturbed, TEXT)).outcome()).toEqual({ outcome: 'succeeded', error: null });
+  });
+  afterAll(() => {
+    for (const each of fixtures) each.remove();
+  });
+
+  const expectSameModels = (other: Fixture) => {
+    for (const stage of ['pretrain', 'sft']) {
+      // Rows are named by path, which differs from fixture to fixture.
+      const differing = differences(modelFolder(undisturbed, stage), modelFolder(other, stage));
+      expect(differing.filter((name) => name !== 'rows.txt')).toEqual([]);
+    }
+  };
+
+  it('gives the same bits when nothing happens', async () => {
+    const other = fixture();
+    await runHere(other, TEXT);
+    expectSameModels(other);
+  });
+
+  it('gives the same bits when stopped at every microstep', async () => {
+    const other = fixture();
+    let attempts = 0;
+    let outcome = '';
+    const keys = new Set<string>();
+    while (outcome !== 'succeeded' && attempts < 200) {
+      attempts += 1;
+      const channel = await runHere(other, TEXT, {
+        during: (ch) => {
+          // Behind the audit come the session, its weights, and one or two calls for the last checkpoint or the
+          // first snapshot; the fifth call is a microbatch, after which the attempt is asked to stop.
+          let calls = 0;
+          ch.onMessage = (message) => {
+            if (message.type === 'event' && message.kind === 'audit') calls = 0;
+          };
+          ch.onCall = () => {
+            calls += 1;
+            if (calls === 5) ch.stop();
+          };
+        },
+      });
+      for (const message of channel.sent) {
+        if (message.type === 'event' && message.key !== undefined) keys.add(message.key);
+      }
+      outcome = channel.outcome().outcome;
+    }
+    expect(outcome).toBe('succeeded');
+    // 10 steps of 3 microbatches and 6 of 2, one an attempt, and the validations between.
+    expect(attempts).toBeGreaterThan(42);
+    expect([...keys].filter((key) => key.startsWith('pretrain/step/'))).toHaveLength(10);
+    expectSameModels(other);
+  });
+
+  it('gives the same bits after kill -9 at random moments', async () => {
+    const other = fixture();
+    const hits = await runWithKills(other, TEXT, 8, 11);
+    expect(hits.length).toBeGreaterThan(0);
+    expectSameModels(other);
+  });
+});
