@@ -4,7 +4,7 @@
 //
 // The floor of what multiplies matrices is the BLAS's own speed, measured here on a large product; the floor
 // of everything else is memory: the bytes that must be read and written, at the measured speed of a copy. A
-// share of 100% means that nothing is left to win. Each figure is the median of several runs.
+// share of 100% means that nothing is left to win. Each figure is the best of several runs.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -22,18 +22,18 @@ using anneal::Activation;
 using anneal::AttentionShape;
 using anneal::BatchLayout;
 
-double median_seconds(const std::function<void()>& f) {
+double best_seconds(const std::function<void()>& f) {
   f();
-  std::vector<double> times;
+  double best = 1e9;
   double total = 0.0;
-  while (times.size() < 5 || (total < 0.4 && times.size() < 200)) {
+  for (int runs = 0; runs < 5 || (total < 0.4 && runs < 200); ++runs) {
     const auto start = std::chrono::steady_clock::now();
     f();
-    times.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-    total += times.back();
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    best = std::min(best, seconds);
+    total += seconds;
   }
-  std::nth_element(times.begin(), times.begin() + static_cast<ptrdiff_t>(times.size() / 2), times.end());
-  return times[times.size() / 2];
+  return best;
 }
 
 /// Times operations and prints a line for each.
@@ -63,7 +63,7 @@ class Bench {
  private:
   void report(const char* name, int times, double floor, double amount, const char* unit,
               const std::function<void()>& f) {
-    const double seconds = median_seconds(f);
+    const double seconds = best_seconds(f);
     std::printf("%-28s x%-4d %9.3f ms %9.1f %-8s %10.0f%%\n", name, times, seconds * 1e3, amount / seconds,
                 unit, 100 * floor / seconds);
     step_ += times * seconds;
@@ -92,12 +92,12 @@ int main(int argc, char** argv) {
   float* a = setup.floats(side * side * 4);
   float* b = setup.floats(side * side * 4);
   float* c = setup.floats(side * side * 4);
-  const double flops = 2.0 * side * side * side / median_seconds([&] {
+  const double flops = 2.0 * side * side * side / best_seconds([&] {
                          backend->linear_forward(c, a, b, nullptr, side, side, side, false);
                        });
   const size_t copied = static_cast<size_t>(side * side * 4) * sizeof(float);
   const double bandwidth =
-      2.0 * static_cast<double>(copied) / median_seconds([&] { backend->copy(a, b, copied); });
+      2.0 * static_cast<double>(copied) / best_seconds([&] { backend->copy(a, b, copied); });
   std::printf("%s, %d threads: products %.0f GFLOP/s, memory %.1f GB/s\n",
               anneal::cpu_backend_description().c_str(), threads, flops * 1e-9, bandwidth * 1e-9);
   std::printf("width %ld, %d layers, %ld tokens in %ld sequences, vocabulary %ld\n\n", D, L, T, sequences, V);

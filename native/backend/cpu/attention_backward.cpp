@@ -43,6 +43,11 @@ HWY_INLINE void backward_block(const BackwardArguments& a, const QueryBlock& blo
     const float* query = a.qkv + (first_row + i) * a.shape.qkv_width() + head * E;
     const float* d_out = a.d_out + (first_row + i) * a.shape.out_width() + head * E;
     const float* out = a.out + (first_row + i) * a.shape.out_width() + head * E;
+    if (i + kPrefetchRows < rows) {
+      prefetch_row(query + kPrefetchRows * a.shape.qkv_width(), E);
+      prefetch_row(d_out + kPrefetchRows * a.shape.out_width(), E);
+      prefetch_row(out + kPrefetchRows * a.shape.out_width(), E);
+    }
     pack_column(s.query_t + i, kKeyBlock, query, a.shape.scale, E);
     pack_column(s.d_out_t + i, kKeyBlock, d_out, 1.0f, E);
     pack_row(s.query + i * padded_E, query, a.shape.scale, E, padded_E);
@@ -82,9 +87,11 @@ HWY_INLINE void backward_block(const BackwardArguments& a, const QueryBlock& blo
   }
 }
 
-/// to += from, E floats.
-HWY_INLINE void add_row(float* to, const float* from, int64_t E) {
-  for_each_vector(0, E, [=](auto load, auto store) HWY_ATTR { store(hn::Add(load(to), load(from)), to); });
+/// to = from, or += from, E floats.
+HWY_INLINE void write_row(float* to, const float* from, bool add, int64_t E) {
+  for_each_vector(0, E, [=](auto load, auto store) HWY_ATTR {
+    store(add ? hn::Add(load(to), load(from)) : load(from), to);
+  });
 }
 
 void attention_backward_task(const BackwardArguments& a, int64_t kv_head, int range,
@@ -103,7 +110,10 @@ void attention_backward_task(const BackwardArguments& a, int64_t kv_head, int ra
       first ? a.d_qkv + (keys - a.qkv) : a.partial + ((range - 1) * a.shape.kv_heads + kv_head) * T * 2 * E;
   float* d_values = d_keys + (first ? a.shape.kv_heads * E : E);
   const int64_t d_stride = first ? width : 2 * E;
-  for (int64_t t = 0; t < T; ++t) {
+  // With one range and no prefixes, each row is written once: nothing is cleared and added to.
+  const bool add = a.num_ranges > 1 || !std::all_of(a.layout.prefix, a.layout.prefix + a.layout.num_sequences,
+                                                    [](int32_t prefix) { return prefix < 0; });
+  for (int64_t t = 0; add && t < T; ++t) {
     std::fill_n(d_keys + t * d_stride, E, 0.0f);
     std::fill_n(d_values + t * d_stride, E, 0.0f);
   }
@@ -113,8 +123,8 @@ void attention_backward_task(const BackwardArguments& a, int64_t kv_head, int ra
   int64_t cleared = 0;  // keys of the list whose gradients are being summed
   const auto flush = [&]() HWY_ATTR {
     for (int64_t k = 0; k < cleared; ++k) {
-      add_row(d_keys + s.key_rows[k] * d_stride, s.d_keys + k * padded_E, E);
-      add_row(d_values + s.key_rows[k] * d_stride, s.d_values + k * padded_E, E);
+      write_row(d_keys + s.key_rows[k] * d_stride, s.d_keys + k * padded_E, add, E);
+      write_row(d_values + s.key_rows[k] * d_stride, s.d_values + k * padded_E, add, E);
     }
     cleared = 0;
   };
@@ -127,6 +137,11 @@ void attention_backward_task(const BackwardArguments& a, int64_t kv_head, int ra
     }
     for (; packed < block.keys(); ++packed) {
       const int64_t offset = s.key_rows[packed] * width;
+      if (packed + kPrefetchRows < block.keys()) {
+        const int64_t ahead = s.key_rows[packed + kPrefetchRows] * width;
+        prefetch_row(keys + ahead, E);
+        prefetch_row(values + ahead, E);
+      }
       pack_column(panel_column(s.keys_t, packed, E), kPanel, keys + offset, 1.0f, E);
       pack_column(panel_column(s.values_t, packed, E), kPanel, values + offset, 1.0f, E);
       pack_row(s.keys + packed * padded_E, keys + offset, 1.0f, E, padded_E);

@@ -59,8 +59,9 @@ HWY_INLINE void forward_block(const ForwardArguments& a, const QueryBlock& block
   const int64_t rows = block.end - block.begin;
   const int64_t first_row = block.first_row + block.begin;
   for (int64_t i = 0; i < rows; ++i) {
-    pack_column(scratch.query_t + i, kKeyBlock, a.qkv + (first_row + i) * a.shape.qkv_width() + head * E,
-                a.shape.scale, E);
+    const float* query = a.qkv + (first_row + i) * a.shape.qkv_width() + head * E;
+    if (i + kPrefetchRows < rows) prefetch_row(query + kPrefetchRows * a.shape.qkv_width(), E);
+    pack_column(scratch.query_t + i, kKeyBlock, query, a.shape.scale, E);
   }
   std::fill_n(scratch.out, rows * padded_E, 0.0f);
   std::fill_n(scratch.row_max, rows, -std::numeric_limits<float>::infinity());
@@ -105,6 +106,11 @@ void attention_forward_task(const ForwardArguments& a, int64_t kv_head, int rang
     }
     for (; packed < block.keys(); ++packed) {
       const int64_t offset = scratch.key_rows[packed] * a.shape.qkv_width();
+      if (packed + kPrefetchRows < block.keys()) {
+        const int64_t ahead = scratch.key_rows[packed + kPrefetchRows] * a.shape.qkv_width();
+        prefetch_row(keys + ahead, E);
+        prefetch_row(values + ahead, E);
+      }
       pack_column(panel_column(scratch.keys_t, packed, E), kPanel, keys + offset, 1.0f, E);
       pack_row(scratch.values + packed * padded_E, values + offset, 1.0f, E, padded_E);
     }

@@ -6,11 +6,23 @@
 #define ANNEAL_CPU_ATTENTION_PACK_INL_H
 #endif
 
+#include <hwy/cache_control.h>
+
 #include "backend/cpu/attention.h"
 #include "backend/cpu/tile_gemm-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace anneal::cpu::HWY_NAMESPACE {
+
+/// Rows ahead that packing asks for: a row of one head is a few cache lines far from the next row's, and
+/// nothing but this tells the hardware.
+constexpr int64_t kPrefetchRows = 8;
+
+/// Asks for E floats.
+HWY_INLINE void prefetch_row(const float* from, int64_t E) {
+  constexpr int64_t kLineFloats = 16;
+  for (int64_t e = 0; e < E; e += kLineFloats) hwy::Prefetch(from + e);
+}
 
 /// to[i] = factor * from[i] for i < E, then zeros up to padded_E.
 HWY_INLINE void pack_row(float* to, const float* from, float factor, int64_t E, int64_t padded_E) {

@@ -3,7 +3,9 @@
 
 #include <cblas.h>
 #include <hwy/highway.h>
+#include <sys/mman.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <new>
 #include <stdexcept>
@@ -14,7 +16,9 @@
 namespace anneal {
 namespace cpu {
 namespace {
-constexpr std::align_val_t kAlignment{64};
+constexpr size_t kAlignment = 64;
+constexpr size_t kHugePage = 2 << 20;
+constexpr size_t kMinHugeBytes = 16 << 20;
 constexpr int64_t kMinCopyBytes = 1 << 18;  // below this, a second thread costs more than it brings
 }  // namespace
 
@@ -22,9 +26,17 @@ CpuBackend::CpuBackend(int threads) : threads_(threads), partial_sums_(1024) {
   if (threads < 1) throw std::invalid_argument("make_cpu_backend: threads must be at least 1");
 }
 
-void* CpuBackend::allocate(size_t bytes) { return ::operator new(bytes, kAlignment); }
+void* CpuBackend::allocate(size_t bytes) {
+  const bool huge = bytes >= kMinHugeBytes;
+  void* memory = nullptr;
+  if (posix_memalign(&memory, huge ? kHugePage : kAlignment, bytes) != 0) throw std::bad_alloc();
+  // Huge pages: rows of one head lie a page apart, so that small ones would miss the translation cache at
+  // each row. Only advice: where the system says no, ordinary pages serve.
+  if (huge) (void)madvise(memory, bytes, MADV_HUGEPAGE);
+  return memory;
+}
 
-void CpuBackend::release(void* memory) { ::operator delete(memory, kAlignment); }
+void CpuBackend::release(void* memory) { std::free(memory); }
 
 void CpuBackend::copy_to_device(void* dst, const void* src, size_t bytes) { copy(dst, src, bytes); }
 
