@@ -45,10 +45,7 @@ export class WorkerProcess {
 
   constructor(task: WorkerTask, options: WorkerOptions) {
     this.#options = options;
-    mkdirSync(dirname(options.output), { recursive: true });
-    rotateLog(options.output, OUTPUT_BYTES);
-    // A file and not a pipe: a worker must be able to write and to end well after its daemon has gone.
-    this.#output = openSync(options.output, 'a+', 0o600);
+    this.#output = openOutput(options.output);
     // The worker is of the same build as this file: dist/**/*.js, or the TypeScript sources in tests.
     const main = join(import.meta.dirname, `../worker/main${extname(import.meta.filename)}`);
     this.#child = fork(main, [], {
@@ -147,6 +144,18 @@ export function processStart(pid: number): string | undefined {
     return fields[0] === 'Z' ? undefined : fields[19];
   } catch {
     return undefined;
+  }
+}
+
+/** A file and not a pipe: a worker must be able to write, and to end well, after its daemon has gone. */
+function openOutput(path: string): number {
+  try {
+    mkdirSync(dirname(path), { recursive: true });
+    rotateLog(path, OUTPUT_BYTES);
+    return openSync(path, 'a+', 0o600);
+  } catch {
+    // The disk is full: what the worker says is lost, the worker need not be.
+    return openSync('/dev/null', 'r+');
   }
 }
 

@@ -20,7 +20,7 @@ import {
   workerPid,
 } from './harness.ts';
 
-const STEPS = 80;
+const STEPS = 70;
 
 function trainedSteps(events: JobEvent[]): number[] {
   return events.flatMap((event) =>
@@ -180,6 +180,27 @@ describe('a daemon', () => {
     const next = await startDaemon({ home: daemon.home });
     await untilState(await next.client(), job, 'paused');
   });
+});
+
+it('a call outlasts a daemon that is killed and started again', async () => {
+  const daemon = await startDaemon();
+  const client = await daemon.client();
+  // It has the request, and will never answer.
+  daemon.child.kill('SIGSTOP');
+  const list = client.call('job.list', {});
+  await sleep(200);
+  await daemon.kill('SIGKILL');
+  await startDaemon({ home: daemon.home });
+  expect(await list).toEqual({ jobs: [] });
+});
+
+it('a call to a daemon that stays away ends', async () => {
+  const daemon = await startDaemon();
+  const client = await daemon.client();
+  daemon.child.kill('SIGSTOP');
+  await expect(client.call('status', {}, { timeoutMs: 1_500 })).rejects.toMatchObject({ code: 'no_reply' });
+  await daemon.kill('SIGKILL');
+  await expect(client.call('status', {})).rejects.toMatchObject({ code: 'daemon_not_running' });
 });
 
 it('subscribers that are killed, or do not read, hold nothing up', async () => {

@@ -3,7 +3,7 @@
  * real: a tokenizer, shards and a model of a few thousand weights.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -12,6 +12,8 @@ import type { Job } from '../../proto/commands.ts';
 import type { JobEvent } from '../../proto/events.ts';
 import { homeLayout } from '../../proto/home.ts';
 import { type Client, type ConnectOptions, connect } from '../../src/client/client.ts';
+
+export { tinyRecipe } from './recipe.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const cleanups: (() => unknown)[] = [];
@@ -163,29 +165,4 @@ export function workerPid(daemon: TestDaemon, job: string): number {
     .split('\n')
     .map((line) => JSON.parse(line) as { msg: string; job?: string; pid?: number });
   return lines.findLast((line) => line.msg === 'job started' && line.job === job)!.pid!;
-}
-
-/** The recipe of a job that trains for `steps` steps, checkpointing often. */
-export function tinyRecipe(
-  folder: string,
-  options: { name?: string; steps?: number; saveSteps?: number; threads?: number } = {},
-) {
-  const { name = 'tiny', steps = 40, saveSteps = 10, threads = 1 } = options;
-  writeFileSync(join(folder, 'text.txt'), 'The quick brown fox jumps over the lazy dog. '.repeat(400));
-  const recipe = `name: ${name}
-seed: 7
-threads: ${threads}
-stages:
-  tokenizer:
-    files: [text.txt]
-    vocab_size: 300
-  prepare:
-    tokenizer: tokenizer
-    files: [text.txt]
-  pretrain:
-    data: prepare
-    max_steps: ${steps}
-    save_steps: ${saveSteps}
-`;
-  return { recipe, base_dir: folder, source: 'tiny.yaml' };
 }

@@ -50,7 +50,7 @@ describe('a job', () => {
     const wrong = { recipe: 'seed: 3\n', base_dir: '/' };
     await expect(client.call('job.submit', wrong)).rejects.toMatchObject({
       code: 'recipe_invalid',
-      path: 'name',
+      path: 'stages',
     });
     expect((await client.call('job.list', {})).jobs).toEqual([]);
   });
