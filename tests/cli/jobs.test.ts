@@ -225,7 +225,7 @@ describe('a job', { timeout: 120_000 }, () => {
 
     expect((await run('resume', 'long')).status).toBe(0);
     const again = startAnneal(['watch', 'long'], { home });
-    await until(() => again.outcome.stdout.includes('goes on from the last checkpoint'));
+    await until(() => again.outcome.stdout.includes('runs again'));
     expect(await json('cancel', 'long')).toMatchObject({ job: { name: 'long' } });
     const outcome = await again.done;
     expect(outcome.status).toBe(5);
@@ -249,7 +249,7 @@ describe('a job', { timeout: 120_000 }, () => {
     expect(stdout).toContain('\x1b[?25l');
     expect(stdout.lastIndexOf('\x1b[?25h')).toBeGreaterThan(stdout.lastIndexOf('\x1b[?25l'));
     expect(stdout).toMatch(/pretrain: sample at step 30/);
-    expect(stdout).toMatch(/\x1b\[32m✓\x1b\[0m evaluate/);
+    expect(stdout).toContain('\x1b[32m✓\x1b[0m evaluate');
     const last = stdout.slice(stdout.lastIndexOf('\x1b[J'));
     expect(last).toMatch(/succeeded.*\n.*tokenizer/);
     expect(last).toMatch(/Talk to it with: anneal chat tiny\/sft/);

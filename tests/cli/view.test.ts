@@ -111,7 +111,7 @@ describe('the model', () => {
     );
     expect(again.stages.at(-1)).toMatchObject({ phase: 'running', done: 41, seconds: null });
     expect(again.stages).toHaveLength(3);
-    expect(blocks(crash, 80)).toEqual(['i goes on from the last checkpoint (attempt 2)']);
+    expect(blocks(crash, 80)).toEqual(['i runs again (attempt 2)']);
   });
 
   test('a failed job marks its stage', () => {

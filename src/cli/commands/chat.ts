@@ -80,7 +80,7 @@ async function talk(
             answering.signal,
           );
           out.value({ prompt: message, ...completion });
-          out.line();
+          out.line(completion.finish === 'cancelled' ? out.paint(' (stopped)', 'dim') : '');
         } catch (error) {
           // A person can mend it and go on; a pipe would run into the same error line after line.
           if (!interactive || toAnnealError(error).code === 'daemon_not_running') throw error;

@@ -166,7 +166,7 @@ function completionBlock(body: EventBody<'completion'>, options: BlockOptions): 
 
 function stateBlock(body: EventBody<'state'>, { paint }: BlockOptions): string[] {
   if (body.state === 'running' && body.attempt > 1) {
-    return [`${paint('i', 'blue', 'bold')} goes on from the last checkpoint (attempt ${body.attempt})`];
+    return [`${paint('i', 'blue', 'bold')} runs again (attempt ${body.attempt})`];
   }
   return [];
 }
