@@ -35,7 +35,10 @@ export async function ensureKeyPair(path: string, remark: string): Promise<KeyPa
   } catch (error) {
     if (!(error instanceof AnnealError && error.code === 'file_not_found')) throw error;
   }
-  const pair = curveKeyPair();
+  let pair: KeyPair;
+  // People pass public keys on command lines, where a leading dash would make one an option.
+  do pair = curveKeyPair();
+  while (pair.publicKey.startsWith('-'));
   await writeSecret(path, formatKeyPair(pair, remark));
   return pair;
 }
