@@ -52,6 +52,7 @@ export async function buildProgram(argv: string[], action: Action, all = false):
     .description('Trains language models on this machine: from raw text to an aligned assistant.')
     .version(ANNEAL_VERSION, '--version', 'print the version')
     .helpOption('-h, --help', 'print help; `anneal COMMAND --help` has examples')
+    .commandsGroup('More:')
     .helpCommand('help [command]', 'print help for a command')
     .showSuggestionAfterError()
     .addHelpText(

@@ -62,7 +62,7 @@ describe('bad usage: exit status 2, and what to do', () => {
 test('no command at all prints the help, as an error', async () => {
   const { status, stderr } = await run();
   expect(status).toBe(2);
-  expect(stderr).toContain('Commands:');
+  expect(stderr).toContain('Jobs:');
 });
 
 test('a recipe that is not there: what, where, how', async () => {
