@@ -105,8 +105,8 @@ TEST_CASE("lm_head") {
 }
 
 TEST_CASE("lm_head takes a long batch in several chunks") {
-  // 140000 logits a row leave 64 rows a chunk, the smallest; 70 rows are cut in two.
-  const int64_t N = 70, D = 2, V = 140000;
+  // So many logits leave 128 rows a chunk, the smallest; 130 rows are cut in two.
+  const int64_t N = 130, D = 2, V = 140000;
   const Ints targets = random_ints(static_cast<size_t>(N), 9, 0, static_cast<int32_t>(V - 1));
   const Floats hidden = random_floats(static_cast<size_t>(N * D), 1);
   const Floats w = random_floats(static_cast<size_t>(V * D), 2);

@@ -8,6 +8,7 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/linear.cpp"
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
@@ -16,58 +17,77 @@
 HWY_BEFORE_NAMESPACE();
 namespace anneal::cpu::HWY_NAMESPACE {
 
-/// dots[r][t] = w row r . x row t for R weight rows and N rows of x, both `in` floats apart.
-template <int R, int N>
-HWY_INLINE void dot_block(float* dots, const float* w, const float* x, int64_t in) {
-  const F32 d;
-  Vec acc[R][N];
-  for (auto& row : acc) {
-    for (Vec& a : row) a = hn::Zero(d);
-  }
-  for_each_vector(0, in, [&](auto load, auto) HWY_ATTR {
-    Vec xv[N];
-    for (int t = 0; t < N; ++t) xv[t] = load(x + t * in);
-    for (int r = 0; r < R; ++r) {
-      const Vec wv = load(w + r * in);
-      for (int t = 0; t < N; ++t) acc[r][t] = hn::MulAdd(wv, xv[t], acc[r][t]);
-    }
-  });
-  for (int r = 0; r < R; ++r) {
-    for (int t = 0; t < N; ++t) dots[r * N + t] = sum_lanes(acc[r][t]);
-  }
-}
+/// Results kept in registers: kWeightRows x kInputRows of the two operands' rows.
+constexpr int kWeightRows = HWY_TARGET == HWY_AVX3 ? 4 : 2;
+constexpr int kInputRows = 4;
 
-/// Output columns o .. o + R of all T rows, in groups of N rows.
+/// y[t, r] (+)= w row r . x row t + bias[r] for R weight rows and N rows of x, both `in` floats apart.
 template <int R, int N>
-HWY_INLINE int64_t linear_rows(float* y, const float* x, const float* w, const float* bias, int64_t t,
-                               int64_t T, int64_t in, int64_t out, int64_t o, bool accumulate) {
-  float dots[R * N];
-  for (; t + N <= T; t += N) {
-    dot_block<R, N>(dots, w + o * in, x + t * in, in);
-    for (int r = 0; r < R; ++r) {
-      for (int n = 0; n < N; ++n) {
-        float& to = y[(t + n) * out + o + r];
-        to = (accumulate ? to : 0.0f) + dots[r * N + n] + (bias != nullptr ? bias[o + r] : 0.0f);
+HWY_INLINE void dot_block(float* y, int64_t out, const float* w, const float* x, const float* bias,
+                          int64_t in, bool accumulate) {
+  const F32 d;
+  // One row alone is summed in several vectors, so that its additions need not wait for each other.
+  constexpr int kWays = R * N == 1 ? 4 : 1;
+  Vec acc[R][N][kWays];
+  for (int r = 0; r < R; ++r) {
+    for (int t = 0; t < N; ++t) {
+      for (int i = 0; i < kWays; ++i) acc[r][t][i] = hn::Zero(d);
+    }
+  }
+  int64_t k = 0;
+  for (; k + kWays * kLanes <= in; k += kWays * kLanes) {
+    for (int i = 0; i < kWays; ++i) {
+      Vec xv[N];
+      for (int t = 0; t < N; ++t) xv[t] = hn::LoadU(d, x + t * in + k + i * kLanes);
+      for (int r = 0; r < R; ++r) {
+        const float* weights = w + r * in + k + i * kLanes;
+        hwy::Prefetch(weights + R * in);  // the next call's
+        const Vec wv = hn::LoadU(d, weights);
+        for (int t = 0; t < N; ++t) acc[r][t][i] = hn::MulAdd(wv, xv[t], acc[r][t][i]);
       }
     }
   }
-  return t;
+  for_each_vector(k, in, [&](auto load, auto) HWY_ATTR {
+    for (int r = 0; r < R; ++r) {
+      const Vec wv = load(w + r * in);
+      for (int t = 0; t < N; ++t) acc[r][t][0] = hn::MulAdd(wv, load(x + t * in), acc[r][t][0]);
+    }
+  });
+  for (int r = 0; r < R; ++r) {
+    for (int t = 0; t < N; ++t) {
+      for (int i = 1; i < kWays; ++i) acc[r][t][0] = hn::Add(acc[r][t][0], acc[r][t][i]);
+      float& to = y[t * out + r];
+      to = (accumulate ? to : 0.0f) + sum_lanes(acc[r][t][0]) + (bias != nullptr ? bias[r] : 0.0f);
+    }
+  }
 }
 
+/// R columns of the output for all T rows.
 template <int R>
-HWY_INLINE void linear_columns(float* y, const float* x, const float* w, const float* bias, int64_t T,
-                               int64_t in, int64_t out, int64_t o, bool accumulate) {
-  int64_t t = linear_rows<R, 4>(y, x, w, bias, 0, T, in, out, o, accumulate);
-  t = linear_rows<R, 2>(y, x, w, bias, t, T, in, out, o, accumulate);
-  linear_rows<R, 1>(y, x, w, bias, t, T, in, out, o, accumulate);
+HWY_INLINE void few_rows_columns(float* y, const float* x, const float* w, const float* bias, int64_t T,
+                                 int64_t in, int64_t out, bool accumulate) {
+  int64_t t = 0;
+  for (; t + kInputRows <= T; t += kInputRows) {
+    dot_block<R, kInputRows>(y + t * out, out, w, x + t * in, bias, in, accumulate);
+  }
+  for (; t + 2 <= T; t += 2) dot_block<R, 2>(y + t * out, out, w, x + t * in, bias, in, accumulate);
+  if (t < T) dot_block<R, 1>(y + t * out, out, w, x + t * in, bias, in, accumulate);
 }
 
 /// Output columns [begin, end) of all T rows.
 void linear_few_rows(float* y, const float* x, const float* w, const float* bias, int64_t T, int64_t in,
                      int64_t out, int64_t begin, int64_t end, bool accumulate) {
   int64_t o = begin;
-  for (; o + 2 <= end; o += 2) linear_columns<2>(y, x, w, bias, T, in, out, o, accumulate);
-  if (o < end) linear_columns<1>(y, x, w, bias, T, in, out, o, accumulate);
+  const auto columns = [&](auto count) HWY_ATTR {
+    constexpr int kCount = decltype(count)::value;
+    for (; o + kCount <= end; o += kCount) {
+      few_rows_columns<kCount>(y + o, x, w + o * in, bias == nullptr ? nullptr : bias + o, T, in, out,
+                               accumulate);
+    }
+  };
+  // One row of x reads the weights as one stream, which the hardware's prefetching likes best.
+  if (T > 1) columns(std::integral_constant<int, kWeightRows>());
+  columns(std::integral_constant<int, 1>());
 }
 
 /// y[t, :] = bias, or += bias, for rows [begin, end).
@@ -100,7 +120,7 @@ HWY_EXPORT(bias_rows);
 HWY_EXPORT(add_column_sums);
 
 namespace {
-constexpr int64_t kFewRows = 16;            // up to here our dot products are faster than the BLAS
+constexpr int64_t kFewRows = 96;            // up to here our dot products are faster than the BLAS
 constexpr int64_t kMinPerThread = 1 << 15;  // floats read
 }  // namespace
 

@@ -124,8 +124,8 @@ namespace {
 /// The most rows of a chunk. More rows read the head's weights and add to their gradient fewer times; fewer
 /// rows keep the chunk nearer to the cache.
 int64_t max_chunk_rows(int64_t V) {
-  constexpr int64_t kChunkFloats = int64_t{8} << 20;
-  return std::max<int64_t>(64, kChunkFloats / V);
+  constexpr int64_t kChunkFloats = int64_t{16} << 20;
+  return std::max<int64_t>(128, kChunkFloats / V);
 }
 
 /// Calls f(first row, rows) for each chunk; the chunks are about equally long.
