@@ -49,6 +49,8 @@ export class Daemon {
   readonly #sockets: Sockets;
   readonly #gatekeeper: Gatekeeper;
   readonly #notifier: Notifier;
+  /** How long the workers may take to end, and be killed, when the daemon goes down. */
+  readonly #stopMs: number;
   #stopping: Promise<void> | undefined;
   #stopped: () => void = () => {};
   /** Resolves when the daemon has gone down. */
@@ -56,6 +58,7 @@ export class Daemon {
 
   private constructor(home: HomeLayout, lock: HomeLock, foreground: boolean) {
     const settings = readSettings();
+    this.#stopMs = settings.stopSeconds * 1000 + 10_000;
     this.#lock = lock;
     this.#log = openLog(home.logs, { foreground, level: settings.logLevel });
     const { log } = this.#log;
@@ -122,7 +125,13 @@ export class Daemon {
     this.#notifier.stopping();
     const { supervisor, generations, oneShots } = this.#services;
     oneShots.shutdown();
+    const deadline = setTimeout(() => {
+      // The store cannot take in how the jobs ended (the disk is full): the next start finds out.
+      this.#log.log.error('the jobs did not end in time');
+      process.exit(1);
+    }, this.#stopMs);
     await supervisor.shutdown();
+    clearTimeout(deadline);
     generations.shutdown();
     this.#sockets.close();
     this.#gatekeeper.close();

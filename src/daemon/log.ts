@@ -29,7 +29,12 @@ export function openLog(folder: string, options: { foreground: boolean; level: s
   const streams: { level: 'trace'; stream: NodeJS.WritableStream | typeof file }[] = [
     { level: 'trace', stream: file },
   ];
-  if (options.foreground) streams.push({ level: 'trace', stream: process.stderr });
+  if (options.foreground) {
+    streams.push({ level: 'trace', stream: process.stderr });
+    process.stderr.on('error', () => {
+      // The terminal has gone: the file has the rest.
+    });
+  }
   const log = pino(
     { level: options.level, base: null, timestamp: pino.stdTimeFunctions.isoTime },
     pino.multistream(streams),

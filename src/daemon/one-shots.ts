@@ -21,6 +21,7 @@ export class OneShots {
   readonly #running = new Set<WorkerProcess>();
   readonly #waiting: (() => void)[] = [];
   #active = 0;
+  #stopped = false;
 
   constructor(home: HomeLayout, settings: Settings) {
     this.#home = home;
@@ -38,7 +39,9 @@ export class OneShots {
     }
   }
 
+  /** Ends what runs and takes nothing more. */
   shutdown(): void {
+    this.#stopped = true;
     for (const worker of this.#running) worker.kill();
   }
 
@@ -55,6 +58,8 @@ export class OneShots {
   }
 
   #runNow<T extends 'planned' | 'doctored'>(task: WorkerTask, answer: T): Promise<Answer<T>> {
+    if (this.#stopped)
+      throw new AnnealError('shutting_down', 'The daemon is going down and takes no new work.');
     return new Promise((resolve, reject) => {
       const worker = new WorkerProcess(task, {
         settings: this.#settings,

@@ -30,10 +30,18 @@ export function waitForOrphan(
       clearInterval(timer);
       onEnd();
     } else if (performance.now() > deadline) {
-      process.kill(pid, 'SIGKILL');
+      kill(pid);
     }
   }, POLL_MS);
   return { device, forget: () => clearInterval(timer) };
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It has ended in this very moment.
+  }
 }
 
 /** The events that a worker left in its file; none when there is no such file. */

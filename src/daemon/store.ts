@@ -54,6 +54,7 @@ const SCHEMA = `
     job INTEGER NOT NULL, seq INTEGER NOT NULL, kind TEXT NOT NULL, time REAL NOT NULL, key TEXT, body TEXT NOT NULL,
     PRIMARY KEY (job, seq)
   ) STRICT, WITHOUT ROWID;
+  CREATE INDEX events_by_kind ON events (job, kind, seq);
   CREATE UNIQUE INDEX events_by_key ON events (job, key) WHERE key IS NOT NULL;
   CREATE TABLE requests (
     id TEXT PRIMARY KEY, digest TEXT NOT NULL, job INTEGER NOT NULL, time REAL NOT NULL
@@ -240,25 +241,17 @@ export class Store {
 
   /** Stored events after `since`, oldest first. */
   events(id: string, since: number, limit: number, kinds?: readonly string[]): JobEvent[] {
-    const rows = this.#all(
-      `SELECT seq, kind, time, body FROM events
-       WHERE job = ?1 AND seq > ?2 AND (?3 IS NULL OR kind IN (SELECT value FROM json_each(?3)))
-       ORDER BY seq LIMIT ?4`,
-      rowOf(id),
-      since,
-      kinds ? JSON.stringify(kinds) : null,
-      limit,
-    );
-    return rows.map(
-      (row) =>
-        ({
-          job: id,
-          seq: row.seq,
-          kind: row.kind,
-          time: row.time,
-          body: decodeNumbers(row.body as string),
-        }) as JobEvent,
-    );
+    const select = 'SELECT seq, kind, time, body FROM events WHERE job = ? AND seq > ?';
+    // By kind each from its index: of a million steps nobody may walk over all to find the ten notices.
+    const rows = kinds
+      ? [...new Set(kinds)].flatMap((kind) =>
+          this.#all(`${select} AND kind = ? ORDER BY seq LIMIT ?`, rowOf(id), since, kind, limit),
+        )
+      : this.#all(`${select} ORDER BY seq LIMIT ?`, rowOf(id), since, limit);
+    return rows
+      .map((row) => ({ ...row, job: id, body: decodeNumbers(row.body as string) }) as unknown as JobEvent)
+      .toSorted((a, b) => a.seq - b.seq)
+      .slice(0, limit);
   }
 
   // Requests

@@ -194,8 +194,9 @@ export class Supervisor {
     const outcome = running.done?.outcome;
     this.#generations.orphaned(running.worker, generationLost());
     if (outcome === 'succeeded') this.#store.setState(id, 'succeeded');
+    else if (intent === 'cancel') this.#store.setState(id, 'cancelled');
     else if (outcome === 'failed') this.#store.setState(id, 'failed', running.done!.error);
-    else if (intent !== null) this.#store.setState(id, intent === 'pause' ? 'paused' : 'cancelled');
+    else if (intent === 'pause') this.#store.setState(id, 'paused');
     else if (outcome === 'stopped' || this.#stopping) this.#store.setState(id, 'queued');
     else if (deaths + 1 >= MAX_DEATHS) this.#store.setState(id, 'failed', deathError(end, deaths + 1));
     else this.#restart(id, deaths + 1, end);

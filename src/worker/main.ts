@@ -3,7 +3,7 @@
  * task and exits. What the tasks do stands in `job.ts`, `plan.ts`, `doctor.ts` and `serve.ts`, imported when needed.
  */
 import { writeFileSync } from 'node:fs';
-import { setPriority } from 'node:os';
+import { getPriority, setPriority } from 'node:os';
 import { toAnnealError } from '../../proto/errors.ts';
 import type { WorkerTask } from '../../proto/worker.ts';
 import { IpcChannel, type WorkerChannel } from './channel.ts';
@@ -27,7 +27,8 @@ async function run(task: WorkerTask, channel: WorkerChannel): Promise<void> {
 
 /** The daemon and the user's own programs come first; and when memory runs out, the kernel shall take a worker. */
 function yieldToOthers(): void {
-  setPriority(NICE);
+  // Started under `nice`, it may be lower already, and then must not be raised.
+  if (getPriority() < NICE) setPriority(NICE);
   try {
     writeFileSync('/proc/self/oom_score_adj', '500');
   } catch {

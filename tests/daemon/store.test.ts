@@ -46,6 +46,9 @@ it('keeps an event once for each key, numbers without gaps, and publishes what i
   expect((events[2] as Extract<JobEvent, { kind: 'progress' }>).body.metrics.loss).toBeNaN();
   expect(store.events(id, 2, 2).map(({ seq }) => seq)).toEqual([3, 4]);
   expect(store.events(id, 0, 9, ['state'])).toHaveLength(1);
+  expect(store.events(id, 0, 3, ['progress', 'state', 'state', 'log']).map(({ seq }) => seq)).toEqual([
+    1, 2, 3,
+  ]);
 });
 
 it('publishes nothing of a transaction that fails, and keeps nothing', () => {
