@@ -10,7 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { anneal, startAnneal } from './process.ts';
+import { anneal, cacheFolder, startAnneal } from './process.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'anneal-cli-'));
 const home = join(folder, 'home');
@@ -74,7 +74,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await run('down');
   rmSync(folder, { recursive: true, force: true });
-  rmSync(`${home}-cache`, { recursive: true, force: true });
 }, 60_000);
 
 describe('the daemon', { timeout: 60_000 }, () => {
@@ -241,7 +240,7 @@ describe('a job', { timeout: 120_000 }, () => {
       env: {
         ...process.env,
         ANNEAL_HOME: home,
-        XDG_CACHE_HOME: `${home}-cache`,
+        XDG_CACHE_HOME: cacheFolder,
         TERM: 'xterm-256color',
         NO_COLOR: '',
       },

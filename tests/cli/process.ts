@@ -1,8 +1,16 @@
 /** Runs the command line as a process of its own, from source. */
 import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { afterAll } from 'vitest';
 
 const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+
+/** Compiled code of the tests' own processes, away from the user's. */
+export const cacheFolder = mkdtempSync(join(tmpdir(), 'anneal-cache-'));
+afterAll(() => rmSync(cacheFolder, { recursive: true, force: true }));
 
 export interface Outcome {
   status: number | null;
@@ -19,7 +27,7 @@ export interface RunOptions {
 /** Starts `anneal` with the arguments; `done` has what it said and its exit status. */
 export function startAnneal(args: string[], { home, input, env }: RunOptions) {
   const child = spawn(process.execPath, [main, ...args], {
-    env: { ...process.env, ANNEAL_HOME: home, XDG_CACHE_HOME: `${home}-cache`, ...env },
+    env: { ...process.env, ANNEAL_HOME: home, XDG_CACHE_HOME: cacheFolder, ...env },
     stdio: ['pipe', 'pipe', 'pipe'],
   });
   if (input !== undefined) child.stdin.end(input);
