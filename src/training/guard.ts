@@ -5,9 +5,11 @@
 import { AnnealError } from '../../proto/errors.ts';
 import type { TrainerState } from './state.ts';
 
-/** Accepted steps that make the mean; with fewer than `MIN_STEPS` only what is no number counts as a spike. */
+/** Accepted steps that make the mean. */
 const WINDOW = 20;
-const MIN_STEPS = 5;
+/** Steps before a bound holds. A loss may be judged by the first one; gradients vary much in the beginning. */
+const MIN_LOSSES = 1;
+const MIN_GRAD_NORMS = 5;
 /** Steps thrown away in a row that end the job. */
 const MAX_FAILURES = 3;
 
@@ -22,7 +24,7 @@ export interface GuardBounds {
 export function lossSpike(loss: number, state: TrainerState, bounds: GuardBounds): string | undefined {
   if (!Number.isFinite(loss)) return `loss ${loss}`;
   const { maxLossSpike } = bounds;
-  const average = mean(state.recentLosses);
+  const average = mean(state.recentLosses, MIN_LOSSES);
   if (maxLossSpike === undefined || average === undefined || loss <= average + maxLossSpike) return undefined;
   return `loss ${loss.toFixed(3)}, more than ${maxLossSpike} above the mean of ${average.toFixed(3)}`;
 }
@@ -31,7 +33,7 @@ export function lossSpike(loss: number, state: TrainerState, bounds: GuardBounds
 export function gradNormSpike(norm: number, state: TrainerState, bounds: GuardBounds): string | undefined {
   if (!Number.isFinite(norm)) return `gradient norm ${norm}`;
   const { maxGradNormSpike } = bounds;
-  const average = mean(state.recentGradNorms);
+  const average = mean(state.recentGradNorms, MIN_GRAD_NORMS);
   if (maxGradNormSpike === undefined || average === undefined || norm <= average * maxGradNormSpike)
     return undefined;
   return `gradient norm ${norm.toPrecision(3)}, more than ${maxGradNormSpike} times the mean of ${average.toPrecision(3)}`;
@@ -57,7 +59,7 @@ export function countFailure(failures: number, step: number, what: string, stage
   );
 }
 
-function mean(values: readonly number[]): number | undefined {
-  if (values.length < MIN_STEPS) return undefined;
+function mean(values: readonly number[], least: number): number | undefined {
+  if (values.length < least) return undefined;
   return values.reduce((sum, value) => sum + value, 0) / values.length;
 }

@@ -105,8 +105,7 @@ export function recipeText(options: RecipeOptions = {}): string {
     '      max_position_embeddings: 96',
     '    per_device_train_batch_size: 2',
     '    gradient_accumulation_steps: 3',
-    '    learning_rate: 5e-3',
-    ...extra(options.pretrain ?? ['max_steps: 12']),
+    ...extra(withDefault(options.pretrain ?? ['max_steps: 12'], 'learning_rate: 5e-3')),
     ...(options.sft
       ? ['  sft:', '    model: pretrain', '    dataset: chats.jsonl', ...extra(options.sft)]
       : []),
@@ -122,6 +121,12 @@ export function recipeText(options: RecipeOptions = {}): string {
       : []),
     '',
   ].join('\n');
+}
+
+/** The lines, and `line` if none of them sets its key. */
+function withDefault(lines: string[], line: string): string[] {
+  const key = line.slice(0, line.indexOf(':') + 1);
+  return lines.some((each) => each.startsWith(key)) ? lines : [...lines, line];
 }
 
 export function recipeSource(fixture: Fixture, text: string): RecipeSource {

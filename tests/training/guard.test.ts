@@ -1,0 +1,92 @@
+/** The guard: spikes go back to the snapshot, their rows are set aside, three in a row end the job. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import { differences, type Fixture, makeFixture, modelFolder, recipeText, runHere } from './fixture.ts';
+
+describe('guard', () => {
+  const fixtures: Fixture[] = [];
+  const fixture = () => {
+    fixtures.push(makeFixture());
+    return fixtures.at(-1)!;
+  };
+  afterEach(() => {
+    for (const each of fixtures.splice(0)) each.remove();
+  });
+
+  // The norm of this model's gradient rises for a few steps as it leaves its start: a bound that some steps break.
+  const spiky = (saveSteps: number) =>
+    recipeText({
+      pretrain: [
+        'max_steps: 40',
+        'learning_rate: 0.02',
+        'max_grad_norm_spike: 1.35',
+        `save_steps: ${saveSteps}`,
+      ],
+    });
+
+  it('sets the rows of a spike aside and goes on, with the same numbers wherever the snapshot was', async () => {
+    const often = fixture();
+    const channel = await runHere(often, spiky(1));
+    expect(channel.outcome()).toEqual({ outcome: 'succeeded', error: null });
+    const notices = channel.events('notice');
+    expect(notices.length).toBeGreaterThan(0);
+    expect(notices[0]!.body.text).toMatch(/gradient norm .* rows set aside: corpus\.jsonl:\d+/);
+
+    const ledger = readFileSync(join(modelFolder(often, 'pretrain'), 'ledger.jsonl'), 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { step: number; rows?: number[][]; set_aside?: number[] });
+    const steps = ledger.filter((line) => line.rows);
+    expect(steps.map((line) => line.step)).toEqual(Array.from({ length: 40 }, (_, i) => i + 1));
+    const gone = ledger.filter((line) => line.set_aside);
+    expect(gone).toHaveLength(notices.length);
+    for (const { step, set_aside } of gone) {
+      const later = steps.filter((line) => line.step >= step).flatMap((line) => line.rows!.flat());
+      expect(later.filter((row) => set_aside!.includes(row))).toEqual([]);
+    }
+
+    const seldom = fixture();
+    await runHere(seldom, spiky(1000));
+    expect(
+      differences(modelFolder(often, 'pretrain'), modelFolder(seldom, 'pretrain')).filter(
+        (name) => name !== 'rows.txt',
+      ),
+    ).toEqual([]);
+  });
+
+  it('ends a job that diverges and keeps its last good checkpoint', async () => {
+    const diverging = fixture();
+    const text = recipeText({
+      pretrain: [
+        'max_steps: 60',
+        'learning_rate: 5',
+        'lr_scheduler_type: constant',
+        'warmup_steps: 5',
+        'max_loss_spike: 0.5',
+        'save_steps: 1',
+      ],
+    });
+    const channel = await runHere(diverging, text);
+    const { outcome, error } = channel.outcome();
+    expect(outcome).toBe('failed');
+    expect(error).toMatchObject({ code: 'training_diverged', path: 'stages.pretrain.learning_rate' });
+    expect(channel.events('notice').filter((event) => /set aside/.test(event.body.text))).toHaveLength(2);
+    const last = channel.events('checkpoint').at(-1)!.body.step;
+    const failed = Number(/step (\d+) failed/.exec(error!.message)![1]);
+    expect(last).toBe(failed - 1);
+
+    // What was kept is whole: the job goes on from there, and fails at the same step.
+    const again = await runHere(diverging, text);
+    expect(again.events('progress').filter((event) => event.body.stage === 'pretrain')).toEqual([]);
+    expect(again.outcome().error).toEqual(error);
+  });
+
+  it('takes a loss that is no number for a spike, with no bound in the recipe', async () => {
+    const channel = await runHere(
+      fixture(),
+      recipeText({ pretrain: ['max_steps: 30', 'learning_rate: 1e30', 'max_grad_norm: 0'] }),
+    );
+    expect(channel.outcome()).toMatchObject({ outcome: 'failed', error: { code: 'training_diverged' } });
+  });
+});
