@@ -2,6 +2,7 @@
 import { connect as connectRaw } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { Dealer, Request } from 'zeromq';
+import { COMMANDS } from '../../proto/commands.ts';
 import { homeLayout } from '../../proto/home.ts';
 import { PROTOCOL_VERSION } from '../../proto/version.ts';
 import { decodeBody, encodeBody, encodeRequest, MAX_MESSAGE_BYTES } from '../../proto/wire.ts';
@@ -101,6 +102,46 @@ describe('bad requests', () => {
       path: 'prompt',
     });
   });
+});
+
+it('a value of any type in any field gets a typed error that is not `internal`', async () => {
+  const client = await (await startDaemon()).client();
+  const values = [
+    null,
+    true,
+    -1,
+    0,
+    1.5,
+    1e300,
+    Number.NaN,
+    '',
+    'x'.repeat(10_000),
+    '../../etc',
+    [],
+    [null],
+    {},
+    { a: {} },
+  ];
+  const valid = { 'model.generate': { model: 'm', prompt: 'p' } } as Record<string, object>;
+  for (const command of [
+    'hello',
+    'status',
+    'job.list',
+    'job.get',
+    'job.pause',
+    'job.events',
+    'model.generate',
+  ] as const) {
+    const fields = Object.keys(COMMANDS[command].request.shape);
+    for (const field of [...fields, 'command', 'constructor', '']) {
+      for (const value of values) {
+        const outcome = await errorOf(rawCall(client, command, { ...valid[command], [field]: value }));
+        expect(outcome, `${command} ${field} ${JSON.stringify(value)}`).not.toMatchObject({
+          code: 'internal',
+        });
+      }
+    }
+  }
 });
 
 describe('garbage', () => {
