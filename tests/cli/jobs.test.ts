@@ -134,7 +134,7 @@ describe('a job', { timeout: 120_000 }, () => {
     expect(models.map(({ name }: { name: string }) => name).sort()).toEqual(['tiny/pretrain', 'tiny/sft']);
     expect((await json('jobs')).jobs).toMatchObject([{ id: 'j1', state: 'succeeded' }]);
     expect((await run('jobs', '--state', 'failed')).stdout).toContain('No jobs');
-    expect((await run('logs', 'j1')).stdout).toMatch(/info {4} running\n/);
+    expect((await run('logs', 'j1')).stdout).toMatch(/info {2,}running\n/);
   });
 
   test('a second run takes over what is done; --fresh does not; --set changes it', async () => {
@@ -250,7 +250,7 @@ describe('a job', { timeout: 120_000 }, () => {
     expect(stdout).toMatch(/pretrain: sample at step 30/);
     expect(stdout).toContain('\x1b[32m✓\x1b[0m evaluate');
     const last = stdout.slice(stdout.lastIndexOf('\x1b[J'));
-    expect(last).toMatch(/succeeded.*\n.*tokenizer/);
+    expect(last).toMatch(/succeeded.*\r?\n.*tokenizer/);
     expect(last).toMatch(/Talk to it with: anneal chat tiny\/sft/);
   });
 });

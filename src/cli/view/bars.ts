@@ -122,9 +122,9 @@ function timeLeft({ speed, phase }: StageView, { now, paint }: BarOptions): stri
 /** `412 of 1,200 steps`. */
 function amount(stage: StageView): string {
   const { done, total, unit } = stage;
-  if (unit === 'byte') return total ? `${formatBytes(done)} of ${formatBytes(total)}` : formatBytes(done);
-  const of =
-    total === null || total === done ? formatCount(done) : `${formatCount(done)} of ${formatCount(total)}`;
+  const format = unit === 'byte' ? formatBytes : formatCount;
+  const of = total === null || total === done ? format(done) : `${format(done)} of ${format(total)}`;
+  if (unit === 'byte') return of;
   const plural = (total ?? done) === 1 ? unit : unit.endsWith('s') ? unit : `${unit}s`;
   return `${of} ${plural}`;
 }
