@@ -206,35 +206,36 @@ void BpeEncoder::merge_short(std::vector<int32_t>& word, std::vector<int32_t>& o
 void BpeEncoder::merge_long(std::vector<int32_t>& word, std::vector<int32_t>& out) const {
   struct Candidate {
     int32_t rank;
-    size_t position;
+    uint32_t position;
     int32_t left, right;
     bool operator>(const Candidate& other) const {
       return rank != other.rank ? rank > other.rank : position > other.position;
     }
   };
   constexpr int32_t kGone = -1;
-  const size_t length = word.size();
-  std::vector<size_t> next(length);
-  std::vector<size_t> previous(length);
+  if (word.size() > UINT32_MAX) throw std::length_error("a word is longer than 4 GiB");
+  const auto length = static_cast<uint32_t>(word.size());
+  std::vector<uint32_t> next(length);
+  std::vector<uint32_t> previous(length);
   std::vector<Candidate> candidates;
   candidates.reserve(length);
-  const auto candidate = [&](size_t left, size_t right) -> Candidate {
+  const auto candidate = [&](uint32_t left, uint32_t right) -> Candidate {
     return {table_->find(word[left], word[right]).rank, left, word[left], word[right]};
   };
-  for (size_t i = 0; i < length; ++i) {
+  for (uint32_t i = 0; i < length; ++i) {
     next[i] = i + 1;
     previous[i] = i == 0 ? length : i - 1;
     if (i + 1 == length) break;
     if (const Candidate c = candidate(i, i + 1); c.rank != kNoRank) candidates.push_back(c);
   }
   std::priority_queue queue(std::greater<Candidate>(), std::move(candidates));
-  const auto push = [&](size_t left, size_t right) {
+  const auto push = [&](uint32_t left, uint32_t right) {
     if (const Candidate c = candidate(left, right); c.rank != kNoRank) queue.push(c);
   };
   while (!queue.empty()) {
     const Candidate top = queue.top();
     queue.pop();
-    const size_t right = next[top.position];
+    const uint32_t right = next[top.position];
     // Stale when either side has been merged since.
     if (right == length || word[top.position] != top.left || word[right] != top.right) continue;
     word[top.position] = table_->find(top.left, top.right).result;

@@ -1,6 +1,6 @@
 /** Data files by name or glob pattern, in an order that does not depend on the file system. */
 import { glob, stat } from 'node:fs/promises';
-import { isAbsolute, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { AnnealError } from '../../proto/errors.ts';
 import { asFileError } from '../util/files.ts';
 
@@ -11,18 +11,18 @@ import { asFileError } from '../util/files.ts';
 export async function resolveFiles(patterns: readonly string[], baseDir: string): Promise<string[]> {
   const found = new Set<string>();
   for (const pattern of patterns) {
-    const full = isAbsolute(pattern) ? pattern : resolve(baseDir, pattern);
-    const matches = /[*?[\]{}]/.test(pattern) ? await globFiles(full) : [];
+    const matches = /[*?[\]{}]/.test(pattern) ? await globFiles(pattern, baseDir) : [];
     // A name with glob characters in it may also be a file's own name.
-    if (matches.length === 0) matches.push(await requireFile(full, pattern));
+    if (matches.length === 0) matches.push(await requireFile(resolve(baseDir, pattern), pattern));
     for (const path of matches) found.add(path);
   }
   return [...found];
 }
 
-async function globFiles(pattern: string): Promise<string[]> {
+async function globFiles(pattern: string, baseDir: string): Promise<string[]> {
   const paths: string[] = [];
-  for await (const path of glob(pattern)) {
+  for await (const match of glob(pattern, { cwd: baseDir })) {
+    const path = resolve(baseDir, match);
     if ((await stat(path)).isFile()) paths.push(path);
   }
   return paths.sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));

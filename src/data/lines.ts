@@ -96,9 +96,10 @@ export async function* readChunks(path: string): AsyncGenerator<Buffer> {
   }
 }
 
-type Compression = 'none' | 'gzip' | 'zstd';
+export type Compression = 'none' | 'gzip' | 'zstd';
 
-async function detectCompression(path: string): Promise<Compression> {
+/** Told by the first bytes of the file. */
+export async function detectCompression(path: string): Promise<Compression> {
   try {
     const handle = await open(path, 'r');
     try {

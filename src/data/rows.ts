@@ -2,10 +2,11 @@
  * Data files as rows: text (by document, paragraph or line) and JSONL with `text`, `messages`, or `prompt` and
  * `completion`. A row that does not fit is an AnnealError with file, line and field.
  */
+import { stat } from 'node:fs/promises';
 import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import type { ChatMessage } from '../tokenizer/chat_template.ts';
-import { DEFAULT_MAX_BYTES, readLines } from './lines.ts';
+import { DEFAULT_MAX_BYTES, detectCompression, readLines } from './lines.ts';
 
 /** What a row holds. */
 export type RowContent =
@@ -59,6 +60,34 @@ export function readRows(file: string, settings: RowSettings): AsyncGenerator<Ro
     settings.format === 'jsonl' ||
     (settings.format === 'auto' && /\.(jsonl|ndjson)(\.gz|\.zst)?$/i.test(file));
   return jsonl ? readJsonl(file, settings) : readText(file, settings);
+}
+
+/**
+ * The rows of several files, in order, with the bytes read so far; `readableBytes` is what they will come to.
+ */
+export async function* readAllRows(
+  files: readonly string[],
+  settings: RowSettings,
+): AsyncGenerator<{ row: Row; fileNumber: number; bytesRead: number }> {
+  let before = 0;
+  for (const [fileNumber, file] of files.entries()) {
+    let end = 0;
+    for await (const row of readRows(file, settings)) {
+      end = row.end;
+      yield { row, fileNumber, bytesRead: before + end };
+    }
+    before += end;
+  }
+}
+
+/** Size of the files' content; null when one is compressed, as its content must be read to be counted. */
+export async function readableBytes(files: readonly string[]): Promise<number | null> {
+  let bytes = 0;
+  for (const file of files) {
+    if ((await detectCompression(file)) !== 'none') return null;
+    bytes += (await stat(file)).size;
+  }
+  return bytes;
 }
 
 async function* readText(file: string, settings: RowSettings): AsyncGenerator<Row> {

@@ -13,7 +13,7 @@ import { AnnealError } from '../../proto/errors.ts';
 import { type Manifest, openTokenDataset, type Split, verifyTokenDataset } from '../data/dataset.ts';
 import { resolveFiles } from '../data/files.ts';
 import { contentFractions, copiesFor } from '../data/mix.ts';
-import { type Row, readRows, rowSettings } from '../data/rows.ts';
+import { type Row, readAllRows, readableBytes, rowSettings } from '../data/rows.ts';
 import { SplitWriter, tokenBytesFor } from '../data/shards.ts';
 import { encodeChat } from '../tokenizer/chat.ts';
 import { loadTokenizer, saveTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
@@ -46,16 +46,17 @@ type Settings = z.output<typeof schema>;
 const PART_BYTES = 4 << 20;
 const PART_DOCUMENTS = 1 << 14;
 const NUM_SAMPLES = 16;
+/** Bytes of text that one thread encodes in a second, on the reference machine, with room to spare. */
+const BYTES_PER_THREAD_SECOND = 5e6;
 
 export const prepareStage = defineStage({
   type: 'prepare',
   doc: 'Tokenises text into shards for training and validation.',
   schema,
   inputs: { tokenizer: { types: ['tokenizer'] } },
-  files: async (settings, baseDir) =>
-    (await Promise.all(sourcesOf(settings).map(({ files }) => resolveFiles(files, baseDir)))).flat(),
+  files: allFiles,
 
-  async plan({ settings, baseDir }) {
+  async plan({ settings, baseDir, threads }) {
     let bytes = 0;
     let files = 0;
     for (const source of sourcesOf(settings)) {
@@ -68,7 +69,7 @@ export const prepareStage = defineStage({
     return {
       memoryBytes: 512 << 20,
       diskBytes: Math.ceil(bytes * 1.5),
-      seconds: null,
+      seconds: 2 + bytes / (BYTES_PER_THREAD_SECOND * threads),
       detail: { files, bytes },
     };
   },
@@ -106,6 +107,11 @@ function sourcesOf(settings: Settings): Source[] {
   return sources ?? [{ files: files!, weight: 1, format, text_unit, text_field, max_document_bytes }];
 }
 
+async function allFiles(settings: Settings, baseDir: string): Promise<string[]> {
+  const files = await Promise.all(sourcesOf(settings).map((source) => resolveFiles(source.files, baseDir)));
+  return files.flat();
+}
+
 /** A row of the current part: its text, or ids if it had to be rendered. */
 interface Entry {
   row: Row;
@@ -123,6 +129,9 @@ class Preparation {
   #part: Entry[] = [];
   #partBytes = 0;
   #documents = 0;
+  #bytesRead = 0;
+  /** Bytes to read in all, where that can be known. */
+  #bytes: number | null = null;
   #writers: Record<Split, SplitWriter> | undefined;
   /** Ids of a few documents, for the check of what is saved. */
   readonly #samples: { split: Split; document: number; ids: Int32Array }[] = [];
@@ -139,6 +148,7 @@ class Preparation {
       train: await SplitWriter.create(outDir, 'train', vocabSize),
       validation: await SplitWriter.create(outDir, 'validation', vocabSize),
     };
+    this.#bytes = await readableBytes(await allFiles(settings, baseDir));
     for (const source of sourcesOf(settings)) await this.#readSource(source);
     await this.#flush();
     const splits = {
@@ -178,17 +188,20 @@ class Preparation {
 
   async #readSource(source: Source): Promise<void> {
     const { baseDir, settings } = this.#context;
-    for (const file of await resolveFiles(source.files, baseDir)) {
+    const files = await resolveFiles(source.files, baseDir);
+    const first = this.#sources.length;
+    for (const file of files)
       this.#sources.push({ file, sha256: await hashFile(file), weight: source.weight });
-      for await (const row of readRows(file, source)) {
-        if (this.#documents === settings.max_documents) return;
-        this.#add(row, source.weight);
-        if (this.#partBytes >= PART_BYTES || this.#part.length >= PART_DOCUMENTS) await this.#flush();
-      }
+    const before = this.#bytesRead;
+    for await (const { row, fileNumber, bytesRead } of readAllRows(files, source)) {
+      if (this.#documents === settings.max_documents) return;
+      this.#bytesRead = before + bytesRead;
+      this.#add(row, first + fileNumber, source.weight);
+      if (this.#partBytes >= PART_BYTES || this.#part.length >= PART_DOCUMENTS) await this.#flush();
     }
   }
 
-  #add(row: Row, weight: number): void {
+  #add(row: Row, source: number, weight: number): void {
     const { seed, settings } = this.#context;
     const content = rowContent(row);
     const { split, repeat } = contentFractions(content, seed);
@@ -197,7 +210,7 @@ class Preparation {
     this.#partBytes += content.length;
     this.#part.push({
       row,
-      source: this.#sources.length - 1,
+      source,
       content,
       ids: row.kind === 'text' ? undefined : this.#renderedIds(row),
       copies: validation ? Math.min(1, copiesFor(weight, repeat)) : copiesFor(weight, repeat),
@@ -235,10 +248,10 @@ class Preparation {
       'progress',
       {
         stage: name,
-        done: this.#documents,
-        total: settings.max_documents ?? null,
-        unit: 'document',
-        metrics: { tokens: train.tokens + validation.tokens },
+        done: this.#bytesRead,
+        total: this.#bytes,
+        unit: 'byte',
+        metrics: { documents: this.#documents, tokens: train.tokens + validation.tokens },
       },
       `${name}/document/${this.#documents}`,
     );

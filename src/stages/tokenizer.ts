@@ -7,7 +7,7 @@ import { stat } from 'node:fs/promises';
 import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import { resolveFiles } from '../data/files.ts';
-import { type Row, readRows, rowSettings } from '../data/rows.ts';
+import { type Row, readAllRows, readableBytes, rowSettings } from '../data/rows.ts';
 import type { Addon, BpeTrainer } from '../native/addon.ts';
 import { checkTemplate, DEFAULT_CHAT_TEMPLATE, DEFAULT_TURN_TOKEN } from '../tokenizer/chat_template.ts';
 import { newTokenizerFiles } from '../tokenizer/new_tokenizer.ts';
@@ -41,6 +41,9 @@ type Settings = z.output<typeof schema>;
 /** Documents are handed to the trainer in parts of about this size. */
 const PART_BYTES = 4 << 20;
 const NUM_SAMPLES = 16;
+const SAMPLE_BYTES = 10_000;
+/** Bytes of text whose words one thread counts in a second, on the reference machine, with room to spare. */
+const BYTES_PER_THREAD_SECOND = 10e6;
 
 export const tokenizerStage = defineStage({
   type: 'tokenizer',
@@ -49,7 +52,7 @@ export const tokenizerStage = defineStage({
   inputs: {},
   files: (settings, baseDir) => resolveFiles(settings.files, baseDir),
 
-  async plan({ settings, baseDir }) {
+  async plan({ settings, baseDir, threads }) {
     checkSettings(settings);
     const files = await resolveFiles(settings.files, baseDir);
     const bytes = await totalBytes(files);
@@ -57,7 +60,7 @@ export const tokenizerStage = defineStage({
     return {
       memoryBytes: (256 << 20) + Math.min(bytes, 4 * 2 ** 30),
       diskBytes: settings.vocab_size * 100,
-      seconds: null,
+      seconds: 2 + bytes / (BYTES_PER_THREAD_SECOND * threads),
       detail: { files: files.length, bytes },
     };
   },
@@ -128,35 +131,32 @@ function rowTexts(row: Row): Buffer[] {
 async function feed(trainer: BpeTrainer, context: StageContext<Settings>): Promise<Buffer[]> {
   const { settings, name } = context;
   const samples: Buffer[] = [];
+  const files = await resolveFiles(settings.files, context.baseDir);
+  const total = await readableBytes(files);
   let part: Buffer[] = [];
   let partBytes = 0;
-  let before = 0;
   let documents = 0;
-  const files = await resolveFiles(settings.files, context.baseDir);
-  const flush = async (done: number): Promise<void> => {
+  let done = 0;
+  const flush = async (): Promise<void> => {
     if (context.checkpointRequested()) throw new StageStopped();
     await trainer.feed(part);
     part = [];
     partBytes = 0;
     context.emit(
       'progress',
-      { stage: name, done, total: null, unit: 'byte', metrics: { documents } },
+      { stage: name, done, total, unit: 'byte', metrics: { documents } },
       `${name}/byte/${done}`,
     );
   };
-  for (const file of files) {
-    let end = 0;
-    for await (const row of readRows(file, settings)) {
-      end = row.end;
-      for (const text of rowTexts(row)) {
-        documents += 1;
-        if (samples.length < NUM_SAMPLES) samples.push(text.subarray(0, 10_000));
-        part.push(text);
-        partBytes += text.length;
-      }
-      if (partBytes >= PART_BYTES) await flush(before + end);
+  for await (const { row, bytesRead } of readAllRows(files, settings)) {
+    done = bytesRead;
+    for (const text of rowTexts(row)) {
+      documents += 1;
+      if (samples.length < NUM_SAMPLES) samples.push(text.subarray(0, SAMPLE_BYTES));
+      part.push(text);
+      partBytes += text.length;
     }
-    before += end;
+    if (partBytes >= PART_BYTES) await flush();
   }
   if (documents === 0) {
     throw new AnnealError(
@@ -168,7 +168,7 @@ async function feed(trainer: BpeTrainer, context: StageContext<Settings>): Promi
       },
     );
   }
-  await flush(before);
+  await flush();
   return samples;
 }
 

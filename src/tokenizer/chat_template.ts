@@ -6,7 +6,7 @@
  * `{% generation %} ... {% endgeneration %}`. Otherwise the span of an assistant message is what its rendering
  * adds to the rendering of the messages before it with the generation prompt.
  */
-import { Template } from '@huggingface/jinja';
+import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
 import { AnnealError } from '../../proto/errors.ts';
 
 /** One turn. Further fields (`name`, `tool_calls`, ...) reach the template as they are. */
@@ -87,13 +87,15 @@ function hasGenerationTags(template: string): boolean {
   return template.search(GENERATION_TAG) >= 0;
 }
 
-const compiled = new Map<string, Template>();
+type Program = ReturnType<typeof parse>;
 
-function compile(template: string): Template {
+const compiled = new Map<string, Program>();
+
+function compile(template: string): Program {
   let result = compiled.get(template);
   if (result === undefined) {
     try {
-      result = new Template(template);
+      result = parse(tokenize(template, { trim_blocks: true, lstrip_blocks: true }));
     } catch (error) {
       throw new AnnealError(
         'template_invalid',
@@ -110,16 +112,38 @@ function compile(template: string): Template {
   return result;
 }
 
-function run(template: Template, messages: readonly ChatMessage[], options: RenderOptions): string {
+/** What every template may use, besides what the interpreter brings. */
+const GLOBALS = {
+  true: true,
+  false: false,
+  none: null,
+  True: true,
+  False: false,
+  None: null,
+  range: (first: number, end?: number, step = 1): number[] => {
+    const [from, to] = end === undefined ? [0, first] : [first, end];
+    return Array.from({ length: Math.max(0, Math.ceil((to - from) / step)) }, (_, i) => from + i * step);
+  },
+  raise_exception: (message: string): never => {
+    throw new Error(message);
+  },
+  strftime_now: (format: string): string => formatTime(new Date(), format),
+};
+
+function run(template: Program, messages: readonly ChatMessage[], options: RenderOptions): string {
+  const names = {
+    ...GLOBALS,
+    messages,
+    tools: null,
+    documents: null,
+    add_generation_prompt: options.addGenerationPrompt ?? false,
+    ...(options.bosToken === undefined ? {} : { bos_token: options.bosToken }),
+    ...(options.eosToken === undefined ? {} : { eos_token: options.eosToken }),
+  };
   try {
-    return template.render({
-      messages,
-      tools: null,
-      documents: null,
-      add_generation_prompt: options.addGenerationPrompt ?? false,
-      ...(options.bosToken === undefined ? {} : { bos_token: options.bosToken }),
-      ...(options.eosToken === undefined ? {} : { eos_token: options.eosToken }),
-    });
+    const environment = new Environment();
+    for (const [name, value] of Object.entries(names)) environment.set(name, value);
+    return String(new Interpreter(environment).run(template).value);
   } catch (error) {
     throw new AnnealError(
       'template_invalid',
@@ -130,6 +154,27 @@ function run(template: Template, messages: readonly ChatMessage[], options: Rend
       },
     );
   }
+}
+
+/** Python's strftime in its default (English) locale; Jinja for JavaScript would follow the user's. */
+export function formatTime(date: Date, format: string): string {
+  const two = (value: number): string => String(value).padStart(2, '0');
+  const name = (options: Intl.DateTimeFormatOptions): string => date.toLocaleDateString('en-US', options);
+  const fields: Record<string, () => string> = {
+    Y: () => String(date.getFullYear()),
+    y: () => two(date.getFullYear() % 100),
+    m: () => two(date.getMonth() + 1),
+    d: () => two(date.getDate()),
+    H: () => two(date.getHours()),
+    M: () => two(date.getMinutes()),
+    S: () => two(date.getSeconds()),
+    B: () => name({ month: 'long' }),
+    b: () => name({ month: 'short' }),
+    A: () => name({ weekday: 'long' }),
+    a: () => name({ weekday: 'short' }),
+    '%': () => '%',
+  };
+  return format.replace(/%(.)/g, (whole, field: string) => fields[field]?.() ?? whole);
 }
 
 /** Replaces the generation tags by marks in the text, which Jinja's whitespace control treats like the tags. */

@@ -117,7 +117,10 @@ describe('stage prepare', () => {
     expect(validation.numDocuments).toBeLessThan(60);
     expect(results).toMatchObject({ train_tokens: train.numTokens, validation_tokens: validation.numTokens });
     expect(train.tokenizerHash).toBe(tokenizer.hash);
-    expect(events.at(-1)).toMatchObject({ key: 'prepare/document/300', body: { done: 300 } });
+    expect(events.at(-1)).toMatchObject({
+      key: 'prepare/document/300',
+      body: { metrics: { documents: 300 } },
+    });
     const seen: string[] = [];
     for (const dataset of [train, validation]) {
       for (let i = 0; i < dataset.numDocuments; i++) {

@@ -154,7 +154,7 @@ describe.skipIf(!python)('tokenizers and transformers', () => {
     'filters, macros and tojson': `{%- macro turn(m) -%}<{{ m.role | upper }}>{{ m | tojson }}{{ '\\n' }}{%- endmacro -%}
 {%- set ns = namespace(count=0) -%}
 {%- for m in messages -%}{%- set ns.count = ns.count + 1 -%}{{ turn(m) }}{%- endfor -%}
-{{ ns.count }}{{ messages | map(attribute='role') | join(',') }}{% if tools is none %} none{% endif %}{% if add_generation_prompt %}<ASSISTANT>{% endif %}`,
+{{ ns.count }}{% for i in range(3) %}{{ i }}{% endfor %}{% for i in range(5, 1, -2) %}{{ i }}{% endfor %}{{ messages | map(attribute='role') | join(',') }}{% if tools is none %} none{% endif %}{% if add_generation_prompt %}<ASSISTANT>{% endif %}`,
   };
   it.each(Object.entries(templates))('render the same chats: %s', async (name, chatTemplate) => {
     const dir = join(folder.path, `chat ${name}`);

@@ -6,6 +6,7 @@ import { encodeChat } from '../../src/tokenizer/chat.ts';
 import {
   checkTemplate,
   DEFAULT_CHAT_TEMPLATE,
+  formatTime,
   renderChat,
   renderChatWithSpans,
 } from '../../src/tokenizer/chat_template.ts';
@@ -69,6 +70,15 @@ describe('rendering', () => {
     const { text, spans } = renderChatWithSpans(DEFAULT_CHAT_TEMPLATE, odd, options);
     expect(spans).toHaveLength(1);
     expect(text.slice(spans[0]!.start, spans[0]!.end)).toBe(`${odd[0]!.content}<|im_end|>`);
+  });
+
+  it('writes dates in English, as Python does', () => {
+    const date = new Date(2024, 6, 6, 9, 5, 3);
+    expect(formatTime(date, '%d %b %Y|%B %A %a|%H:%M:%S|%y-%m %% %Q')).toBe(
+      '06 Jul 2024|July Saturday Sat|09:05:03|24-07 % %Q',
+    );
+    const today = renderChat("{{ strftime_now('%Y-%m') }}", messages);
+    expect(today).toBe(formatTime(new Date(), '%Y-%m'));
   });
 
   it('says what is wrong with a template', () => {
