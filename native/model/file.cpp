@@ -45,6 +45,11 @@ int64_t File::size() const {
   return status.st_size;
 }
 
+bool File::is_regular() const {
+  struct stat status {};
+  return ::fstat(descriptor_, &status) == 0 && S_ISREG(status.st_mode);
+}
+
 void File::read(void* data, size_t bytes, int64_t offset) const {
   auto* destination = static_cast<char*>(data);
   while (bytes > 0) {
@@ -78,7 +83,7 @@ void File::sync() {
 }
 
 ChecksummedWriter::~ChecksummedWriter() {
-  if (!finished_) ::unlink(file_.path().c_str());
+  if (!finished_ && file_.is_regular()) ::unlink(file_.path().c_str());
 }
 
 void ChecksummedWriter::write(const void* data, size_t bytes) {

@@ -21,6 +21,8 @@ class File {
   ~File();
 
   [[nodiscard]] int64_t size() const;
+  /// Not a device, pipe or the like.
+  [[nodiscard]] bool is_regular() const;
   [[nodiscard]] const std::string& path() const { return path_; }
   /// Reads exactly `bytes` bytes at `offset`; a file that ends earlier is a CodedError "file_unreadable".
   void read(void* data, size_t bytes, int64_t offset) const;
