@@ -83,6 +83,7 @@ HWY_INLINE void backward_block(const BackwardArguments& a, const QueryBlock& blo
   for (int64_t i = 0; i < rows; ++i) {
     const float* from = s.d_query + i * padded_E;
     float* to = a.d_qkv + (first_row + i) * a.shape.qkv_width() + head * E;
+    if (i + kPrefetchRows < rows) prefetch_row_to_write(to + kPrefetchRows * a.shape.qkv_width(), E);
     for_each_vector(0, E, [=](auto load, auto store) HWY_ATTR { store(hn::Mul(load(from), scale), to); });
   }
 }
@@ -123,6 +124,10 @@ void attention_backward_task(const BackwardArguments& a, int64_t kv_head, int ra
   int64_t cleared = 0;  // keys of the list whose gradients are being summed
   const auto flush = [&]() HWY_ATTR {
     for (int64_t k = 0; k < cleared; ++k) {
+      if (k + kPrefetchRows < cleared) {
+        prefetch_row_to_write(d_keys + s.key_rows[k + kPrefetchRows] * d_stride, E);
+        prefetch_row_to_write(d_values + s.key_rows[k + kPrefetchRows] * d_stride, E);
+      }
       write_row(d_keys + s.key_rows[k] * d_stride, s.d_keys + k * padded_E, add, E);
       write_row(d_values + s.key_rows[k] * d_stride, s.d_values + k * padded_E, add, E);
     }

@@ -83,6 +83,7 @@ HWY_INLINE void forward_block(const ForwardArguments& a, const QueryBlock& block
   for (int64_t i = 0; i < rows; ++i) {
     const float* from = scratch.out + i * padded_E;
     float* to = a.out + (first_row + i) * a.shape.out_width() + head * E;
+    if (i + kPrefetchRows < rows) prefetch_row_to_write(to + kPrefetchRows * a.shape.out_width(), E);
     const Vec inverse = hn::Set(d, 1.0f / scratch.row_sum[i]);
     for_each_vector(0, E, [=](auto load, auto store) HWY_ATTR { store(hn::Mul(load(from), inverse), to); });
     a.lse[(first_row + i) * a.shape.heads + head] = scratch.row_max[i] + std::log(scratch.row_sum[i]);

@@ -16,12 +16,17 @@ namespace anneal::cpu::HWY_NAMESPACE {
 
 /// Rows ahead that packing asks for: a row of one head is a few cache lines far from the next row's, and
 /// nothing but this tells the hardware.
-constexpr int64_t kPrefetchRows = 8;
+constexpr int64_t kPrefetchRows = 16;
+constexpr int64_t kLineFloats = 16;
 
-/// Asks for E floats.
+/// Asks for E floats to be read.
 HWY_INLINE void prefetch_row(const float* from, int64_t E) {
-  constexpr int64_t kLineFloats = 16;
   for (int64_t e = 0; e < E; e += kLineFloats) hwy::Prefetch(from + e);
+}
+
+/// Asks for E floats to be written.
+HWY_INLINE void prefetch_row_to_write(float* to, int64_t E) {
+  for (int64_t e = 0; e < E; e += kLineFloats) __builtin_prefetch(to + e, 1);
 }
 
 /// to[i] = factor * from[i] for i < E, then zeros up to padded_E.

@@ -18,7 +18,7 @@ namespace cpu {
 namespace {
 constexpr size_t kAlignment = 64;
 constexpr size_t kHugePage = 2 << 20;
-constexpr size_t kMinHugeBytes = 16 << 20;
+constexpr size_t kMinHugeBytes = 4 << 20;
 constexpr int64_t kMinCopyBytes = 1 << 18;  // below this, a second thread costs more than it brings
 }  // namespace
 
