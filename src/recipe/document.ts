@@ -27,16 +27,16 @@ export function readDocument(source: RecipeSource): RecipeDocument {
       hint: 'A recipe begins with keys such as `name:` and `stages:`.',
     });
   }
-  const overridden = new Set<string>();
-  for (const { key, value } of source.set) {
-    override(document, key, value);
-    overridden.add(key);
-  }
+  for (const { key, value } of source.set) override(document, key, value);
   const locate: Locate = (path) => {
     for (let length = path.length; length > 0; length--) {
       const part = path.slice(0, length).map(String);
-      if (overridden.has(part.join('.'))) return `--set ${part.join('.')}`;
       const node = keyNode(document, part);
+      // A key that an override made has no place in the text.
+      const override = source.set.find(
+        ({ key }) => key === part.join('.') || (!node?.range && key.startsWith(`${part.join('.')}.`)),
+      );
+      if (override) return `--set ${override.key}`;
       if (node?.range) return `${source.source}:${lines.linePos(node.range[0]).line}`;
     }
     return source.source;
