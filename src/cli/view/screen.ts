@@ -55,10 +55,13 @@ export function openScreen(terminal: Terminal, render: (width: number, height: n
     timer ??= setTimeout(draw, Math.max(0, lastDraw + INTERVAL_MS - performance.now()));
   };
   const restore = () => terminal.write(SHOW_CURSOR);
+  // A signal that ends the process at once would leave the cursor hidden: an exit runs `restore`.
+  const terminate = () => process.exit(143);
 
   terminal.write(HIDE_CURSOR);
   terminal.on('resize', refresh);
   process.once('exit', restore);
+  process.once('SIGTERM', terminate);
   return {
     print(lines) {
       pending.push(...lines);
@@ -70,6 +73,7 @@ export function openScreen(terminal: Terminal, render: (width: number, height: n
       draw();
       terminal.off('resize', refresh);
       process.off('exit', restore);
+      process.off('SIGTERM', terminate);
       restore();
     },
   };
