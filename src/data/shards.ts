@@ -38,8 +38,16 @@ class HashedFile {
     }
   }
 
-  async write(data: Uint8Array): Promise<void> {
+  /** Gives a promise only when the buffer had to be written out: most documents are small. */
+  write(data: Uint8Array): Promise<void> | undefined {
     this.bytes += data.length;
+    if (this.#used + data.length > BUFFER_BYTES) return this.#writeThrough(data);
+    this.#buffer.set(data, this.#used);
+    this.#used += data.length;
+    return undefined;
+  }
+
+  async #writeThrough(data: Uint8Array): Promise<void> {
     for (let at = 0; at < data.length; ) {
       const part = data.subarray(at, at + BUFFER_BYTES - this.#used);
       this.#buffer.set(part, this.#used);
@@ -86,6 +94,8 @@ export class SplitWriter {
   readonly #index: HashedFile;
   readonly #origins: HashedFile;
   readonly #done: FileEntry[] = [];
+  readonly #end = Buffer.alloc(8);
+  readonly #origin = Buffer.alloc(8);
   #shard: HashedFile | undefined;
   documents = 0;
   tokens = 0;
@@ -129,15 +139,16 @@ export class SplitWriter {
       this.#dir,
       `${this.#split}/shard-${String(this.#done.length).padStart(5, '0')}.bin`,
     );
-    await this.#shard.write(bytes);
+    const written = this.#shard.write(bytes);
+    if (written !== undefined) await written;
     this.documents += 1;
     this.tokens += ids.length;
-    const record = Buffer.alloc(16);
-    record.writeBigInt64LE(BigInt(this.tokens), 0);
-    record.writeUInt32LE(source, 8);
-    record.writeUInt32LE(line, 12);
-    await this.#index.write(record.subarray(0, 8));
-    await this.#origins.write(record.subarray(8));
+    this.#end.writeBigInt64LE(BigInt(this.tokens));
+    this.#origin.writeUInt32LE(source, 0);
+    this.#origin.writeUInt32LE(line, 4);
+    for (const write of [this.#index.write(this.#end), this.#origins.write(this.#origin)]) {
+      if (write !== undefined) await write;
+    }
   }
 
   async #endShard(): Promise<void> {

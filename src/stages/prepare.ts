@@ -12,7 +12,7 @@ import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import { type Manifest, openTokenDataset, type Split, verifyTokenDataset } from '../data/dataset.ts';
 import { resolveFiles } from '../data/files.ts';
-import { contentFractions, copiesFor } from '../data/mix.ts';
+import { copiesFor, splitFraction } from '../data/mix.ts';
 import { type Row, readAllRows, readableBytes, rowSettings } from '../data/rows.ts';
 import { SplitWriter, tokenBytesFor } from '../data/shards.ts';
 import { encodeChat } from '../tokenizer/chat.ts';
@@ -204,8 +204,8 @@ class Preparation {
   #add(row: Row, source: number, weight: number): void {
     const { seed, settings } = this.#context;
     const content = rowContent(row);
-    const { split, repeat } = contentFractions(content, seed);
-    const validation = split < settings.validation_fraction;
+    const validation = splitFraction(content) < settings.validation_fraction;
+    const copies = copiesFor(weight, content, seed);
     this.#documents += 1;
     this.#partBytes += content.length;
     this.#part.push({
@@ -213,7 +213,7 @@ class Preparation {
       source,
       content,
       ids: row.kind === 'text' ? undefined : this.#renderedIds(row),
-      copies: validation ? Math.min(1, copiesFor(weight, repeat)) : copiesFor(weight, repeat),
+      copies: validation ? Math.min(1, copies) : copies,
       split: validation ? 'validation' : 'train',
     });
   }
