@@ -6,7 +6,7 @@ import { AnnealError } from '../../proto/errors.ts';
 import type { TrainerState } from './state.ts';
 
 /** Accepted steps that make the mean. */
-const WINDOW = 20;
+const WINDOW = 10;
 /** Steps before a bound holds. A loss may be judged by the first one; gradients vary much in the beginning. */
 const MIN_LOSSES = 1;
 const MIN_GRAD_NORMS = 5;

@@ -1,5 +1,5 @@
 /** The guard: spikes go back to the snapshot, their rows are set aside, three in a row end the job. */
-import { readFileSync } from 'node:fs';
+import { appendFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { differences, type Fixture, makeFixture, modelFolder, recipeText, runHere } from './fixture.ts';
@@ -14,31 +14,41 @@ describe('guard', () => {
     for (const each of fixtures.splice(0)) each.remove();
   });
 
-  // The norm of this model's gradient rises for a few steps as it leaves its start: a bound that some steps break.
+  // One document of letters that occur nowhere else: the more the model knows of the others, the less it expects it.
+  const withOddDocument = () => {
+    const of = fixture();
+    let text = '';
+    for (let i = 0; i < 45; i++) text += String.fromCodePoint(0x3b1 + ((i * i * 7 + i) % 24));
+    appendFileSync(join(of.dir, 'corpus.jsonl'), `${JSON.stringify({ text })}\n`);
+    return of;
+  };
   const spiky = (saveSteps: number) =>
     recipeText({
       pretrain: [
-        'max_steps: 40',
-        'learning_rate: 0.02',
-        'max_grad_norm_spike: 1.35',
+        'max_steps: 24',
+        'learning_rate: 0.01',
+        'gradient_accumulation_steps: 2',
+        'max_loss_spike: 0.4',
         `save_steps: ${saveSteps}`,
       ],
-    });
+    })
+      .replace('    gradient_accumulation_steps: 3\n', '')
+      .replace('validation_fraction: 0.1', 'validation_fraction: 0');
 
   it('sets the rows of a spike aside and goes on, with the same numbers wherever the snapshot was', async () => {
-    const often = fixture();
+    const often = withOddDocument();
     const channel = await runHere(often, spiky(1));
     expect(channel.outcome()).toEqual({ outcome: 'succeeded', error: null });
     const notices = channel.events('notice');
     expect(notices.length).toBeGreaterThan(0);
-    expect(notices[0]!.body.text).toMatch(/gradient norm .* rows set aside: corpus\.jsonl:\d+/);
+    expect(notices[0]!.body.text).toMatch(/loss .* rows set aside: corpus\.jsonl:\d+/);
 
     const ledger = readFileSync(join(modelFolder(often, 'pretrain'), 'ledger.jsonl'), 'utf8')
       .trim()
       .split('\n')
       .map((line) => JSON.parse(line) as { step: number; rows?: number[][]; set_aside?: number[] });
     const steps = ledger.filter((line) => line.rows);
-    expect(steps.map((line) => line.step)).toEqual(Array.from({ length: 40 }, (_, i) => i + 1));
+    expect(steps.map((line) => line.step)).toEqual(Array.from({ length: 24 }, (_, i) => i + 1));
     const gone = ledger.filter((line) => line.set_aside);
     expect(gone).toHaveLength(notices.length);
     for (const { step, set_aside } of gone) {
@@ -46,7 +56,7 @@ describe('guard', () => {
       expect(later.filter((row) => set_aside!.includes(row))).toEqual([]);
     }
 
-    const seldom = fixture();
+    const seldom = withOddDocument();
     await runHere(seldom, spiky(1000));
     expect(
       differences(modelFolder(often, 'pretrain'), modelFolder(seldom, 'pretrain')).filter(
