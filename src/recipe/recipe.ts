@@ -42,10 +42,11 @@ export interface Recipe {
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 const nameSchema = z.string().max(100).regex(NAME, 'a name is letters, digits, `.`, `_` and `-`');
 
-const recipeSchema = z.strictObject({
-  name: nameSchema.optional(),
+/** The top level of a recipe; each stage's settings have the schema of its type. */
+export const recipeSchema = z.strictObject({
+  name: nameSchema.optional().describe('Default: the name of the file.'),
   seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER).default(0),
-  threads: z.int().min(1).max(1024).optional(),
+  threads: z.int().min(1).max(1024).optional().describe('Default: as many as the machine has cores.'),
   device: z.literal('cpu').default('cpu'),
   stages: z.record(z.string(), z.record(z.string(), z.unknown()).nullable()),
 });
