@@ -127,7 +127,7 @@ void check_rows(int64_t N, int64_t T, int64_t D) {
 }  // namespace
 
 TEST_CASE("add and scale") {
-  for (const size_t n : {size_t{1}, size_t{31}, size_t{100003}}) {
+  for (const size_t n : {size_t{1}, size_t{31}, size_t{200003}}) {
     check({.name = "y + x, scaled",
            .inputs = {{n, Gradient::kNone}, {n, Gradient::kNone}},
            .outputs = {{n}},
