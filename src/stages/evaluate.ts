@@ -16,7 +16,7 @@ import { readStopIds } from '../models/save.ts';
 import type { Architecture, SessionOptions } from '../native/addon.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { plannedArchitecture } from '../training/planned.ts';
-import { writeFileAtomic } from '../util/files.ts';
+import { readJson, writeFileAtomic } from '../util/files.ts';
 import { requireMemory } from '../util/memory.ts';
 import { type Artifact, defineStage, type ServedModel, type StageContext, StageStopped } from './stage.ts';
 
@@ -104,6 +104,14 @@ export const evaluateStage = defineStage({
     );
     await writeFileAtomic(join(outDir, 'outputs.jsonl'), `${lines.join('\n')}\n`);
     context.emit('report', report, `${name}/report`);
+  },
+
+  async retell(artifact, { name, emit }) {
+    const report = (await readJson(
+      join(artifact.path, 'report.json'),
+      'artifact_corrupt',
+    )) as EventBody<'report'>;
+    emit('report', { ...report, stage: name, title: name }, `${name}/report`);
   },
 });
 

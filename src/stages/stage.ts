@@ -107,6 +107,8 @@ export interface StageDefinition<Schema extends z.ZodType> {
   files(settings: z.output<Schema>, baseDir: string): Promise<string[]>;
   plan(context: PlanContext<z.output<Schema>>): Promise<StagePlan>;
   run(context: StageContext<z.output<Schema>>): Promise<void>;
+  /** Tells again what a finished artifact of this stage has to tell, when it is reused instead of made. */
+  retell?(artifact: Artifact, context: Pick<StageContext<unknown>, 'name' | 'emit'>): Promise<void>;
 }
 
 /** A stage of any settings, as the registry and the recipe hold it. */

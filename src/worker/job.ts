@@ -73,14 +73,19 @@ class RecipeRun {
       const identity = identities.get(stage.name)!;
       const place = { stage: stage.name, type: stage.definition.type, index, count: recipe.stages.length };
       const artifact =
-        (await this.#reuse(identity, place)) ?? (await this.#runStage(recipe, stage, identity, place, made));
+        (await this.#reuse(stage, identity, place)) ??
+        (await this.#runStage(recipe, stage, identity, place, made));
       await this.#store.nameModel(recipe.name, stage.name, artifact);
       made.set(stage.name, artifact);
     }
   }
 
   /** An artifact that exists; with `fresh` only one that this very job has made. */
-  async #reuse(identity: StageIdentity, place: StagePlace): Promise<Artifact | undefined> {
+  async #reuse(
+    stage: RecipeStage,
+    identity: StageIdentity,
+    place: StagePlace,
+  ): Promise<Artifact | undefined> {
     const artifact = await this.#store.find(identity.hash, (error) =>
       this.#emit('notice', {
         stage: place.stage,
@@ -92,6 +97,10 @@ class RecipeRun {
     if (!artifact || !lineage) return undefined;
     const own = lineage.job === this.#task.job;
     if (this.#task.fresh && !own) return undefined;
+    await stage.definition.retell?.(artifact, {
+      name: stage.name,
+      emit: (kind, body, key) => this.#emit(kind, body, key),
+    });
     const phase = own ? 'finished' : 'reused';
     this.#emitStage(place, phase, artifact.hash, own ? lineage.seconds : null);
     return artifact;

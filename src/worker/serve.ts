@@ -28,8 +28,9 @@ export async function runServe(
   });
   const model = await serve(task, channel);
   try {
-    while (!stopped) {
+    for (;;) {
       await queue.answerAll(model);
+      if (stopped) break;
       await queue.arrival();
     }
   } finally {
