@@ -8,7 +8,8 @@
 //  * `_forward` overwrites its outputs. In `_backward`, gradients of *activations* are overwritten and
 //    gradients of *parameters* are added to, unless a parameter says otherwise.
 //  * Every operation is deterministic: same inputs and same thread count give the same bits.
-//  * No operation allocates; scratch memory comes from the caller, sized in bytes by the `_workspace` functions
+//  * No operation allocates; scratch memory comes from the caller, sized in bytes by the `_workspace`
+//  functions
 //    for the largest call to come, and aligned to 64 bytes.
 //  * Operations never fail on valid shapes; shapes are validated by the engine before.
 #pragma once
@@ -78,7 +79,8 @@ class Backend {
 
   // --- Embedding ----------------------------------------------------------------------------------------
   /// out[T, D] = table[ids[t], :]
-  virtual void embedding_forward(float* out, const float* table, const int32_t* ids, int64_t T, int64_t D) = 0;
+  virtual void embedding_forward(float* out, const float* table, const int32_t* ids, int64_t T,
+                                 int64_t D) = 0;
   /// d_table[ids[t], :] += d_out[t, :], summed in the order of t whatever the threads.
   virtual void embedding_backward(float* d_table, const float* d_out, const int32_t* ids, int64_t T,
                                   int64_t D) = 0;
@@ -88,7 +90,8 @@ class Backend {
   virtual void scatter_rows(float* out, const float* in, const int32_t* rows, int64_t N, int64_t T,
                             int64_t D) = 0;
 
-  // --- Linear: y = x W^T + b, W is [out, in] as in PyTorch --------------------------------------------------
+  // --- Linear: y = x W^T + b, W is [out, in] as in PyTorch
+  // --------------------------------------------------
   /// bias may be null. With `accumulate`, y += x W^T + b (the residual stream is added to in place).
   virtual void linear_forward(float* y, const float* x, const float* w, const float* bias, int64_t T,
                               int64_t in, int64_t out, bool accumulate) = 0;
@@ -124,7 +127,8 @@ class Backend {
   virtual void rope(float* x, const int32_t* positions, const float* inverse_frequencies, int64_t T,
                     int64_t heads, int64_t E, int64_t stride, int direction) = 0;
 
-  // --- Attention over a packed batch, causal inside a sequence, full over its prefix chain ------------------
+  // --- Attention over a packed batch, causal inside a sequence, full over its prefix chain
+  // ------------------
   /// out [T, H * E], lse [T, H] (log of the softmax's normaliser) from qkv [T, qkv_width] (rotated already).
   /// Never stores scores: tiles with a running maximum and sum (Dao et al. 2022).
   virtual void attention_forward(float* out, float* lse, const float* qkv, const BatchLayout& layout,
@@ -152,7 +156,8 @@ class Backend {
   virtual void activation_backward(float* d_in, const float* d_out, const float* in, Activation kind,
                                    int64_t T, int64_t F) = 0;
 
-  // --- Language-model head, fused with log-softmax; full logits never exist ---------------------------------
+  // --- Language-model head, fused with log-softmax; full logits never exist
+  // ---------------------------------
   /// For N scored rows hidden [N, D] and head w [V, D]: logits z = hidden w^T, in chunks.
   ///   log_z[n] = log sum_j exp z_j;  log_prob[n] = z_target - log_z;  entropy[n] = log_z - sum_j p_j z_j
   virtual void lm_head_forward(float* log_prob, float* entropy, float* log_z, const float* hidden,
@@ -179,7 +184,8 @@ class Backend {
   /// Sum of squares in double precision, added in a fixed order.
   [[nodiscard]] virtual double sum_of_squares(const float* x, int64_t n) = 0;
   /// AdamW with decoupled decay (Loshchilov and Hutter 2019), exactly as torch.optim.AdamW orders it.
-  virtual void adamw(float* w, float* m, float* v, const float* g, int64_t n, const AdamWOptions& options) = 0;
+  virtual void adamw(float* w, float* m, float* v, const float* g, int64_t n,
+                     const AdamWOptions& options) = 0;
 };
 
 /// The CPU backend with `threads` OpenMP threads; picks AVX2 or AVX-512 at run time.
