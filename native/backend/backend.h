@@ -9,8 +9,7 @@
 //    gradients of *parameters* are added to, unless a parameter says otherwise.
 //  * Every operation is deterministic: same inputs and same thread count give the same bits.
 //  * No operation allocates; scratch memory comes from the caller, sized in bytes by the `_workspace`
-//  functions
-//    for the largest call to come, and aligned to 64 bytes.
+//    functions for the largest call to come, and aligned to 64 bytes.
 //  * Operations never fail on valid shapes; shapes are validated by the engine before.
 #pragma once
 
@@ -90,8 +89,7 @@ class Backend {
   virtual void scatter_rows(float* out, const float* in, const int32_t* rows, int64_t N, int64_t T,
                             int64_t D) = 0;
 
-  // --- Linear: y = x W^T + b, W is [out, in] as in PyTorch
-  // --------------------------------------------------
+  // --- Linear: y = x W^T + b, W is [out, in] as in PyTorch ---------------------------------------------
   /// bias may be null. With `accumulate`, y += x W^T + b (the residual stream is added to in place).
   virtual void linear_forward(float* y, const float* x, const float* w, const float* bias, int64_t T,
                               int64_t in, int64_t out, bool accumulate) = 0;
@@ -127,8 +125,7 @@ class Backend {
   virtual void rope(float* x, const int32_t* positions, const float* inverse_frequencies, int64_t T,
                     int64_t heads, int64_t E, int64_t stride, int direction) = 0;
 
-  // --- Attention over a packed batch, causal inside a sequence, full over its prefix chain
-  // ------------------
+  // --- Attention over a packed batch, causal inside a sequence, full over its prefix chain -------------
   /// out [T, H * E], lse [T, H] (log of the softmax's normaliser) from qkv [T, qkv_width] (rotated already).
   /// Never stores scores: tiles with a running maximum and sum (Dao et al. 2022).
   virtual void attention_forward(float* out, float* lse, const float* qkv, const BatchLayout& layout,
@@ -156,8 +153,7 @@ class Backend {
   virtual void activation_backward(float* d_in, const float* d_out, const float* in, Activation kind,
                                    int64_t T, int64_t F) = 0;
 
-  // --- Language-model head, fused with log-softmax; full logits never exist
-  // ---------------------------------
+  // --- Language-model head, fused with log-softmax; full logits never exist ----------------------------
   /// For N scored rows hidden [N, D] and head w [V, D]: logits z = hidden w^T, in chunks.
   ///   log_z[n] = log sum_j exp z_j;  log_prob[n] = z_target - log_z;  entropy[n] = log_z - sum_j p_j z_j
   virtual void lm_head_forward(float* log_prob, float* entropy, float* log_z, const float* hidden,
