@@ -109,8 +109,12 @@ export class ArtifactStore {
 
   /** An empty folder on the store's file system for a stage to write to. */
   async begin(hash: string): Promise<string> {
+    await makeDir(this.#root);
+    // What a kill has left of this artifact: half of it, or one that was just being replaced.
+    for (const name of await readdir(this.#root)) {
+      if (name.startsWith(`.${hash}.`)) await rm(join(this.#root, name), { recursive: true, force: true });
+    }
     const path = join(this.#root, `.${hash}.partial`);
-    await rm(path, { recursive: true, force: true });
     await makeDir(path);
     return path;
   }

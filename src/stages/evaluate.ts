@@ -39,7 +39,9 @@ const schema = z
     prompting: z
       .record(z.string(), z.enum(['raw', 'chat']))
       .default({})
-      .describe('How each model is asked. Default: chat after `sft`, raw after `pretrain`.'),
+      .describe(
+        'How each model is asked. Default: raw after `pretrain` and without a chat template, else chat.',
+      ),
     max_new_tokens: z.int().positive().default(64),
     stop: z.array(z.string().min(1)).default([]),
     batch_size: z.int().positive().default(16).describe('Questions answered side by side.'),
@@ -134,7 +136,8 @@ async function evaluateModel(
       stopIds: await readStopIds(artifact.path, tokenizer),
       generationLength: options.generationLength,
     };
-    const chat = (settings.prompting[label] ?? (artifact.type === 'pretrain' ? 'raw' : 'chat')) === 'chat';
+    const chats = artifact.type !== 'pretrain' && tokenizer.chatTemplate !== undefined;
+    const chat = (settings.prompting[label] ?? (chats ? 'chat' : 'raw')) === 'chat';
     return await outcomesOf(context, label, served, rows, chat, folder.architecture.maxPositions);
   } finally {
     await session.close();

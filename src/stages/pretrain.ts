@@ -5,13 +5,13 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
-import { openTokenDataset, readManifest, type TokenDataset } from '../data/dataset.ts';
+import { openTokenDataset, type TokenDataset } from '../data/dataset.ts';
 import { rawPrompt } from '../models/complete.ts';
 import { type ModelFolder, openModelFolder } from '../models/load.ts';
 import { modelSettingsSchema, newArchitecture } from '../models/settings.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { type AuditedRow, auditRows } from '../training/audit.ts';
-import { plannedArchitecture, plannedVocabulary } from '../training/planned.ts';
+import { plannedArchitecture, plannedDatasetTokens, plannedVocabulary } from '../training/planned.ts';
 import { documentRows } from '../training/rows.ts';
 import { planTraining, rowLength, runTraining, trainingSession } from '../training/run.ts';
 import { checkTraining, trainingFields } from '../training/settings.ts';
@@ -63,13 +63,10 @@ export const pretrainStage = defineStage({
     const architecture = settings.model
       ? newArchitecture(settings.model, await plannedVocabulary(context.inputs.dataset!)).architecture
       : await plannedArchitecture(context.inputs.base!);
-    const session = trainingSession(
-      settings,
-      architecture,
-      threads,
-      rowLength(settings, architecture, context.name),
-    );
-    return planTraining(addon, settings, session, plannedTokens(context), context.matrixSpeed);
+    const maxLength = rowLength(settings, architecture, context.name);
+    const session = trainingSession(settings, architecture, threads, maxLength);
+    const tokens = await plannedTokens(context, maxLength);
+    return planTraining(addon, settings, session, tokens, context.matrixSpeed);
   },
 
   async run(context) {
@@ -130,12 +127,13 @@ async function requireSameTokenizer(base: ModelFolder, tokenizer: Tokenizer, sta
   );
 }
 
-function plannedTokens(context: PlanContext<Settings>): number | null {
-  const { settings, inputs } = context;
-  const length = settings.max_length ?? settings.model?.max_position_embeddings;
-  const perStep = settings.per_device_train_batch_size * (length ?? 0) * settings.gradient_accumulation_steps;
+/** Tokens that training reads in all. */
+async function plannedTokens(context: PlanContext<Settings>, maxLength: number): Promise<number> {
+  const { settings, inputs, baseDir } = context;
   if (settings.max_tokens !== undefined) return settings.max_tokens;
-  if (settings.max_steps !== undefined && length !== undefined) return settings.max_steps * perStep;
-  if (!inputs.dataset || !('path' in inputs.dataset)) return null;
-  return readManifest(inputs.dataset.path).splits.train.tokens * (settings.num_train_epochs ?? 1);
+  if (settings.max_steps !== undefined) {
+    const { per_device_train_batch_size, gradient_accumulation_steps } = settings;
+    return settings.max_steps * per_device_train_batch_size * gradient_accumulation_steps * maxLength;
+  }
+  return (await plannedDatasetTokens(inputs.dataset!, baseDir)) * (settings.num_train_epochs ?? 1);
 }

@@ -15,7 +15,7 @@ import { openModelFolder } from '../models/load.ts';
 import { checkTemplate } from '../tokenizer/chat_template.ts';
 import { loadTokenizer, saveTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { auditRows } from '../training/audit.ts';
-import { plannedArchitecture } from '../training/planned.ts';
+import { plannedArchitecture, plannedFileTokens } from '../training/planned.ts';
 import { supervisedRows } from '../training/rows.ts';
 import { planTraining, rowLength, runTraining, trainingSession } from '../training/run.ts';
 import { checkTraining, trainingFields } from '../training/settings.ts';
@@ -72,13 +72,16 @@ export const sftStage = defineStage({
   async plan(context) {
     const { settings, addon, threads, inputs } = context;
     const architecture = await plannedArchitecture(inputs.model!);
-    const session = trainingSession(
-      settings,
-      architecture,
-      threads,
-      rowLength(settings, architecture, context.name),
-    );
-    return planTraining(addon, settings, session, settings.max_tokens ?? null, context.matrixSpeed);
+    const maxLength = rowLength(settings, architecture, context.name);
+    const session = trainingSession(settings, architecture, threads, maxLength);
+    const perEpoch = await plannedFileTokens(settings.dataset, context.baseDir);
+    const perStep = settings.per_device_train_batch_size * settings.gradient_accumulation_steps * maxLength;
+    const tokens =
+      settings.max_tokens ??
+      (settings.max_steps === undefined
+        ? perEpoch * (settings.num_train_epochs ?? 1)
+        : settings.max_steps * perStep);
+    return planTraining(addon, settings, session, tokens, context.matrixSpeed);
   },
 
   async run(context) {

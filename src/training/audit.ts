@@ -30,7 +30,7 @@ const EXAMPLE_TOKENS = 256;
 /** Goes through all rows; throws the first reason to refuse. */
 export function auditRows(
   rows: Iterable<AuditedRow>,
-  tokenizer: Tokenizer,
+  tokenizer: Pick<Tokenizer, 'bosId' | 'eosId' | 'decode'>,
   rules: AuditRules,
 ): EventBody<'audit'> {
   const report: EventBody<'audit'> = {
@@ -110,7 +110,7 @@ export function auditRows(
 function spans(
   ids: Int32Array,
   scored: Uint8Array | undefined,
-  tokenizer: Tokenizer,
+  tokenizer: Pick<Tokenizer, 'decode'>,
 ): EventBody<'audit'>['examples'][number]['spans'] {
   const result: { ids: number[]; scored: boolean }[] = [];
   for (let i = 0; i < Math.min(ids.length, EXAMPLE_TOKENS); i++) {

@@ -1,5 +1,7 @@
 /** What a plan can know of a model or dataset that an earlier stage of the same recipe has still to make. */
+import { stat } from 'node:fs/promises';
 import { readManifest } from '../data/dataset.ts';
+import { resolveFiles } from '../data/files.ts';
 import { openModelFolder } from '../models/load.ts';
 import { type ModelSettings, newArchitecture } from '../models/settings.ts';
 import type { Architecture } from '../native/addon.ts';
@@ -14,6 +16,25 @@ export async function plannedArchitecture(model: PlannedInput): Promise<Architec
     return newArchitecture(settings.model, await plannedVocabulary(model.inputs.dataset!)).architecture;
   }
   return plannedArchitecture((model.inputs.base ?? model.inputs.model)!);
+}
+
+/** Bytes of text that a token stands for, in estimates: English with a vocabulary of some thousands. */
+const BYTES_PER_TOKEN = 4;
+
+/** Tokens for training in a dataset: as counted, or estimated from the size of its sources. */
+export async function plannedDatasetTokens(dataset: PlannedInput, baseDir: string): Promise<number> {
+  if ('path' in dataset) return readManifest(dataset.path).splits.train.tokens;
+  const { sources } = dataset.settings as { sources: { files: string[]; weight: number }[] };
+  let tokens = 0;
+  for (const { files, weight } of sources) tokens += weight * (await plannedFileTokens(files, baseDir));
+  return tokens;
+}
+
+/** Tokens in data files, estimated from their size. */
+export async function plannedFileTokens(patterns: readonly string[], baseDir: string): Promise<number> {
+  let bytes = 0;
+  for (const file of await resolveFiles(patterns, baseDir)) bytes += (await stat(file)).size;
+  return Math.ceil(bytes / BYTES_PER_TOKEN);
 }
 
 /** Tokens in the vocabulary of a dataset; the tokenizer's `vocab_size` is the most that it can become. */

@@ -13,6 +13,7 @@ import type { Addon, Architecture, Session, SessionOptions } from '../native/add
 import type { ServedModel, StageContext, StagePlan } from '../stages/stage.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { exists, makeDir, renameDirAtomic, requireDiskSpace, writeFileAtomic } from '../util/files.ts';
+import { sha256 } from '../util/hash.ts';
 import { requireMemory } from '../util/memory.ts';
 import type { RowSource } from './rows.ts';
 import { type TrainingSettings, warmupSteps } from './settings.ts';
@@ -75,20 +76,20 @@ export function trainingSession(
   };
 }
 
-/** Memory, disk and time of a training stage; `tokens`: what it reads in all, where that can be told. */
+/** Memory, disk and time of a training stage; `tokens`: what it reads in all. */
 export function planTraining(
   addon: Addon,
   settings: TrainingSettings,
   session: SessionOptions,
-  tokens: number | null,
+  tokens: number,
   matrixSpeed: number,
 ): StagePlan {
   const plan = addon.planSession(session);
-  const flops = tokens === null ? null : tokens * plan.trainFlopsPerToken;
+  const flops = tokens * plan.trainFlopsPerToken;
   return {
     memoryBytes: plan.total,
     diskBytes: diskBytes(settings, plan.snapshot, plan.weights),
-    seconds: flops === null || matrixSpeed <= 0 ? null : flops / (matrixSpeed * ASSUMED_SHARE),
+    seconds: matrixSpeed <= 0 ? null : flops / (matrixSpeed * ASSUMED_SHARE),
     detail: {
       parameters: plan.parameters,
       tokens,
@@ -137,6 +138,9 @@ export async function runTraining(
       steps: state.step,
       trained_tokens: state.numTokens,
       tokenizer_hash: task.tokenizer.hash,
+      ...(task.tokenizer.chatTemplate === undefined
+        ? {}
+        : { chat_template_hash: sha256(task.tokenizer.chatTemplate) }),
       ...(state.best === null ? {} : { best_step: state.best.step, best_eval_loss: state.best.loss }),
     });
   } finally {
@@ -181,6 +185,12 @@ async function train(
     stopIds: task.stopIds,
     generationLength: task.model.architecture.maxPositions,
   };
+  if (settings.eval_steps !== undefined && !(validation && validation.count > 0)) {
+    throw new AnnealError('data_empty', `Stage ${context.name} has no rows to validate on.`, {
+      path: `stages.${context.name}.eval_steps`,
+      hint: 'Give prepare a validation_fraction (or the stage an eval_dataset), or leave eval_steps out.',
+    });
+  }
   const best = join(context.workDir, 'best');
   const trainer = new Trainer({
     context,

@@ -53,8 +53,8 @@ export function trainingFields(defaults: {
     sample_steps: count.optional(),
     sample_prompts: z.array(z.string().min(1)).default([]),
     sample_max_new_tokens: count.default(48),
-    save_steps: count.default(200),
-    save_seconds: z.number().positive().optional(),
+    save_steps: count.default(200).describe('A checkpoint every so many steps.'),
+    save_seconds: z.number().positive().default(300).describe('A checkpoint at the latest after this time.'),
     keep_last: count.default(2),
   };
 }

@@ -250,7 +250,7 @@ export class Trainer {
   #saveIsDue(): boolean {
     const { save_steps, save_seconds } = this.#options.settings;
     if (this.#state.step % save_steps === 0) return true;
-    return save_seconds !== undefined && performance.now() - this.#lastSave >= save_seconds * 1_000;
+    return performance.now() - this.#lastSave >= save_seconds * 1_000;
   }
 
   /** Copies the state aside and begins to write it; training goes on meanwhile. */

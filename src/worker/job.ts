@@ -14,7 +14,7 @@ import { type Addon, loadAddon } from '../native/addon.ts';
 import { parseRecipe, type Recipe, type RecipeStage } from '../recipe/recipe.ts';
 import { STAGES } from '../stages/registry.ts';
 import { type Artifact, type StageContext, StageStopped } from '../stages/stage.ts';
-import { makeDir } from '../util/files.ts';
+import { asFileError, makeDir } from '../util/files.ts';
 import type { WorkerChannel } from './channel.ts';
 import { GenerateQueue } from './generate.ts';
 import { identifyStages, type StageIdentity } from './identity.ts';
@@ -36,7 +36,7 @@ export async function runRecipe(task: RecipeTask, channel: WorkerChannel): Promi
       done('stopped', null);
       return;
     }
-    const known = toAnnealError(error);
+    const known = toAnnealError(asFileError(error, (error as NodeJS.ErrnoException).path ?? task.home));
     // A fault of our own: its stack goes to the log.
     if (known.code === 'internal') process.stderr.write(`${(error as Error).stack ?? String(error)}\n`);
     done('failed', known);
