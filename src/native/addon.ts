@@ -6,6 +6,7 @@
  * in elements unless the name says bytes; token ids and indices are int32, numbers float32.
  */
 import { createRequire } from 'node:module';
+import { cpus } from 'node:os';
 
 /** One decoder covers the families by these fields. */
 export interface Architecture {
@@ -236,12 +237,23 @@ let loaded: Addon | undefined;
 
 /** Loads the binary once. Only the worker and the tests may call this. */
 export function loadAddon(): Addon {
-  loaded ??= createRequire(import.meta.url)(addonPath()) as Addon;
+  if (!loaded) {
+    preferFastKernels();
+    loaded = createRequire(import.meta.url)(addonPath()) as Addon;
+  }
   return loaded;
+}
+
+/**
+ * OpenBLAS 0.3.21 takes AMD's cores with AVX-512 for Intel's Cooper Lake, whose kernels are up to a tenth slower
+ * there than its AVX2 ones, and less steady. It reads the variable when it is loaded; a user's own setting stays.
+ */
+function preferFastKernels(): void {
+  if (/AMD/.test(cpus()[0]?.model ?? '')) process.env.OPENBLAS_CORETYPE ??= 'Haswell';
 }
 
 function addonPath(): string {
   // Both src/native (tests run the sources) and dist/src/native (built) find the one build folder.
-  const root = import.meta.dirname.includes('/dist/') ? '../../..' : '../..';
+  const root = import.meta.dirname.endsWith('/dist/src/native') ? '../../..' : '../..';
   return `${root}/build/Release/anneal.node`;
 }
