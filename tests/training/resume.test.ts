@@ -55,14 +55,16 @@ describe('resume', () => {
       const channel = await runHere(other, TEXT, {
         during: (ch) => {
           // Behind the audit come the session, its weights, and one or two calls for the last checkpoint or the
-          // first snapshot; the fifth call is a microbatch, after which the attempt is asked to stop.
+          // first snapshot; the fifth call is a microbatch, after which the attempt is asked to stop. (Now and then a
+          // little later: a validation that is stopped begins anew, and must once come to its end.)
+          const last = 5 + (attempts % 4 === 0 ? 4 : 0);
           let calls = 0;
           ch.onMessage = (message) => {
             if (message.type === 'event' && message.kind === 'audit') calls = 0;
           };
           ch.onCall = () => {
             calls += 1;
-            if (calls === 5) ch.stop();
+            if (calls === last) ch.stop();
           };
         },
       });
@@ -72,8 +74,8 @@ describe('resume', () => {
       outcome = channel.outcome().outcome;
     }
     expect(outcome).toBe('succeeded');
-    // 10 steps of 3 microbatches and 6 of 2, one an attempt, and the validations between.
-    expect(attempts).toBeGreaterThan(42);
+    // 10 steps of 3 microbatches and 6 of 2, most of them one an attempt.
+    expect(attempts).toBeGreaterThan(20);
     expect([...keys].filter((key) => key.startsWith('pretrain/step/'))).toHaveLength(10);
     expectSameModels(other);
   });
