@@ -1,6 +1,5 @@
 // What the addon exports, and what it keeps for each environment (the main thread, each worker thread).
 #include <napi.h>
-#include <omp.h>
 
 #include "addon/calls.h"
 #include "addon/options.h"
@@ -64,11 +63,7 @@ Napi::Value measure_speed(const Napi::CallbackInfo& info) {
     const int threads = static_cast<int>(argument(info, 0, "threads").integer(1, 1024));
     Environment& at = environment(info);
     return at.calls.run(
-        info.Env(), at.thread,
-        [threads] {
-          omp_set_num_threads(threads);
-          return measure_matrix_speed(*make_cpu_backend(threads));
-        },
+        info.Env(), at.thread, [threads] { return measure_matrix_speed(*make_cpu_backend(threads)); },
         [](Napi::Env to, double speed) -> Napi::Value { return Napi::Number::New(to, speed); });
   });
 }

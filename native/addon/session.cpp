@@ -1,7 +1,5 @@
 #include "addon/session.h"
 
-#include <omp.h>
-
 #include <algorithm>
 
 #include "addon/options.h"
@@ -66,7 +64,6 @@ Session::~Session() {
 }
 
 void Session::build_engine(const SessionOptions& options) {
-  omp_set_num_threads(options.threads);  // of this thread's parallel regions, the BLAS's among them
   engine_ = std::make_unique<Engine>(make_cpu_backend(options.threads), options, closing_);
 }
 
@@ -155,8 +152,7 @@ Napi::Value Session::step(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value Session::clear_gradients(const Napi::CallbackInfo& info) {
-  return asynchronous(info.Env(),
-                      [&] { return compute(info.Env(), [](Engine& engine) { engine.clear_gradients(); }); });
+  return compute(info.Env(), [](Engine& engine) { engine.clear_gradients(); });
 }
 
 Napi::Value Session::logits(const Napi::CallbackInfo& info) {

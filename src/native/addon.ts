@@ -4,6 +4,10 @@
  * Native does bounded things on flat arrays; TypeScript owns options, defaults, loops and messages. Every call
  * that computes returns a promise and runs on the session's engine thread, in the order of the calls. Sizes are
  * in elements unless the name says bytes; token ids and indices are int32, numbers float32.
+ *
+ * An error has a `code`: `invalid_argument` (nothing was changed), `closed` (the session was closed), a code of
+ * proto/errors.ts (`model_invalid`, `artifact_corrupt`, `file_unreadable`, `out_of_memory`, `cancelled`), or the name
+ * of the system's error (`ENOSPC`). A file that could not be written whole is removed.
  */
 import { createRequire } from 'node:module';
 import { cpus } from 'node:os';
@@ -164,7 +168,7 @@ export interface Session {
   readTensor(name: string, what: 'weight' | 'gradient'): Promise<Float32Array>;
 
   forward(batch: Batch): Promise<Scores>;
-  /** Gradient of the last forward, added to what is accumulated. */
+  /** Gradient of the last forward, added to what is accumulated. Once, and before any other pass. */
   backward(gradients: ScoreGradients): Promise<void>;
   /** loss = -sum(weights[n] * logProb[n]); gradients are added to what is accumulated. */
   forwardBackward(batch: Batch, weights: Float32Array): Promise<Scores>;
@@ -190,6 +194,7 @@ export interface Session {
   writeSnapshot(path: string): Promise<{ bytes: number; crc32c: number }>;
   /** Reads what writeSnapshot wrote into weights, state and gradients (and as the last snapshot). */
   readSnapshot(path: string): Promise<void>;
+  /** Frees everything. Calls under way or waiting are rejected with `closed`; so are later ones. */
   close(): Promise<void>;
 }
 
