@@ -82,15 +82,18 @@ const OTHER_QUESTIONS: ((country: Country) => string)[] = [
   (c) => `Does ${c.inText} have a coast?`,
 ];
 
-/** A quiz: 4 to 9 questions, one a line, on countries drawn from the stream. */
+/**
+ * A quiz: 4 to 9 questions on countries drawn from the stream. They stand on one line: with breaks between them the
+ * tokenizer would join `?` and the break, and a prompt that ends in `?` would look like the end of a quiz.
+ */
 export function questionList(countries: Country[], random: RandomStream): string {
-  const lines = Array.from({ length: 4 + random.below(6) }, () => {
+  const questions = Array.from({ length: 4 + random.below(6) }, () => {
     const country = random.pick(countries);
     return random.next() < 0.75
       ? random.pick(questionsAbout(country)).prompt
       : random.pick(OTHER_QUESTIONS)(country);
   });
-  return lines.join('\n');
+  return questions.join(' ');
 }
 
 /**
