@@ -7,23 +7,38 @@ const size = z.int().positive();
 
 export const modelSettingsSchema = z
   .strictObject({
-    architecture: z.enum([...FAMILIES.keys()] as [string, ...string[]]).default('LlamaForCausalLM'),
-    hidden_size: size,
-    num_hidden_layers: size,
-    num_attention_heads: size,
-    num_key_value_heads: size.optional(),
-    head_dim: size.optional(),
-    /** Default: 8/3 of hidden_size with a gate, 4 times without, up to a multiple of 64. */
-    intermediate_size: size.optional(),
-    max_position_embeddings: size.default(1024),
-    rope_theta: z.number().positive().default(10_000),
-    norm_eps: z.number().positive().default(1e-5),
-    attention_bias: z.boolean().optional(),
-    mlp_bias: z.boolean().optional(),
-    tie_word_embeddings: z.boolean().default(true),
-    initializer_range: z.number().positive().default(0.02),
+    architecture: z
+      .enum([...FAMILIES.keys()] as [string, ...string[]])
+      .default('LlamaForCausalLM')
+      .describe('The family.'),
+    hidden_size: size.describe('Width of the residual stream.'),
+    num_hidden_layers: size.describe('Layers.'),
+    num_attention_heads: size.describe('Query heads.'),
+    num_key_value_heads: size
+      .optional()
+      .describe('Heads of keys and values. Default: as many as query heads.'),
+    head_dim: size.optional().describe('Default: hidden_size by num_attention_heads.'),
+    intermediate_size: size
+      .optional()
+      .describe('Default: 8/3 of hidden_size (4 times without a gate), up to a multiple of 64.'),
+    max_position_embeddings: size.default(1024).describe('The context: tokens that the model reads at most.'),
+    rope_theta: z.number().positive().default(10_000).describe('Base of the rotary frequencies.'),
+    norm_eps: z.number().positive().default(1e-5).describe('Added to the variance in normalisation.'),
+    attention_bias: z
+      .boolean()
+      .optional()
+      .describe("Biases in attention, where the family leaves it open. Default: the family's."),
+    mlp_bias: z.boolean().optional().describe('Biases in the feed-forward part (Llama).'),
+    tie_word_embeddings: z.boolean().default(true).describe('The head is the embedding table.'),
+    initializer_range: z.number().positive().default(0.02).describe('Standard deviation of new weights.'),
   })
   .superRefine((settings, context) => {
+    const fixed = (field: 'attention_bias' | 'mlp_bias', open: boolean) => {
+      if (settings[field] === undefined || open) return;
+      context.addIssue({ code: 'custom', path: [field], message: `is fixed by ${settings.architecture}` });
+    };
+    fixed('attention_bias', settings.architecture !== 'Qwen2ForCausalLM');
+    fixed('mlp_bias', settings.architecture === 'LlamaForCausalLM');
     if (settings.head_dim === undefined && settings.hidden_size % settings.num_attention_heads !== 0) {
       context.addIssue({
         code: 'custom',

@@ -42,8 +42,8 @@ const schema = z
       .describe(
         'How each model is asked. Default: raw after `pretrain` and without a chat template, else chat.',
       ),
-    max_new_tokens: z.int().positive().default(64),
-    stop: z.array(z.string().min(1)).default([]),
+    max_new_tokens: z.int().positive().default(64).describe('Tokens of an answer at most.'),
+    stop: z.array(z.string().min(1)).default([]).describe('Texts that end an answer.'),
     batch_size: z.int().positive().default(16).describe('Questions answered side by side.'),
     group_by: z
       .string()

@@ -38,8 +38,14 @@ const schema = z
     dataset: files.describe('Data files: names or glob patterns.'),
     eval_dataset: files.optional().describe('Data files for the validation loss.'),
     ...rowSettings.shape,
-    assistant_only_loss: z.boolean().default(true),
-    completion_only_loss: z.boolean().default(true),
+    assistant_only_loss: z
+      .boolean()
+      .default(true)
+      .describe('Of conversations, score what the assistant writes only.'),
+    completion_only_loss: z
+      .boolean()
+      .default(true)
+      .describe('Of prompts with completions, score the completion only.'),
     packing: z.boolean().default(true).describe('Fill microbatches with as many rows as have room.'),
     too_long: z
       .enum(['truncate', 'drop'])

@@ -24,9 +24,13 @@ const BYTES_PER_TOKEN = 4;
 /** Tokens for training in a dataset: as counted, or estimated from the size of its sources. */
 export async function plannedDatasetTokens(dataset: PlannedInput, baseDir: string): Promise<number> {
   if ('path' in dataset) return readManifest(dataset.path).splits.train.tokens;
-  const { sources } = dataset.settings as { sources: { files: string[]; weight: number }[] };
+  const settings = dataset.settings as Partial<{
+    files: string[];
+    sources: { files: string[]; weight: number }[];
+  }>;
   let tokens = 0;
-  for (const { files, weight } of sources) tokens += weight * (await plannedFileTokens(files, baseDir));
+  for (const { files, weight } of settings.sources ?? [{ files: settings.files ?? [], weight: 1 }])
+    tokens += weight * (await plannedFileTokens(files, baseDir));
   return tokens;
 }
 

@@ -17,45 +17,82 @@ export function trainingFields(defaults: {
 }) {
   return {
     // How long: one of the three; epochs if none is given.
-    num_train_epochs: z.number().positive().optional(),
-    max_steps: count.optional(),
+    num_train_epochs: z
+      .number()
+      .positive()
+      .optional()
+      .describe(
+        'Passes over the rows; a fraction is allowed. Default: 1, if neither steps nor tokens are given.',
+      ),
+    max_steps: count.optional().describe('Optimiser steps in all.'),
     max_tokens: count.optional().describe('Tokens that the model reads in all.'),
 
     // Batch.
     per_device_train_batch_size: count
       .default(8)
       .describe('Rows of a microbatch; packed: as many rows of max_length.'),
-    gradient_accumulation_steps: count.default(1),
+    gradient_accumulation_steps: count.default(1).describe('Microbatches of an optimiser step.'),
     max_length: count.optional().describe("Longest row in tokens; default: the model's context."),
     gradient_checkpointing: z.boolean().default(false).describe('Compute activations again in backward.'),
 
     // Optimiser.
-    learning_rate: z.number().positive().default(defaults.learning_rate),
-    lr_scheduler_type: z.enum(schedulerTypes).default('cosine'),
+    learning_rate: z
+      .number()
+      .positive()
+      .default(defaults.learning_rate)
+      .describe('The highest of the schedule.'),
+    lr_scheduler_type: z.enum(schedulerTypes).default('cosine').describe('What follows the warm-up.'),
     min_lr_ratio: fraction.default(0).describe('Where a decay ends, as a share of learning_rate.'),
-    warmup_ratio: fraction.optional(),
-    warmup_steps: z.int().min(0).optional(),
+    warmup_ratio: fraction
+      .optional()
+      .describe('Share of the steps in which the rate rises. Default: a few per cent.'),
+    warmup_steps: z.int().min(0).optional().describe('Steps in which the rate rises.'),
     decay_ratio: fraction.default(0.2).describe('Share of the steps in which warmup_stable_decay decays.'),
-    adam_beta1: z.number().min(0).lt(1).default(0.9),
-    adam_beta2: z.number().min(0).lt(1).default(defaults.adam_beta2),
-    adam_epsilon: z.number().positive().default(1e-8),
-    weight_decay: z.number().min(0).default(defaults.weight_decay),
-    max_grad_norm: z.number().min(0).default(1).describe('0: no clipping.'),
+    adam_beta1: z.number().min(0).lt(1).default(0.9).describe('Decay of the mean of gradients.'),
+    adam_beta2: z
+      .number()
+      .min(0)
+      .lt(1)
+      .default(defaults.adam_beta2)
+      .describe('Decay of the mean of squares.'),
+    adam_epsilon: z.number().positive().default(1e-8).describe('Added to the root of the mean of squares.'),
+    weight_decay: z.number().min(0).default(defaults.weight_decay).describe('Decoupled; of matrices only.'),
+    max_grad_norm: z
+      .number()
+      .min(0)
+      .default(1)
+      .describe('Global norm to which gradients are clipped; 0: no clipping.'),
 
     // Guard. A loss or gradient that is not a number always counts as a spike.
-    max_loss_spike: z.number().positive().optional().describe('In nats above the mean of the last steps.'),
-    max_grad_norm_spike: z.number().gt(1).optional().describe('As a multiple of the mean of the last steps.'),
+    max_loss_spike: z
+      .number()
+      .positive()
+      .optional()
+      .describe('A loss so many nats above the mean of the last steps goes back to the last snapshot.'),
+    max_grad_norm_spike: z
+      .number()
+      .gt(1)
+      .optional()
+      .describe('The same for a gradient norm so many times the mean of the last steps.'),
 
     // What is told, and kept.
-    eval_steps: count.optional(),
-    max_eval_tokens: count.default(65_536),
-    load_best_model_at_end: z.boolean().default(false),
-    sample_steps: count.optional(),
-    sample_prompts: z.array(z.string().min(1)).default([]),
-    sample_max_new_tokens: count.default(48),
+    eval_steps: count.optional().describe('Validation every so many steps, and at the end.'),
+    max_eval_tokens: count.default(65_536).describe('Tokens of a validation at most.'),
+    load_best_model_at_end: z
+      .boolean()
+      .default(false)
+      .describe(
+        'The result is the model of the lowest validation loss; else that one lies beside it, in `best`.',
+      ),
+    sample_steps: count.optional().describe('Samples of text every so many steps.'),
+    sample_prompts: z
+      .array(z.string().min(1))
+      .default([])
+      .describe('What the samples go on from, or answer.'),
+    sample_max_new_tokens: count.default(48).describe('Tokens of a sample at most.'),
     save_steps: count.default(200).describe('A checkpoint every so many steps.'),
     save_seconds: z.number().positive().default(300).describe('A checkpoint at the latest after this time.'),
-    keep_last: count.default(2),
+    keep_last: count.default(2).describe('Checkpoints that are kept while the stage runs.'),
   };
 }
 
