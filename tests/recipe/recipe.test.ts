@@ -171,6 +171,14 @@ describe('a mistake', () => {
       { path: /head_dim$/, message: /not even/ },
     ],
     [
+      'a bias that the family fixes',
+      GOOD.replace(
+        'hidden_size: 64',
+        'hidden_size: 64, architecture: Qwen2ForCausalLM, attention_bias: false',
+      ),
+      { path: /attention_bias$/, message: /fixed by Qwen2/ },
+    ],
+    [
       'epochs and tokens',
       GOOD.replace('max_tokens', 'num_train_epochs: 2\n    max_tokens'),
       { message: /contradicts/ },
