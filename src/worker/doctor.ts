@@ -8,6 +8,7 @@ import { type Addon, loadAddon } from '../native/addon.ts';
 import { formatBytes, freeDiskBytes } from '../util/files.ts';
 import { availableMemory } from '../util/memory.ts';
 import type { WorkerChannel } from './channel.ts';
+import { measureMatrixSpeed } from './machine.ts';
 import { trackedAddon } from './tracked.ts';
 
 type Check = CommandReply<'doctor'>['checks'][number];
@@ -29,14 +30,14 @@ export async function runDoctor(
       ok: true,
       value: `${cpus()[0]?.model ?? 'unknown'}, ${availableParallelism()} threads`,
     },
-    ...(await engineChecks(channel)),
+    ...(await engineChecks(task.home, channel)),
     memoryCheck(),
     await diskCheck(task.home),
   ];
   channel.send({ type: 'doctored', report: { checks } });
 }
 
-async function engineChecks(channel: WorkerChannel): Promise<Check[]> {
+async function engineChecks(home: string, channel: WorkerChannel): Promise<Check[]> {
   let addon: Addon;
   try {
     addon = trackedAddon(loadAddon(), channel.track.bind(channel));
@@ -45,7 +46,7 @@ async function engineChecks(channel: WorkerChannel): Promise<Check[]> {
     return [{ name: 'engine', ok: false, value, hint: 'Build it with `npm run build:native`.' }];
   }
   const { simd, blas } = addon.machineInfo();
-  const speed = await addon.measureMatrixSpeed(availableParallelism());
+  const speed = await measureMatrixSpeed(home, addon, availableParallelism());
   return [
     {
       name: 'engine',
