@@ -3,6 +3,7 @@ import { appendFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { differences, type Fixture, makeFixture, modelFolder, recipeText, runHere } from './fixture.ts';
+import { runWithStops } from './kills.ts';
 
 describe('guard', () => {
   const fixtures: Fixture[] = [];
@@ -60,6 +61,19 @@ describe('guard', () => {
     await runHere(seldom, spiky(1000));
     expect(
       differences(modelFolder(often, 'pretrain'), modelFolder(seldom, 'pretrain')).filter(
+        (name) => name !== 'rows.txt',
+      ),
+    ).toEqual([]);
+  });
+
+  it('gives the same numbers when stopped at every microstep, with gradients of set-aside rows in the snapshot', async () => {
+    const undisturbed = withOddDocument();
+    await runHere(undisturbed, spiky(1000));
+    const stopped = withOddDocument();
+    const { keys } = await runWithStops(stopped, spiky(1000));
+    expect([...keys].filter((key) => key.startsWith('pretrain/set_aside/')).length).toBeGreaterThan(0);
+    expect(
+      differences(modelFolder(undisturbed, 'pretrain'), modelFolder(stopped, 'pretrain')).filter(
         (name) => name !== 'rows.txt',
       ),
     ).toEqual([]);

@@ -1,7 +1,7 @@
-/** Runs a recipe in a process of its own that is killed at random moments, until it ends. */
+/** Runs of a recipe that are disturbed: killed at random moments, or stopped at every microstep, until they end. */
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
-import type { Fixture } from './fixture.ts';
+import { type Fixture, runHere } from './fixture.ts';
 
 /** Milliseconds from the first event of a process to the kill, at most. */
 const LATEST = 600;
@@ -30,6 +30,42 @@ export async function runWithKills(
     if (code === 0) return hits;
     if (signal !== 'SIGKILL') throw new Error(`the run ended with ${code}`);
     hits.push(lastKey);
+  }
+  throw new Error('the run never came to its end');
+}
+
+/**
+ * Runs in this process, asked to stop after a microbatch again and again; returns the attempts that it took and the
+ * keys of all events.
+ */
+export async function runWithStops(
+  fixture: Fixture,
+  text: string,
+): Promise<{ attempts: number; keys: ReadonlySet<string> }> {
+  const keys = new Set<string>();
+  for (let attempts = 1; attempts <= 300; attempts++) {
+    const channel = await runHere(fixture, text, {
+      during: (started) => {
+        // Behind the audit come the session, its weights, and one or two calls for the last checkpoint or the first
+        // snapshot; the fifth call is a microbatch. Now and then the stop comes a little later: a validation that
+        // is stopped begins anew, and must once come to its end.
+        const last = 5 + (attempts % 4 === 0 ? 4 : 0);
+        let calls = 0;
+        started.onMessage = (message) => {
+          if (message.type === 'event' && message.kind === 'audit') calls = 0;
+        };
+        started.onCall = () => {
+          calls += 1;
+          if (calls === last) started.stop();
+        };
+      },
+    });
+    for (const message of channel.sent) {
+      if (message.type === 'event' && message.key !== undefined) keys.add(message.key);
+    }
+    const { outcome, error } = channel.outcome();
+    if (outcome === 'succeeded') return { attempts, keys };
+    if (error) throw new Error(error.message);
   }
   throw new Error('the run never came to its end');
 }

@@ -1,7 +1,7 @@
 /** Exact resume: a run that was stopped or killed anywhere ends with the bits of one that was not. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { differences, type Fixture, makeFixture, modelFolder, recipeText, runHere } from './fixture.ts';
-import { runWithKills } from './kills.ts';
+import { runWithKills, runWithStops } from './kills.ts';
 
 const TEXT = recipeText({
   pretrain: [
@@ -47,33 +47,7 @@ describe('resume', () => {
 
   it('gives the same bits when stopped at every microstep', async () => {
     const other = fixture();
-    let attempts = 0;
-    let outcome = '';
-    const keys = new Set<string>();
-    while (outcome !== 'succeeded' && attempts < 200) {
-      attempts += 1;
-      const channel = await runHere(other, TEXT, {
-        during: (ch) => {
-          // Behind the audit come the session, its weights, and one or two calls for the last checkpoint or the
-          // first snapshot; the fifth call is a microbatch, after which the attempt is asked to stop. (Now and then a
-          // little later: a validation that is stopped begins anew, and must once come to its end.)
-          const last = 5 + (attempts % 4 === 0 ? 4 : 0);
-          let calls = 0;
-          ch.onMessage = (message) => {
-            if (message.type === 'event' && message.kind === 'audit') calls = 0;
-          };
-          ch.onCall = () => {
-            calls += 1;
-            if (calls === last) ch.stop();
-          };
-        },
-      });
-      for (const message of channel.sent) {
-        if (message.type === 'event' && message.key !== undefined) keys.add(message.key);
-      }
-      outcome = channel.outcome().outcome;
-    }
-    expect(outcome).toBe('succeeded');
+    const { attempts, keys } = await runWithStops(other, TEXT);
     // 10 steps of 3 microbatches and 6 of 2, most of them one an attempt.
     expect(attempts).toBeGreaterThan(20);
     expect([...keys].filter((key) => key.startsWith('pretrain/step/'))).toHaveLength(10);
