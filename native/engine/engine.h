@@ -72,7 +72,6 @@ class Engine {
   void restore_snapshot();
   /// Two steps: pin on the engine's thread in the order of the calls, then write on any other.
   void pin_snapshot();
-  void unpin_snapshot() { snapshot_->unpin(); }
   WrittenFile write_snapshot(const std::string& path) { return snapshot_->write(path, closing_); }
   void read_snapshot(const std::string& path);
 

@@ -46,13 +46,12 @@ class Snapshot {
   void pin();
   /// Writes the pinned snapshot and unpins it. `cancelled` ends it with CodedError "closed".
   WrittenFile write(const std::string& path, const std::atomic<bool>& cancelled);
-  /// Unpins without writing.
-  void unpin();
   /// Fills the snapshot from a file: CodedError "artifact_corrupt" if it is not one of this model or damaged;
   /// the snapshot is lost then, the training state untouched.
   void read(const std::string& path);
 
  private:
+  void unpin();
   void wait_until_unpinned();
   void check_valid() const;
   [[nodiscard]] int64_t payload_bytes() const;

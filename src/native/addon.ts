@@ -243,18 +243,22 @@ let loaded: Addon | undefined;
 /** Loads the binary once. Only the worker and the tests may call this. */
 export function loadAddon(): Addon {
   if (!loaded) {
-    preferFastKernels();
+    setLibraryDefaults();
     loaded = createRequire(import.meta.url)(addonPath()) as Addon;
   }
   return loaded;
 }
 
 /**
+ * Both libraries read their variables when they are loaded; a user's own settings stay.
+ *
  * OpenBLAS 0.3.21 takes AMD's cores with AVX-512 for Intel's Cooper Lake, whose kernels are up to a tenth slower
- * there than its AVX2 ones, and less steady. It reads the variable when it is loaded; a user's own setting stays.
+ * there than its AVX2 ones, and less steady. OpenMP threads that wait must do so asleep: spinning ones take the
+ * cores from everything else that runs, and with more threads than free cores a barrier then lasts a time slice.
  */
-function preferFastKernels(): void {
+function setLibraryDefaults(): void {
   if (/AMD/.test(cpus()[0]?.model ?? '')) process.env.OPENBLAS_CORETYPE ??= 'Haswell';
+  process.env.OMP_WAIT_POLICY ??= 'passive';
 }
 
 function addonPath(): string {
