@@ -59,7 +59,7 @@ ensure_build() {
   fi
   if [[ ! -e $addon || -n $(find "$ROOT/native" "$ROOT/CMakeLists.txt" -newer "$addon" -print -quit) ]]; then
     say 'building the native addon'
-    (cd "$ROOT" && npm run --silent build:native >&2 && touch "$addon")
+    (cd "$ROOT" && CMAKE_BUILD_PARALLEL_LEVEL=$(nproc) npm run --silent build:native >&2 && touch "$addon")
   fi
 }
 
