@@ -2,9 +2,9 @@
 # defines functions. Every function does nothing when its work is already done.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-# Node 24 comes from the npm package `node`: every tool below runs on it, whatever the system has.
 # Threads that wait do so asleep: spinning ones would only take the cores from each other.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
+# Node 24 comes from the npm package `node`: every tool below runs on it, whatever the system has.
 export PATH="$ROOT/node_modules/node/bin:$ROOT/node_modules/.bin:$PATH"
 
 # The one list of Debian packages. The second is only needed by scripts/test.
