@@ -10,9 +10,8 @@ import {
   makeFixture,
   modelFolder,
   recipeText,
-  runHere,
 } from '../tests/training/fixture.ts';
-import { runWithKills } from '../tests/training/kills.ts';
+import { runWithKills, undisturbedDuration } from '../tests/training/kills.ts';
 
 /** Kills of one run; then the next begins. */
 const KILLS_A_RUN = 20;
@@ -35,7 +34,8 @@ const firstSeed = Number(process.argv[3] ?? 1);
 const undisturbed = makeFixture();
 let current: Fixture | undefined;
 try {
-  await runHere(undisturbed, TEXT);
+  // Each attempt has up to half of the time that the whole run takes, so that kills strike in every stage.
+  const latest = (await undisturbedDuration(undisturbed, TEXT)) / 2;
   const phases = new Map<string, number>();
   let kills = 0;
   for (let run = 1; kills < wanted; run++) {
@@ -44,6 +44,7 @@ try {
       current,
       TEXT,
       Math.min(KILLS_A_RUN, wanted - kills),
+      latest,
       firstSeed * 1_000 + run,
     );
     for (const hit of hits) {

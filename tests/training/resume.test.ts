@@ -56,7 +56,7 @@ describe('resume', () => {
 
   it('gives the same bits after kill -9 at random moments', async () => {
     const other = fixture();
-    const hits = await runWithKills(other, TEXT, 8, 11);
+    const hits = await runWithKills(other, TEXT, 8, 600, 11);
     expect(hits.length).toBeGreaterThan(0);
     expectSameModels(other);
   });
