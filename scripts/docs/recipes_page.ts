@@ -27,6 +27,7 @@ stages:
     files: [data/*.txt]
   pretrain:
     dataset: prepare
+    too_long: split
     model: { hidden_size: 192, num_hidden_layers: 4, num_attention_heads: 4, max_position_embeddings: 256 }
     max_steps: 500
     learning_rate: 3e-3

@@ -18,12 +18,19 @@ import { checkTraining, trainingFields } from '../training/settings.ts';
 import { defineStage, type PlanContext, type StageContext } from './stage.ts';
 
 const DEFAULT_WARMUP_RATIO = 0.01;
+const TOO_LONG = ['split', 'drop'] as const;
 
 const schema = z
   .strictObject({
     dataset: z.string().describe('A `prepare` stage.'),
     model: modelSettingsSchema.optional().describe('A new model.'),
     base: z.string().optional().describe('A model to go on from: a stage, or a folder.'),
+    too_long: z
+      .enum(TOO_LONG)
+      .optional()
+      .describe(
+        'What becomes of documents longer than max_length: cut into pieces of it, or left out; without it they are an error.',
+      ),
     ...trainingFields({ learning_rate: 6e-4, adam_beta2: 0.95, weight_decay: 0.1 }),
   })
   .superRefine((settings, context) => {
@@ -96,15 +103,17 @@ async function train(
   };
   const maxLength = rowLength(settings, model.architecture, name);
   const endIds = new Set(tokenizer.eosId === undefined ? [] : [tokenizer.eosId]);
-  const rules = { stage: name, maxLength: maxLength + 1, decided: true, endIds };
+  const tooLong = settings.too_long;
+  const rules = { stage: name, maxLength: maxLength + 1, tooLong, tooLongChoices: TOO_LONG, endIds };
   context.emit('audit', auditRows(documents(dataset), tokenizer, rules), `${name}/audit`);
   await runTraining(context, {
     model,
     base,
     tokenizer,
-    rows: documentRows(dataset, maxLength),
+    rows: documentRows(dataset, maxLength, tooLong === 'drop'),
     packing: true,
-    validation: validation.numDocuments > 0 ? documentRows(validation, maxLength) : undefined,
+    validation:
+      validation.numDocuments > 0 ? documentRows(validation, maxLength, tooLong === 'drop') : undefined,
     stopIds: [...endIds],
     samplePrompt: (text) => rawPrompt(tokenizer, text),
     defaultWarmupRatio: DEFAULT_WARMUP_RATIO,

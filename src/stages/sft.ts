@@ -32,6 +32,8 @@ const files = z.union([
   z.array(z.string().min(1)).min(1),
 ]);
 
+const TOO_LONG = ['truncate', 'drop'] as const;
+
 const schema = z
   .strictObject({
     model: z.string().describe('The model to fine-tune: a stage, or a folder.'),
@@ -48,7 +50,7 @@ const schema = z
       .describe('Of prompts with completions, score the completion only.'),
     packing: z.boolean().default(true).describe('Fill microbatches with as many rows as have room.'),
     too_long: z
-      .enum(['truncate', 'drop'])
+      .enum(TOO_LONG)
       .optional()
       .describe('What becomes of rows longer than max_length; without it they are an error.'),
     chat_template: z.string().min(1).optional().describe('Jinja, or the name of a file with it.'),
@@ -100,7 +102,8 @@ export const sftStage = defineStage({
     const rules = {
       stage: name,
       maxLength,
-      decided: settings.too_long !== undefined,
+      tooLong: settings.too_long,
+      tooLongChoices: TOO_LONG,
       endIds: closing,
     };
     context.emit('audit', auditRows(rows, tokenizer, rules), `${name}/audit`);

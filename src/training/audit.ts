@@ -16,9 +16,11 @@ export interface AuditedRow {
 
 export interface AuditRules {
   stage: string;
-  /** Rows longer than this are too long; `decided`: the recipe says what happens to them. */
+  /** Rows longer than this are too long: an error unless the recipe's `too_long` says what becomes of them. */
   maxLength: number;
-  decided: boolean;
+  tooLong: string | undefined;
+  /** The values that `too_long` can have. */
+  tooLongChoices: readonly string[];
   /** Tokens that end a text or a turn: EOS, and special tokens that close an answer. */
   endIds: ReadonlySet<number>;
 }
@@ -72,11 +74,14 @@ export function auditRows(
       path: `${settings}.dataset`,
     });
   }
-  if (firstTooLong && !rules.decided) {
+  if (firstTooLong && rules.tooLong === undefined) {
     throw new AnnealError(
       'data_row_too_long',
       `${rules.stage}: ${report.too_long} of ${report.rows} rows are longer than max_length (${rules.maxLength} tokens); the first is ${firstTooLong.origin} with ${firstTooLong.length}.`,
-      { path: `${settings}.max_length`, hint: 'Raise max_length, or set too_long to truncate or drop.' },
+      {
+        path: `${settings}.max_length`,
+        hint: `Raise max_length, or set too_long to ${rules.tooLongChoices.join(' or ')}.`,
+      },
     );
   }
   const refuse = (what: string, hint: string, path: string) => {

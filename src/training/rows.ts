@@ -28,14 +28,16 @@ export interface RowSource {
 
 /**
  * Documents as rows, every token but the first of each scored. A longer document is cut into rows of `maxLength`
- * inputs; the last position of a piece is scored against the first token of the next, so that no token is lost.
+ * inputs, the last position of a piece scored against the first token of the next, so that no token is lost; or it
+ * is left out, with `dropLong`.
  */
-export function documentRows(dataset: TokenDataset, maxLength: number): RowSource {
+export function documentRows(dataset: TokenDataset, maxLength: number, dropLong: boolean): RowSource {
   const starts: number[] = [];
   const documents: number[] = [];
   const lengths: number[] = [];
   for (let d = 0; d < dataset.numDocuments; d++) {
     const inputs = dataset.length(d) - 1;
+    if (dropLong && inputs > maxLength) continue;
     for (let start = 0; start < inputs; start += maxLength) {
       documents.push(d);
       starts.push(start);

@@ -30,6 +30,7 @@ stages:
   prepare: { tokenizer: tokenizer, files: [text.txt], text_unit: line }
   pretrain:
     dataset: prepare
+    too_long: split
     model: { hidden_size: 32, num_hidden_layers: 1, num_attention_heads: 2, max_position_embeddings: 64 }
     per_device_train_batch_size: 4
     max_steps: 30

@@ -25,6 +25,7 @@ stages:
     files: [text.txt]
   pretrain:
     dataset: prepare
+    too_long: split
     model:
       hidden_size: 64
       intermediate_size: 128

@@ -105,7 +105,12 @@ export function recipeText(options: RecipeOptions = {}): string {
     '      max_position_embeddings: 96',
     '    per_device_train_batch_size: 2',
     '    gradient_accumulation_steps: 3',
-    ...extra(withDefault(options.pretrain ?? ['max_steps: 12'], 'learning_rate: 5e-3')),
+    ...extra(
+      withDefault(
+        withDefault(options.pretrain ?? ['max_steps: 12'], 'learning_rate: 5e-3'),
+        'too_long: split',
+      ),
+    ),
     ...(options.sft
       ? ['  sft:', '    model: pretrain', '    dataset: chats.jsonl', ...extra(options.sft)]
       : []),

@@ -113,7 +113,13 @@ describe('the stream of rows', () => {
 
 describe('the audit', () => {
   const tokenizer = { bosId: 1, eosId: 2, decode: (ids: Iterable<number>) => [...ids].join(' ') };
-  const rules = { stage: 's', maxLength: 8, decided: false, endIds: new Set([2]) };
+  const rules = {
+    stage: 's',
+    maxLength: 8,
+    tooLong: undefined,
+    tooLongChoices: ['split', 'drop'],
+    endIds: new Set([2]),
+  };
 
   it('counts by position and shows what is scored', () => {
     // A pad that equals EOS, unscored, does not count as a trained one.

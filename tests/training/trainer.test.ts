@@ -1,5 +1,5 @@
 /** The trainer's numbers and promises, on real runs of tiny models. */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { samplingSchema } from '../../proto/commands.ts';
@@ -261,6 +261,19 @@ describe('refusals before the first step', () => {
     expect(error!.message).toMatch(/1 of 2 rows.*chats\.jsonl:1/);
     expect(await failure(of, recipeText({ sft: ['max_steps: 1', 'too_long: drop'] }))).toBeNull();
     expect(await failure(of, recipeText({ sft: ['max_steps: 1', 'too_long: truncate'] }))).toBeNull();
+  });
+
+  it('refuses documents that are too long unless the recipe says what to do', async () => {
+    const pretrain = (tooLong: string) => recipeText({ pretrain: ['max_steps: 1', `too_long: ${tooLong}`] });
+    const of = fixture();
+    const document = (text: string) => `${JSON.stringify({ text })}\n`;
+    appendFileSync(join(of.dir, 'corpus.jsonl'), document('a long way home '.repeat(300)));
+    const undecided = pretrain('split').replace(/ *too_long:.*\n/, '');
+    const error = await failure(of, undecided);
+    expect(error).toMatchObject({ code: 'data_row_too_long', path: 'stages.pretrain.max_length' });
+    expect(error!.hint).toMatch(/split or drop/);
+    expect(await failure(of, pretrain('split'))).toBeNull();
+    expect(await failure(of, pretrain('drop'))).toBeNull();
   });
 
   it('refuses a session that does not fit into memory', async () => {
