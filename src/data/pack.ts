@@ -1,58 +1,43 @@
 /**
- * The order of an epoch: documents shuffled, then packed into microbatches of a token budget without padding.
+ * The order of an epoch: rows shuffled, then packed into microbatches of a token budget without padding.
  *
  * The plan depends on (lengths, budget, seed, epoch) only, so that a cursor of two numbers (epoch, microbatch)
- * says exactly where training stands. Each document goes, in shuffled order, into the open microbatch that it
- * fills best (best fit), so microbatches are nearly full and still mixed at random; their order is then shuffled.
+ * says exactly where training stands. Each row goes, in shuffled order, into the open microbatch that it fills
+ * best (best fit), so microbatches are nearly full and still mixed at random; their order is then shuffled.
  */
-import { AnnealError } from '../../proto/errors.ts';
 import { DataRandom } from './random.ts';
 
-/** Tokens [start, start + length) of a document: one sequence of a microbatch. */
-export interface Piece {
-  document: number;
-  start: number;
-  length: number;
-}
-
 export interface EpochOptions {
-  /** Tokens of each document. */
+  /** Tokens of each row: at least one, at most `maxTokens`. */
   lengths: ArrayLike<number>;
   /** Tokens of a microbatch at most. */
   maxTokens: number;
-  /** Tokens of a sequence at most: the context of the model. */
-  maxLength: number;
   seed: number;
   epoch: number;
-  /**
-   * What becomes of a document longer than `maxLength`: cut into windows, or an error. Windows overlap by one
-   * token, so that every token but a document's first is predicted exactly once.
-   */
-  longDocuments: 'split' | 'refuse';
-  /** Sequences of a microbatch at most. */
+  /** Rows of a microbatch at most. */
   maxSequences?: number;
 }
 
-/** Microbatches of one epoch. Documents of fewer than two tokens are in none: they have nothing to predict. */
+/** The microbatches of one epoch: rows of each. The same for the same options, always. */
 export interface EpochPlan {
-  /** Number of microbatches. */
   length: number;
-  /** Sequences of microbatch i. */
-  at(i: number): Piece[];
+  at(i: number): number[];
 }
 
-/** Plans an epoch; takes time in proportion to the number of documents. */
+/** Plans an epoch; takes time in proportion to the number of rows. */
 export function planEpoch(options: EpochOptions): EpochPlan {
-  const { seed, epoch, maxTokens } = options;
-  const maxLength = Math.min(options.maxLength, maxTokens);
-  if (maxLength < 2) throw new RangeError('a sequence needs room for two tokens');
-  const pieces = cutPieces(options.lengths, maxLength, options.longDocuments);
-  const order = Uint32Array.from({ length: pieces.count }, (_, i) => i);
+  const { lengths, seed, epoch, maxTokens } = options;
+  const order = Uint32Array.from({ length: lengths.length }, (_, i) => i);
   new DataRandom('epoch', seed, epoch, 'documents').shuffle(order);
 
-  const microbatchOf = new Uint32Array(pieces.count);
+  const microbatchOf = new Uint32Array(lengths.length);
   const open = new OpenMicrobatches(maxTokens, options.maxSequences ?? Number.POSITIVE_INFINITY);
-  for (const piece of order) microbatchOf[piece] = open.place(pieces.lengths[piece]!);
+  for (const row of order) {
+    const length = lengths[row]!;
+    if (length < 1 || length > maxTokens)
+      throw new RangeError(`row ${row} has ${length} of ${maxTokens} tokens`);
+    microbatchOf[row] = open.place(length);
+  }
 
   const shuffled = Uint32Array.from({ length: open.count }, (_, i) => i);
   new DataRandom('epoch', seed, epoch, 'microbatches').shuffle(shuffled);
@@ -63,53 +48,9 @@ export function planEpoch(options: EpochOptions): EpochPlan {
       const microbatch = shuffled[i];
       if (microbatch === undefined) throw new RangeError(`microbatch ${i} of ${open.count}`);
       const first = microbatch === 0 ? 0 : ends[microbatch - 1]!;
-      return Array.from(members.subarray(first, ends[microbatch]!), (piece) => ({
-        document: pieces.documents[piece]!,
-        start: pieces.starts[piece]!,
-        length: pieces.lengths[piece]!,
-      }));
+      return Array.from(members.subarray(first, ends[microbatch]!));
     },
   };
-}
-
-interface Pieces {
-  count: number;
-  documents: Uint32Array;
-  starts: Float64Array;
-  lengths: Uint32Array;
-}
-
-function cutPieces(lengths: ArrayLike<number>, maxLength: number, long: 'split' | 'refuse'): Pieces {
-  const windows = (length: number): number =>
-    length < 2 ? 0 : length <= maxLength ? 1 : Math.ceil((length - 1) / (maxLength - 1));
-  let count = 0;
-  for (let i = 0; i < lengths.length; i++) {
-    if (long === 'refuse' && lengths[i]! > maxLength) {
-      throw new AnnealError(
-        'data_row_too_long',
-        `Document ${i} has ${lengths[i]} tokens, but a sequence holds ${maxLength}.`,
-        { hint: 'Raise max_length, or let long documents be split.' },
-      );
-    }
-    count += windows(lengths[i]!);
-  }
-  const pieces = {
-    count,
-    documents: new Uint32Array(count),
-    starts: new Float64Array(count),
-    lengths: new Uint32Array(count),
-  };
-  let at = 0;
-  for (let document = 0; document < lengths.length; document++) {
-    const length = lengths[document]!;
-    for (let window = 0; window < windows(length); window++, at++) {
-      const start = window * (maxLength - 1);
-      pieces.documents[at] = document;
-      pieces.starts[at] = start;
-      pieces.lengths[at] = Math.min(maxLength, length - start);
-    }
-  }
-  return pieces;
 }
 
 /** Members of each microbatch, end to end, in the order of placing. */
@@ -124,7 +65,7 @@ function group(
   const next = new Uint32Array(count);
   for (let i = 1; i < count; i++) next[i] = ends[i - 1]!;
   const members = new Uint32Array(order.length);
-  for (const piece of order) members[next[microbatchOf[piece]!]!++] = piece;
+  for (const row of order) members[next[microbatchOf[row]!]!++] = row;
   return { members, ends };
 }
 
@@ -143,7 +84,7 @@ class OpenMicrobatches {
     this.#rooms = new Uint32Array((maxTokens >>> 5) + 1);
   }
 
-  /** Puts a sequence into the microbatch with the least room that is enough, or a new one; returns which. */
+  /** Puts a row into the microbatch with the least room that is enough, or a new one; returns which. */
   place(length: number): number {
     const room = this.#leastRoom(length);
     let microbatch: number;
@@ -157,8 +98,7 @@ class OpenMicrobatches {
     }
     const left = (room < 0 ? this.#maxTokens : room) - length;
     this.#sequences[microbatch]! += 1;
-    // No document is shorter than two tokens.
-    if (left >= 2 && this.#sequences[microbatch]! < this.#maxSequences) {
+    if (left >= 1 && this.#sequences[microbatch]! < this.#maxSequences) {
       const stack = this.#byRoom[left] ?? [];
       this.#byRoom[left] = stack;
       stack.push(microbatch);

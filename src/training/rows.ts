@@ -26,12 +26,15 @@ export interface RowSource {
   origin(index: number): string;
 }
 
+/** What rows need of a dataset. */
+export type DocumentSource = Pick<TokenDataset, 'numDocuments' | 'length' | 'document' | 'origin'>;
+
 /**
  * Documents as rows, every token but the first of each scored. A longer document is cut into rows of `maxLength`
  * inputs, the last position of a piece scored against the first token of the next, so that no token is lost; or it
  * is left out, with `dropLong`.
  */
-export function documentRows(dataset: TokenDataset, maxLength: number, dropLong: boolean): RowSource {
+export function documentRows(dataset: DocumentSource, maxLength: number, dropLong: boolean): RowSource {
   const starts: number[] = [];
   const documents: number[] = [];
   const lengths: number[] = [];

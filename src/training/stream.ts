@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
-import { planEpoch } from '../data/pack.ts';
+import { type EpochPlan, planEpoch } from '../data/pack.ts';
 import type { RowSource } from './rows.ts';
 
 /** A place in the stream: the microbatch `index` of `epoch`, both from 0. */
@@ -14,12 +14,6 @@ export type Cursor = z.infer<typeof cursorSchema>;
 /** Rows that the guard has taken out, from a place of the stream on (what lies before it was trained with them). */
 export const setAsideSchema = z.strictObject({ from: cursorSchema, rows: z.array(z.int()) });
 export type SetAside = z.infer<typeof setAsideSchema>;
-
-/** The microbatches of one epoch: rows of each. The same for the same epoch, always. */
-export interface EpochRows {
-  length: number;
-  at(index: number): number[];
-}
 
 export interface StreamOptions {
   /** Longest row, and rows of that length in a microbatch. */
@@ -31,22 +25,16 @@ export interface StreamOptions {
 }
 
 /** Plans the epochs of a source of rows. */
-export function epochPlanner(source: RowSource, options: StreamOptions): (epoch: number) => EpochRows {
+export function epochPlanner(source: RowSource, options: StreamOptions): (epoch: number) => EpochPlan {
   const { maxLength, batchSize, packing, seed } = options;
-  // The planner counts the last token of a sequence, which is a target only, so it is given one more of each.
-  const lengths = source.lengths.map((length) => length + 1);
-  return (epoch) => {
-    const plan = planEpoch({
-      lengths,
-      maxLength: maxLength + 1,
-      maxTokens: batchSize * (maxLength + 1),
+  return (epoch) =>
+    planEpoch({
+      lengths: source.lengths,
+      maxTokens: batchSize * maxLength,
       seed,
       epoch,
-      longDocuments: 'refuse',
       ...(packing ? {} : { maxSequences: batchSize }),
     });
-    return { length: plan.length, at: (index) => plan.at(index).map((piece) => piece.document) };
-  };
 }
 
 /** The microbatches of one optimiser step. */
@@ -61,9 +49,9 @@ export interface StepGroup {
 
 export class RowStream {
   readonly #source: RowSource;
-  readonly #plan: (epoch: number) => EpochRows;
+  readonly #plan: (epoch: number) => EpochPlan;
   /** The newest two epochs: a step may straddle a border. */
-  readonly #epochs = new Map<number, EpochRows>();
+  readonly #epochs = new Map<number, EpochPlan>();
 
   constructor(source: RowSource, options: StreamOptions) {
     this.#source = source;
@@ -130,7 +118,7 @@ export class RowStream {
     return steps;
   }
 
-  #epoch(epoch: number): EpochRows {
+  #epoch(epoch: number): EpochPlan {
     let plan = this.#epochs.get(epoch);
     if (!plan) {
       plan = this.#plan(epoch);

@@ -1,63 +1,56 @@
 /** Packing of an epoch: nothing lost, nothing padded, budgets kept, the same plan from the same seed. */
 import { describe, expect, it } from 'vitest';
 import { copiesFor, splitFraction } from '../../src/data/mix.ts';
-import { type EpochOptions, type Piece, planEpoch } from '../../src/data/pack.ts';
+import { type EpochOptions, planEpoch } from '../../src/data/pack.ts';
 import { DataRandom } from '../../src/data/random.ts';
 
-function pieces(options: EpochOptions): Piece[][] {
+function microbatches(options: EpochOptions): number[][] {
   const plan = planEpoch(options);
   return Array.from({ length: plan.length }, (_, i) => plan.at(i));
 }
 
 function randomLengths(count: number, longest: number): number[] {
   const random = new DataRandom('lengths', count);
-  return Array.from({ length: count }, () => random.below(longest + 1));
+  return Array.from({ length: count }, () => random.below(longest) + 1);
 }
 
-const base = { maxTokens: 256, maxLength: 64, seed: 3, epoch: 0, longDocuments: 'split' } as const;
+const base = { maxTokens: 256, seed: 3, epoch: 0 };
 
 describe('planEpoch', () => {
-  it('predicts every token but the first of each document exactly once', () => {
-    const lengths = randomLengths(500, 300);
-    const predicted = lengths.map((length) => new Uint8Array(length));
-    for (const microbatch of pieces({ ...base, lengths })) {
-      expect(microbatch.reduce((sum, { length }) => sum + length, 0)).toBeLessThanOrEqual(256);
-      for (const { document, start, length } of microbatch) {
-        expect(length).toBeGreaterThanOrEqual(2);
-        expect(length).toBeLessThanOrEqual(64);
-        for (let i = start + 1; i < start + length; i++) predicted[document]![i]! += 1;
-      }
+  it('places every row once and keeps the budget', () => {
+    const lengths = randomLengths(500, 256);
+    const plan = microbatches({ ...base, lengths });
+    for (const rows of plan) {
+      expect(rows.reduce((sum, row) => sum + lengths[row]!, 0)).toBeLessThanOrEqual(256);
     }
-    for (const counts of predicted) expect([...counts]).toEqual([...counts].map((_, i) => (i === 0 ? 0 : 1)));
+    expect(plan.flat().sort((a, b) => a - b)).toEqual(lengths.map((_, row) => row));
   });
 
   it('fills microbatches: at most 3% of the tokens stay empty', () => {
-    const lengths = randomLengths(5000, 64).map((length) => length + 2);
-    const plan = pieces({ ...base, maxLength: 66, lengths });
+    const lengths = randomLengths(5000, 66);
     const tokens = lengths.reduce((sum, length) => sum + length, 0);
-    expect(tokens / (plan.length * 256)).toBeGreaterThan(0.97);
+    expect(tokens / (microbatches({ ...base, lengths }).length * 256)).toBeGreaterThan(0.97);
   });
 
   it('depends on seed and epoch only, and mixes', () => {
-    const lengths = randomLengths(300, 60).map((length) => length + 2);
-    expect(pieces({ ...base, lengths })).toEqual(pieces({ ...base, lengths }));
-    expect(pieces({ ...base, lengths })).not.toEqual(pieces({ ...base, lengths, epoch: 1 }));
-    expect(pieces({ ...base, lengths })).not.toEqual(pieces({ ...base, lengths, seed: 4 }));
-    const first = pieces({ ...base, lengths })[0]!.map(({ document }) => document);
+    const lengths = randomLengths(300, 62);
+    expect(microbatches({ ...base, lengths })).toEqual(microbatches({ ...base, lengths }));
+    expect(microbatches({ ...base, lengths })).not.toEqual(microbatches({ ...base, lengths, epoch: 1 }));
+    expect(microbatches({ ...base, lengths })).not.toEqual(microbatches({ ...base, lengths, seed: 4 }));
+    const first = microbatches({ ...base, lengths })[0]!;
     expect(Math.max(...first) - Math.min(...first)).toBeGreaterThan(20);
   });
 
   it('keeps the bound on sequences', () => {
-    const plan = pieces({ ...base, lengths: Array(100).fill(3), maxSequences: 7 });
+    const plan = microbatches({ ...base, lengths: Array(100).fill(3), maxSequences: 7 });
     expect(Math.max(...plan.map(({ length }) => length))).toBe(7);
     expect(plan.flat()).toHaveLength(100);
   });
 
-  it('refuses long documents when told to, leaves out those with nothing to predict', () => {
-    expect(() => planEpoch({ ...base, lengths: [5, 65], longDocuments: 'refuse' })).toThrow(
-      expect.objectContaining({ code: 'data_row_too_long' }),
-    );
-    expect(planEpoch({ ...base, lengths: [0, 1] }).length).toBe(0);
+  it('takes no row that has no room, and has no microbatch but its own', () => {
+    expect(() => planEpoch({ ...base, lengths: [5, 257] })).toThrow('row 1 has 257 of 256 tokens');
+    expect(() => planEpoch({ ...base, lengths: [0] })).toThrow(RangeError);
+    expect(planEpoch({ ...base, lengths: [] }).length).toBe(0);
     expect(() => planEpoch({ ...base, lengths: [5] }).at(1)).toThrow(RangeError);
   });
 });

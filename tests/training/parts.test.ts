@@ -8,7 +8,7 @@ import { StopStrings } from '../../src/models/complete.ts';
 import { crossEntropy, crossEntropyWeights } from '../../src/objectives/cross_entropy.ts';
 import { auditRows } from '../../src/training/audit.ts';
 import { Journal } from '../../src/training/journal.ts';
-import { packBatch, supervisedRows } from '../../src/training/rows.ts';
+import { documentRows, packBatch, supervisedRows } from '../../src/training/rows.ts';
 import { learningRate } from '../../src/training/schedule.ts';
 import { RowStream } from '../../src/training/stream.ts';
 import { requireDiskSpace, writeFileAtomic } from '../../src/util/files.ts';
@@ -66,6 +66,33 @@ describe('rows', () => {
     expect([...batch.cuSeqlens]).toEqual([0, 1, 4]);
     expect([...batch.scored]).toEqual([0, 2, 3]);
     expect([...batch.targets]).toEqual([31, 12, 13]);
+  });
+});
+
+describe('documents as rows', () => {
+  const documents = [5, 1, 9, 4].map((length) => Int32Array.from({ length }, (_, i) => 100 * length + i));
+  const dataset = {
+    numDocuments: documents.length,
+    length: (d: number) => documents[d]!.length,
+    document: (d: number, start = 0, length?: number) =>
+      documents[d]!.subarray(start, start + (length ?? documents[d]!.length)),
+    origin: (d: number) => `d${d}`,
+  };
+
+  it('predicts every token but the first of each exactly once, long ones in pieces', () => {
+    const source = documentRows(dataset, 4, false);
+    expect([...source.lengths]).toEqual([4, 4, 4, 3]);
+    const predicted = Array.from({ length: source.count }, (_, r) => [...source.row(r).targets]).flat();
+    expect(predicted).toEqual(documents.flatMap((ids) => [...ids.subarray(1)]));
+    for (let r = 0; r < source.count; r++) {
+      const { inputs, targets } = source.row(r);
+      expect([...targets]).toEqual([...inputs].map((id) => id + 1));
+    }
+    expect(source.origin(2)).toBe('d2+4');
+  });
+
+  it('leaves long ones out when told to', () => {
+    expect([...documentRows(dataset, 4, true).lengths]).toEqual([4, 3]);
   });
 });
 
