@@ -17,6 +17,8 @@ export const lineageSchema = z.strictObject({
   /** How long the stage ran, over all its attempts that this worker knows of. */
   seconds: z.number(),
   code_version: z.string(),
+  /** Hash of the program as it ran: the scripts and the addon. */
+  code_hash: z.string(),
   seed: z.int(),
   threads: z.int(),
   settings: z.record(z.string(), z.unknown()),

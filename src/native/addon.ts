@@ -11,6 +11,7 @@
  */
 import { createRequire } from 'node:module';
 import { cpus } from 'node:os';
+import { join } from 'node:path';
 
 /** One decoder covers the families by these fields. */
 export interface Architecture {
@@ -261,8 +262,8 @@ function setLibraryDefaults(): void {
   process.env.OMP_WAIT_POLICY ??= 'passive';
 }
 
-function addonPath(): string {
-  // Both src/native (tests run the sources) and dist/src/native (built) find the one build folder.
+/** The binary: both src/native (tests run the sources) and dist/src/native (built) find the one build folder. */
+export function addonPath(): string {
   const root = import.meta.dirname.endsWith('/dist/src/native') ? '../../..' : '../..';
-  return `${root}/build/Release/anneal.node`;
+  return join(import.meta.dirname, root, 'build/Release/anneal.node');
 }

@@ -1,12 +1,14 @@
 /** The hash that each stage's artifact will have, known before anything runs: settings, seed, inputs, data, code. */
 
 import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { ANNEAL_VERSION } from '../../proto/version.ts';
 import type { Lineage } from '../artifacts/lineage.ts';
 import { artifactHash, hashFolder, readLineage } from '../artifacts/store.ts';
+import { addonPath } from '../native/addon.ts';
 import type { Recipe, RecipeStage } from '../recipe/recipe.ts';
 import type { Artifact } from '../stages/stage.ts';
-import { hashFile } from '../util/hash.ts';
+import { hashFile, hashValue } from '../util/hash.ts';
 
 export interface StageIdentity {
   hash: string;
@@ -45,6 +47,20 @@ export async function identifyStages(recipe: Recipe): Promise<Map<string, StageI
     identities.set(stage.name, { hash, inputs, folders, dataFiles });
   }
   return identities;
+}
+
+let ownCode: Promise<string> | undefined;
+
+/**
+ * Hash of this program, for the lineage: a build that is not a release has no other name. It is no part of an
+ * artifact's address, so that a job which an upgrade interrupts goes on from its checkpoints.
+ */
+export function codeHash(): Promise<string> {
+  const part = (name: string) => hashFolder(join(import.meta.dirname, '../..', name));
+  ownCode ??= Promise.all([part('src'), part('proto'), hashFile(addonPath())]).then((parts) =>
+    hashValue(parts).slice(0, 32),
+  );
+  return ownCode;
 }
 
 /** Settings without the keys that name inputs, which count by their hash. */

@@ -17,7 +17,7 @@ import { type Artifact, type StageContext, StageStopped } from '../stages/stage.
 import { asFileError, makeDir } from '../util/files.ts';
 import type { WorkerChannel } from './channel.ts';
 import { GenerateQueue } from './generate.ts';
-import { identifyStages, type StageIdentity } from './identity.ts';
+import { codeHash, identifyStages, type StageIdentity } from './identity.ts';
 import { matrixSpeed } from './machine.ts';
 import { trackedAddon } from './tracked.ts';
 
@@ -160,6 +160,7 @@ class RecipeRun {
       created_at: Date.now() / 1000,
       seconds,
       code_version: ANNEAL_VERSION,
+      code_hash: await codeHash(),
       seed: recipe.seed,
       threads,
       settings: stage.settings,
