@@ -34,7 +34,9 @@ const ASKED: Record<AskedKind, Asked> = {
       (c) => `Which country has ${c.capital} as its capital?`,
       (c) => `What country is governed from ${c.capital}?`,
     ],
-    reply: (c) => `${c.capital} is the capital of ${c.inText}.`,
+    // The sentence of `capital`: one that begins with the capital asks a small model to copy a name that it never
+    // saw the assistant say, and it says another.
+    reply: (c) => `The capital of ${c.inText} is ${c.capital}.`,
     answer: (c) => c.name,
   },
   currency: {
