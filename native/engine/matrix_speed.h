@@ -5,7 +5,7 @@
 
 namespace anneal {
 
-/// FLOP/s of large float32 products: the median of several, after a warm-up.
+/// FLOP/s of large float32 products: the fastest of several.
 double measure_matrix_speed(Backend& backend);
 
 }  // namespace anneal

@@ -233,7 +233,7 @@ export interface Addon {
     threads: number;
   }): BpeEncoder;
   machineInfo(): MachineInfo;
-  /** Measures the speed of matrix products, in FLOP/s: median of a few large ones. */
+  /** Measures the speed of matrix products, in FLOP/s: the fastest of some large ones. */
   measureMatrixSpeed(threads: number): Promise<number>;
   /** CRC-32C of a file, computed off the event loop. */
   crc32cFile(path: string): Promise<number>;
