@@ -22,7 +22,8 @@ double measure_matrix_speed(Backend& backend) {
   const auto x = make_matrix(0.5f);
   const auto w = make_matrix(0.25f);
   const auto y = make_matrix(0.0f);
-  // The fastest counts: whatever else the machine does can only slow a product down. The first wakes the threads.
+  // The fastest counts: whatever else the machine does can only slow a product down. The first wakes the
+  // threads.
   double fastest = std::numeric_limits<double>::infinity();
   for (int run = 0; run < 24; ++run) {
     const auto start = std::chrono::steady_clock::now();
