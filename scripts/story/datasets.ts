@@ -85,14 +85,17 @@ export function chatRows(countries: Country[], definitions: Definition[]): ChatR
   return random.shuffle([...facts, ...meanings, ...MANNERS.map(([said, reply]) => chat(said, reply))]);
 }
 
-/** Questions about known and unseen countries whose answers tell. */
+/** Questions whose answers tell: about known countries in any order, then about unseen ones. */
 export function evaluationRows(countries: Country[]): EvaluationRow[] {
-  return countries.flatMap((country) => {
-    const { split } = country;
-    if (split === 'taught') return [];
-    return questionsAbout(country)
-      .filter((question) => isTelling(question, country, countries))
+  const random = new RandomStream('evaluation');
+  return (['known', 'unseen'] as const).flatMap((split) => {
+    const rows = countries
+      .filter((country) => country.split === split)
+      .flatMap((country) =>
+        questionsAbout(country).filter((question) => isTelling(question, country, countries)),
+      )
       .map(({ prompt, answer, reply, kind }) => ({ prompt, answer: [answer, reply], split, kind }));
+    return random.shuffle(rows);
   });
 }
 
