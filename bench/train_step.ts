@@ -10,9 +10,8 @@ const [rounds = 5, sequences = 4, length = 512, threads = availableParallelism()
   .slice(2)
   .map(Number);
 const peers = startPeers(threads);
-const speed = new Map<string, number>();
-for (const peer of peers) speed.set(peer.name, (await peer.ask({ work: 'matrix_speed' })).value);
 const answers = await takeTurns(peers, rounds, { work: 'train_step', sequences, length });
+const speeds = await takeTurns(peers, 3, { work: 'matrix_speed' });
 
 console.log(`training step, ${sequences} x ${length} tokens, ${threads} threads, median of ${rounds}`);
 const work = answers.get(peers[0]!)![0]!.value;
@@ -21,7 +20,7 @@ for (const peer of peers) {
   const all = answers.get(peer)!;
   const seconds = median(all.map((answer) => answer.seconds));
   medians.push(seconds);
-  const blas = speed.get(peer.name)!;
+  const blas = Math.max(...speeds.get(peer)!.map((answer) => answer.value));
   console.log(
     `${peer.name.padEnd(8)} ${seconds.toFixed(2)} s  ${((sequences * length) / seconds).toFixed(0)} tokens/s  ` +
       `${(work / seconds / 1e9).toFixed(0)} GFLOP/s = ${((100 * work) / seconds / blas).toFixed(0)}% of its ` +
