@@ -33,14 +33,38 @@ export interface Architecture {
   /** RMSNorm over each query and key head, before the rotation (Qwen 3). */
   qkNorm: boolean;
   tieEmbeddings: boolean;
+  /** A scalar head over the final hidden state, `score.weight` [1, hiddenSize]: reward and value models. Absent: none. */
+  scoreHead?: boolean;
   maxPositions: number;
 }
+
+/**
+ * A small set of weights over the frozen base: low-rank updates (Hu et al. 2021; rsLoRA and DoRA by their fields),
+ * copies of whole tensors that it trains instead of the base's, a scalar head. Tensors carry PEFT's names without its
+ * `base_model.model.` prefix: `model.layers.0.self_attn.q_proj.lora_A.weight`, `...lora_B.weight`,
+ * `...lora_magnitude_vector`; those that stand for the base's carry the base's names.
+ */
+export interface AdapterOptions {
+  /** Low-rank updates: y += scale * B A dropout(x), by the name of a matrix without `.weight`. */
+  modules: { name: string; rank: number; scale: number; dropout: number; dora: boolean }[];
+  /** Tensors of the base that the adapter has an own copy of (`modules_to_save`, biases). */
+  replaces: string[];
+  /** It has a scalar head of its own. Absent: no. */
+  scoreHead?: boolean;
+  trainable: boolean;
+}
+
+export type OptimizerName = 'adamw' | 'adamw_8bit' | 'lion' | 'muon' | 'adafactor' | 'sgd';
 
 export interface SessionOptions {
   architecture: Architecture;
   threads: number;
-  /** false: no gradients, no optimiser state (generation, evaluation). */
+  /** Whether the base's own weights are trained; false: no gradients and no optimiser state for them. */
   trainable: boolean;
+  /** Adapters over the base, by index; a pass names the one that it uses. Absent: none. */
+  adapters?: AdapterOptions[];
+  /** Decides the optimiser's state. Absent: AdamW. */
+  optimizer?: OptimizerName;
   /** The largest microbatch; everything is reserved for it before the first call. */
   maxTokens: number;
   maxSequences: number;
@@ -76,21 +100,37 @@ export interface Batch {
   prefix?: Int32Array;
   /** Rows of `tokens` whose next-token distribution is scored; a row may occur more than once. */
   scored: Int32Array;
-  /** Target id for each scored row. */
+  /** Target ids of the scored rows, [N] or [N, targetsPerRow]. */
   targets: Int32Array;
+  /** Absent: 1. */
+  targetsPerRow?: number;
+  /** The adapter whose weights the pass uses; absent: the base alone. */
+  adapter?: number;
+  /** What is computed at the scored rows; absent: `tokens`. With `values` alone the language-model head is not run. */
+  outputs?: 'tokens' | 'values' | 'both';
+  /** Logits are divided by it before the softmax; absent: 1. */
+  temperature?: number;
+  /** Draws the adapter's dropout (with the module and the row); absent: no dropout. */
+  dropoutSeed?: number;
 }
 
+/** Numbers at the scored rows; arrays of what was not asked for are empty. */
 export interface Scores {
+  /** [N] or [N, targetsPerRow] */
   logProbs: Float32Array;
+  /** [N], in nats; logZ likewise. */
   entropies: Float32Array;
   logZ: Float32Array;
+  /** [N], of the scalar head. */
+  values: Float32Array;
 }
 
-/** The loss's gradient with respect to the numbers of `Scores`. */
+/** The loss's gradient with respect to the numbers of `Scores`; absent: zeros. */
 export interface ScoreGradients {
-  logProbs: Float32Array;
+  logProbs?: Float32Array;
   entropies?: Float32Array;
   logZ?: Float32Array;
+  values?: Float32Array;
 }
 
 export interface StepOptions {

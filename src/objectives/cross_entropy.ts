@@ -3,7 +3,7 @@
  * `divisor`, the scored positions of the whole step. The weights are known before the forward pass, so that a
  * trainer can take the one-pass road (`forwardBackward`).
  */
-import type { ScoreGradients, Scores } from '../native/addon.ts';
+import type { Scores } from '../native/addon.ts';
 
 /** Weight of each scored position in the loss. */
 export function crossEntropyWeights(count: number, divisor: number): Float32Array {
@@ -21,7 +21,7 @@ export function negativeLogLikelihood(logProbs: Float32Array): number {
 export function crossEntropy(
   scores: Pick<Scores, 'logProbs'>,
   divisor: number,
-): { loss: number; gradients: ScoreGradients } {
+): { loss: number; gradients: { logProbs: Float32Array } } {
   const logProbs = new Float32Array(scores.logProbs.length).fill(-1 / divisor);
   return { loss: negativeLogLikelihood(scores.logProbs) / divisor, gradients: { logProbs } };
 }

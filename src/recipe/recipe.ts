@@ -136,7 +136,7 @@ async function resolveInputs(
   folders: string[],
   locate: Locate,
 ): Promise<void> {
-  for (const [key, { types, optional }] of Object.entries(stage.definition.inputs)) {
+  for (const [key, { types, optional, orFiles }] of Object.entries(stage.definition.inputs)) {
     const value = stage.settings[key];
     const path = ['stages', stage.name, key];
     if (value === undefined) {
@@ -145,6 +145,12 @@ async function resolveInputs(
         path: path.join('.'),
         hint: `Name a stage of type ${types.join(' or ')}, or a folder.`,
       });
+    }
+    if (
+      orFiles &&
+      !(typeof value === 'string' && (stages.has(value) || (await namesFolder(value, folders))))
+    ) {
+      continue;
     }
     if (typeof value === 'string') {
       stage.inputs[key] = await resolveInput(value, types, path, stages, folders, locate);
@@ -181,9 +187,8 @@ async function resolveInput(
       { path: place, hint: `Name a stage of type ${types.join(' or ')}.` },
     );
   }
-  for (const folder of other ? [] : folders.map((base) => resolve(base, reference))) {
-    if (await isFolder(folder)) return { kind: 'folder', path: folder };
-  }
+  const folder = other ? undefined : await namesFolder(reference, folders);
+  if (folder !== undefined) return { kind: 'folder', path: folder };
   const suitable = [...stages.values()].filter(
     (s) => s.name !== path[1] && types.includes(s.definition.type),
   );
@@ -208,8 +213,12 @@ async function resolveInput(
   );
 }
 
-async function isFolder(path: string): Promise<boolean> {
-  return (await stat(path).catch(() => undefined))?.isDirectory() ?? false;
+/** The folder that a reference names, seen from one of `bases`. */
+async function namesFolder(reference: string, bases: readonly string[]): Promise<string | undefined> {
+  for (const path of bases.map((base) => resolve(base, reference))) {
+    if ((await stat(path).catch(() => undefined))?.isDirectory()) return path;
+  }
+  return undefined;
 }
 
 /** Depth-first by dependency; otherwise as the recipe lists them. */

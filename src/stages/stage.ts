@@ -98,9 +98,10 @@ export interface StageDefinition<Schema extends z.ZodType> {
   schema: Schema;
   /**
    * Settings keys that name an earlier stage (or a folder), and the stage types they accept. The value of such a
-   * key is a string, or a map from names of the recipe's choice to such strings.
+   * key is a string, or a map from names of the recipe's choice to such strings. With `orFiles` it may also be data
+   * files: what names neither a stage nor a folder is left to `files`.
    */
-  inputs: Record<string, { types: string[]; optional?: boolean }>;
+  inputs: Record<string, { types: string[]; optional?: boolean; orFiles?: boolean }>;
   /** It calls `context.serve`: a generate request to its job waits for it. */
   serves?: true;
   /** Data files that the settings name (globs resolved), so that their content enters the hash. */

@@ -1,0 +1,28 @@
+/**
+ * What gives a response a number: a program, a reward model, a judge. Used to rank stored responses and to reward
+ * those that are drawn in training.
+ */
+import type { ChatMessage } from '../tokenizer/chat_template.ts';
+
+/** A response with all that a scorer may look at. */
+export interface Response {
+  /** Text of the prompt; of a conversation its last user message. */
+  prompt: string;
+  /** The conversation, where the prompt is one. */
+  messages: readonly ChatMessage[] | undefined;
+  promptIds: Int32Array;
+  /** Without special tokens. */
+  text: string;
+  ids: Int32Array;
+  finish: 'stop' | 'length';
+  /** Further fields of the row that the prompt came from (`answer`, ...). */
+  fields: Readonly<Record<string, unknown>>;
+}
+
+export interface Scorer {
+  /** Its name in metrics (`rewards/<name>/mean`) and reports. */
+  name: string;
+  /** A number for each response, in their order; null where it says nothing about one. */
+  score(responses: readonly Response[]): Promise<(number | null)[]>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,59 @@
+/**
+ * The seam between the training loop and what it trains. The loop (`trainer.ts`) owns steps, schedule, optimiser,
+ * checkpoints, guard, metrics and ledger; the work owns rows and objective. Supervised, preference and reinforcement
+ * stages are each a `Work`.
+ *
+ * A work is a function of the recipe, the weights and the cursor: asked again for the same step with the same
+ * weights it does the same, bit for bit. State beyond that (a rollout) is written to the work folder before the
+ * first step that uses it, and is found again by the cursor.
+ */
+import type { StepResult } from '../native/addon.ts';
+
+/** A place in a work: which epoch (or rollout) and which microbatch of it, both from 0. */
+export interface Cursor {
+  epoch: number;
+  index: number;
+}
+
+/** The microbatches of one optimiser step. */
+export interface WorkGroup {
+  microbatches: number;
+  /** Row ids of each microbatch, for the ledger and for setting aside; `origin` names them. */
+  rows: readonly (readonly number[])[];
+  /** Input tokens of all microbatches. */
+  tokens: number;
+  /** Where the next step begins. */
+  next: Cursor;
+}
+
+/** Sums over microbatches, by name: whatever the work needs for its metrics. They must survive JSON exactly. */
+export type Sums = Record<string, number>;
+
+export interface Work<Group extends WorkGroup = WorkGroup> {
+  /**
+   * The microbatches of the step that begins at `cursor`, without the rows set aside. May take long (a rollout):
+   * calls `boundary` between its units of work.
+   */
+  group(
+    cursor: Cursor,
+    setAside: readonly { from: Cursor; rows: number[] }[],
+    boundary: () => Promise<void>,
+  ): Promise<Group>;
+  /**
+   * Computes one microbatch and adds its gradients to the engine's; returns its share of the step's loss (shares
+   * add up to the loss, which has been divided once by the whole step's divisor) and the sums for the metrics.
+   */
+  microbatch(group: Group, index: number): Promise<{ loss: number; tokens: number; sums: Sums }>;
+  /** The step's metrics by TRL's names beside `loss`, `learning_rate`, `grad_norm`, `epoch` and `num_tokens`. */
+  metrics(sums: Sums, group: Group): Record<string, number>;
+  /** Called when the step has been applied: what a work adapts from step to step goes by the metrics only. */
+  applied?(group: Group, result: StepResult): void;
+  /** Optimiser steps in all. */
+  totalSteps: number;
+  /** Epochs passed at a place, as a fraction. */
+  epochsAt(cursor: Cursor): number;
+  /** Where a row came from, for the ledger and for messages. */
+  origin(row: number): string;
+  /** Metrics of the validation rows; absent: none. */
+  validate?(boundary: () => Promise<void>): Promise<Record<string, number> & { eval_loss: number }>;
+}
