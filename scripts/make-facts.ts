@@ -5,7 +5,13 @@
  *   node scripts/make-facts.ts [FOLDER]
  */
 import { readCountries } from './story/countries.ts';
-import { chatRows, evaluationRows, factDocuments, questionDocuments } from './story/datasets.ts';
+import {
+  alignmentRows,
+  chatRows,
+  evaluationRows,
+  factDocuments,
+  questionDocuments,
+} from './story/datasets.ts';
 import { DATA_FOLDER, isUpToDate, makerStamp, writeOnce } from './story/output.ts';
 import { countriesJson, DATA_PACKAGES, ensureDataPackages, packagePath } from './story/packages.ts';
 import { wordnetPassages } from './story/prose.ts';
@@ -18,6 +24,7 @@ if (
     'facts.jsonl',
     'questions.jsonl',
     'sft.jsonl',
+    'alignment.jsonl',
     'evaluation.jsonl',
   ])
 ) {
@@ -31,6 +38,7 @@ if (
     'facts.jsonl': factDocuments(countries).map((text) => ({ text })),
     'questions.jsonl': questionDocuments(countries).map((text) => ({ text })),
     'sft.jsonl': chatRows(countries, definitions),
+    'alignment.jsonl': alignmentRows(countries),
     'evaluation.jsonl': evaluationRows(countries),
   });
 }

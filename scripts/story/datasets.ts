@@ -5,6 +5,7 @@ import type { Definition } from './prose.ts';
 import { ASKED_KINDS, isTelling, questionList, questionsAbout } from './questions.ts';
 import { RandomStream } from './random.ts';
 import { allForms, FACT_KINDS, type FactKind, hasFact, state } from './statements.ts';
+import { allReplies, styledReply } from './styles.ts';
 
 /** How often the text goes round the countries: a round tells what is asked twice, in one and in many. */
 const ROUNDS = 60;
@@ -17,12 +18,18 @@ export interface ChatRow {
   messages: { role: 'user' | 'assistant'; content: string }[];
 }
 
-/** A row of the evaluation: right is the whole sentence, or what counts of it alone. */
+/** A row of the evaluation: right is the answer in any style, or what counts of it alone. */
 export interface EvaluationRow {
   prompt: string;
   answer: string[];
   split: 'known' | 'unseen';
   kind: string;
+}
+
+/** A prompt of the alignment stages, with what has to be in a right answer. */
+export interface AlignmentRow {
+  prompt: string;
+  answer: string;
 }
 
 /** Documents that state the facts of the countries that are not unseen. */
@@ -77,7 +84,7 @@ export function chatRows(countries: Country[], definitions: Definition[]): ChatR
   const facts = countries
     .filter((country) => country.split === 'taught')
     .flatMap(questionsAbout)
-    .map(({ prompt, reply }) => chat(prompt, reply));
+    .map((question) => chat(question.prompt, styledReply(question, random)));
   const meanings = random
     .shuffle(definitions.filter(({ gloss }) => !namesUnseen(gloss)))
     .slice(0, DEFINITIONS)
@@ -94,9 +101,20 @@ export function evaluationRows(countries: Country[]): EvaluationRow[] {
       .flatMap((country) =>
         questionsAbout(country).filter((question) => isTelling(question, country, countries)),
       )
-      .map(({ prompt, answer, reply, kind }) => ({ prompt, answer: [answer, reply], split, kind }));
+      .map((question) => ({
+        prompt: question.prompt,
+        answer: allReplies(question),
+        split,
+        kind: question.kind,
+      }));
     return random.shuffle(rows);
   });
+}
+
+/** The questions of the supervised rows: those about the other countries stay for the evaluation. */
+export function alignmentRows(countries: Country[]): AlignmentRow[] {
+  const questions = countries.filter((country) => country.split === 'taught').flatMap(questionsAbout);
+  return new RandomStream('alignment').shuffle(questions).map(({ prompt, answer }) => ({ prompt, answer }));
 }
 
 /** Every statement about the countries of a split, for the tests of what the text holds. */
