@@ -2,6 +2,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { type Country, readCountries, splitOf } from '../../scripts/story/countries.ts';
 import {
+  alignmentRows,
   chatRows,
   evaluationRows,
   factDocuments,
@@ -12,6 +13,7 @@ import { unseenMentions } from '../../scripts/story/mentions.ts';
 import { countriesJson, ensureDataPackages, packagePath } from '../../scripts/story/packages.ts';
 import { bookPassages, type Definition, wordnetPassages } from '../../scripts/story/prose.ts';
 import { isTelling, questionsAbout } from '../../scripts/story/questions.ts';
+import { allReplies } from '../../scripts/story/styles.ts';
 
 let countries: Country[];
 let definitions: Definition[];
@@ -118,6 +120,31 @@ describe('the supervised rows', () => {
   });
 });
 
+describe('the prompts of alignment', () => {
+  it('are the questions of the supervised rows, and none of the evaluation', () => {
+    const rows = alignmentRows(countries);
+    const taught = countries.filter(({ split }) => split === 'taught').flatMap(questionsAbout);
+    expect(new Set(rows.map(({ prompt }) => prompt))).toEqual(new Set(taught.map(({ prompt }) => prompt)));
+    const asked = new Set(evaluationRows(countries).map(({ prompt }) => prompt));
+    expect(rows.filter(({ prompt }) => asked.has(prompt))).toEqual([]);
+  });
+});
+
+describe('the styles', () => {
+  it('are all to be found among the supervised rows, and all count as right', () => {
+    const said = new Set(chatRows(countries, definitions).map(({ messages }) => messages[1]!.content));
+    const found = new Map<string, number>();
+    for (const question of countries.filter(({ split }) => split === 'taught').flatMap(questionsAbout)) {
+      allReplies(question)
+        .slice(1)
+        .forEach((reply, i) => {
+          if (said.has(reply)) found.set(String(i), (found.get(String(i)) ?? 0) + 1);
+        });
+    }
+    expect(found.size).toBe(allReplies(questionsAbout(named('France'))[0]!).length - 1);
+  });
+});
+
 describe('the evaluation', () => {
   it('has well-formed rows about known and unseen countries', () => {
     const rows = evaluationRows(countries);
@@ -131,12 +158,13 @@ describe('the evaluation', () => {
       expect(sentence).toContain(bare);
       expect(prompt).not.toContain(bare);
     }
-    expect(rows).toContainEqual({
-      prompt: 'What is the capital of France?',
-      answer: ['Paris', 'The capital of France is Paris.'],
-      split: 'known',
-      kind: 'capital',
-    });
+    const france = rows.find(({ prompt }) => prompt === 'What is the capital of France?');
+    expect(france).toMatchObject({ split: 'known', kind: 'capital' });
+    expect(france!.answer.slice(0, 3)).toEqual([
+      'Paris',
+      'The capital of France is Paris.',
+      'Gladly: the capital of France is Paris.',
+    ]);
   });
 
   it('asks for the answer that the statements give', () => {
