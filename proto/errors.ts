@@ -48,7 +48,10 @@ export const ERRORS = {
   artifact_corrupt: 'A checkpoint or artifact does not match its checksum.',
   readback_failed: 'What was saved, loaded again, does not give the same numbers.',
   // Training
+  reward_invalid: 'A reward is not a finite number, or a scorer failed or did not answer.',
   training_diverged: 'The loss or gradient became NaN or left its bound three times in a row.',
+  objective_invalid:
+    "An objective of the recipe's own cannot be loaded, threw an error, or returned something else than numbers.",
   cancelled: 'The work was cancelled on request.',
 } as const;
 
