@@ -1,0 +1,37 @@
+/**
+ * What tells one method of reinforcement learning from another, once completions have been drawn and measured: what
+ * it makes of a rollout (advantages), and the loss of some of its samples. One file a method in this folder.
+ */
+import type { Scores } from '../native/addon.ts';
+import type { GrpoStep, PolicyLoss } from '../objectives/grpo.ts';
+import type { Rollout } from './rollout.ts';
+
+/** What a method makes of a rollout; a function of the rollout alone. */
+export interface Prepared {
+  /** 1 for each sample that is trained on. */
+  trained: Uint8Array;
+  /** Metrics of the rollout, told with each of its steps. */
+  metrics: Record<string, number>;
+}
+
+/** A microbatch whose forward pass is done. */
+export interface ScoredSamples<P extends Prepared = Prepared> {
+  scores: Scores;
+  rollout: Rollout;
+  prepared: P;
+  /** In the order of the scores. */
+  samples: readonly number[];
+  /** Offsets of the samples' tokens in the scores. */
+  offsets: Int32Array;
+  /** Counts over the whole optimiser step. */
+  step: GrpoStep;
+}
+
+export interface Algorithm<P extends Prepared = Prepared> {
+  prepare(rollout: Rollout): P;
+  /** The policy's loss; with a value head on the policy's trunk the values' too. */
+  loss(microbatch: ScoredSamples<P>): PolicyLoss;
+  /** The loss of a separate critic's values; absent: there is none. */
+  valueLoss?(microbatch: ScoredSamples<P>): PolicyLoss;
+  metrics(sums: Readonly<Record<string, number>>): Record<string, number>;
+}
