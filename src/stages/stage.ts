@@ -39,6 +39,8 @@ export interface StageContext<Settings> {
   outDir: string;
   /** Folder that outlives the worker until the stage is done: checkpoints, partial work. */
   workDir: string;
+  /** Folder of the home for what other runs can use again and every run can compute again; content-addressed. */
+  cacheDir: string;
   emit<K extends EventKind>(kind: K, body: EventBody<K>, key?: string): void;
   /** Resolves when all events so far are safe; await it before a checkpoint becomes the current one. */
   flush(): Promise<void>;

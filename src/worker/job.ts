@@ -140,6 +140,7 @@ class RecipeRun {
       matrixSpeed: await matrixSpeed(task.home, this.#addon, threads),
       outDir,
       workDir,
+      cacheDir: join(task.home, 'cache'),
       emit: (kind, body, key) => this.#emit(kind, body, key),
       flush: () => this.#channel.flush(),
       checkpointRequested: () => this.#stopRequested,

@@ -79,6 +79,7 @@ export async function runStage<Schema extends z.ZodType>(
     matrixSpeed: 0,
     outDir: options.outDir,
     workDir: options.baseDir,
+    cacheDir: options.baseDir,
     emit: (kind, body, key) => void run.events.push({ kind, body, key }),
     checkpointRequested: options.stop ?? (() => false),
     flush: async () => undefined,
