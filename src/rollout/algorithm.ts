@@ -14,6 +14,12 @@ export interface Prepared {
   metrics: Record<string, number>;
 }
 
+/** Counts over a whole optimiser step. */
+export interface StepCounts extends GrpoStep {
+  /** Completions that are trained on. */
+  trained: number;
+}
+
 /** A microbatch whose forward pass is done. */
 export interface ScoredSamples<P extends Prepared = Prepared> {
   scores: Scores;
@@ -23,8 +29,7 @@ export interface ScoredSamples<P extends Prepared = Prepared> {
   samples: readonly number[];
   /** Offsets of the samples' tokens in the scores. */
   offsets: Int32Array;
-  /** Counts over the whole optimiser step. */
-  step: GrpoStep;
+  step: StepCounts;
 }
 
 export interface Algorithm<P extends Prepared = Prepared> {

@@ -100,7 +100,7 @@ function pairLoss(
   const outcome = dpo(
     places.map(({ chosen, rejected }) => ({ chosen: answer(chosen), rejected: answer(rejected) })),
     settings,
-    { sequences: step.completions / PAIR, tokens: step.tokens },
+    { sequences: step.trained / PAIR, tokens: step.tokens },
   );
   const logProbs = new Float32Array(scores.logProbs.length);
   places.forEach(({ chosen, rejected }, i) => {

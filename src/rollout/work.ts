@@ -8,7 +8,7 @@ import type { Batch, Scores, Session } from '../native/addon.ts';
 import { offsetsOf } from '../objectives/spans.ts';
 import type { Cursor, Sums, Work, WorkGroup } from '../training/work.ts';
 import { hashValue } from '../util/hash.ts';
-import type { Algorithm, Prepared } from './algorithm.ts';
+import type { Algorithm, Prepared, StepCounts } from './algorithm.ts';
 import type { RolloutMaker } from './make.ts';
 import { type Measures, sampleBatch } from './measure.ts';
 import { type PlanOptions, RolloutPlan } from './plan.ts';
@@ -42,8 +42,7 @@ export interface RolloutGroup extends WorkGroup {
   rollout: Rollout;
   prepared: Prepared;
   samples: number[][];
-  /** Samples and tokens of the step, as objectives divide by them. */
-  step: { completions: number; tokens: number; tokensPerStep: number; maxCompletionLength: number };
+  step: StepCounts;
 }
 
 type SetAside = readonly { from: Cursor; rows: number[] }[];
@@ -149,6 +148,7 @@ export class RolloutWork implements Work<RolloutGroup> {
       next,
       step: {
         completions,
+        trained: samples.flat().length,
         tokens: tokenCount(rollout, samples.flat()),
         tokensPerStep: tokenCount(rollout, trained) / plan.stepsPerPass,
         maxCompletionLength: this.#options.maxCompletionLength,
