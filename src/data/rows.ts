@@ -153,7 +153,8 @@ async function* readJsonl(file: string, settings: RowSettings): AsyncGenerator<R
   }
 }
 
-function parseLine(bytes: Buffer, place: RowPlace): Record<string, unknown> {
+/** The JSON object of a line. */
+export function parseLine(bytes: Buffer, place: RowPlace): Record<string, unknown> {
   const at = rowOrigin(place);
   let value: unknown;
   try {
@@ -211,7 +212,8 @@ function parseMessages(value: unknown, place: RowPlace): ChatMessage[] {
   return value as ChatMessage[];
 }
 
-function describe(value: unknown): string {
+/** What a value is, for messages. */
+export function describe(value: unknown): string {
   if (value === undefined) return 'missing';
   if (value === null) return 'null';
   if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list';

@@ -1,0 +1,159 @@
+/**
+ * Preference data as ids: prompts with their answers, each answer closed by what ends it. Prompt and answer are
+ * encoded apart; what was sampled is taken as the very ids.
+ */
+import { AnnealError } from '../../proto/errors.ts';
+import { chatPrompt, rawPrompt } from '../models/complete.ts';
+import { encodeChat } from '../tokenizer/chat.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import type { GroupKind, RawAnswer, RawGroup, RawPrompt, TopLogProbs } from './preference_rows.ts';
+
+/** A prompt and its answers. */
+export interface AnswerGroup {
+  origin: string;
+  prompt: Int32Array;
+  /** Each with the token that closes it. */
+  answers: Int32Array[];
+  /** Indices of answers, best first, equally good ones together. */
+  ranking: number[][];
+  margin: number | undefined;
+  desirable: boolean | undefined;
+  /** k ids and log-probabilities for each token of the first answer, [length * k]. */
+  teacher: { k: number; ids: Int32Array; logProbs: Float32Array } | undefined;
+}
+
+export interface EncodeOptions {
+  kind: GroupKind;
+  /** Take the ids that rows bring: their tokenizer is this one. */
+  takeIds: boolean;
+  /** Longest prompt with an answer, in tokens. */
+  maxLength: number;
+  /** What becomes of longer ones; undefined: they are kept, for the audit to refuse. */
+  tooLong: 'drop' | 'truncate' | undefined;
+}
+
+/** Why rows are left out, by what a person is told. */
+export type Skips = Map<string, { count: number; first: string }>;
+
+/**
+ * Encodes rows; those with nothing to learn from are counted in `skips` instead: an empty side, equal answers, a
+ * prompt that leaves no room, answers of which none is better than another.
+ */
+export function encodeGroups(
+  raw: Iterable<RawGroup>,
+  tokenizer: Tokenizer,
+  options: EncodeOptions,
+  skips: Skips,
+): AnswerGroup[] {
+  const groups: AnswerGroup[] = [];
+  for (const row of raw) {
+    const group = encodeGroup(row, tokenizer, options);
+    if (typeof group !== 'string') {
+      groups.push(group);
+      continue;
+    }
+    const entry = skips.get(group);
+    if (entry) entry.count += 1;
+    else skips.set(group, { count: 1, first: row.origin });
+  }
+  return groups;
+}
+
+/** Ids of one row, or why it is left out. */
+function encodeGroup(row: RawGroup, tokenizer: Tokenizer, options: EncodeOptions): AnswerGroup | string {
+  const { kind, takeIds, maxLength, tooLong } = options;
+  if (kind === 'rankings' && row.ranking.filter((tier) => tier.length > 0).length < 2)
+    return 'no answer is better than another';
+  // Answers without a rank are not computed.
+  const used = row.ranking.flat();
+  const place = new Map(used.map((index, i) => [index, i]));
+  const texts = used.map((index) => row.answers[index]!);
+  if (texts.some(({ text, ids }) => text.trim() === '' && !(takeIds && ids && ids.length > 0)))
+    return 'an answer is empty';
+  if (kind === 'pairs' && texts[0]!.text === texts[1]!.text) return 'chosen and rejected are equal';
+  const prompt = encodePrompt(row.prompt, tokenizer, takeIds);
+  if (prompt.length === 0) return 'the prompt is empty';
+  const answers = texts.map((answer) => encodeAnswer(row.prompt, prompt, answer, tokenizer, takeIds));
+  const longest = prompt.length + Math.max(...answers.map(({ length }) => length));
+  if (longest > maxLength) {
+    if (tooLong === 'drop') return 'longer than max_length';
+    if (prompt.length >= maxLength && tooLong === 'truncate') return 'the prompt alone fills max_length';
+  }
+  const fitted =
+    tooLong === 'truncate' ? answers.map((a) => a.subarray(0, maxLength - prompt.length)) : answers;
+  if (kind === 'pairs' && equalIds(fitted[0]!, fitted[1]!)) return 'chosen and rejected are equal';
+  return {
+    origin: row.origin,
+    prompt,
+    answers: fitted,
+    ranking: row.ranking.filter((tier) => tier.length > 0).map((tier) => tier.map((i) => place.get(i)!)),
+    margin: row.margin,
+    desirable: row.desirable,
+    teacher: row.teacher && encodeTeacher(row.teacher, fitted[0]!.length, answers[0]!.length, row.origin),
+  };
+}
+
+/** Ids of a prompt up to where the answer begins. */
+export function encodePrompt(prompt: RawPrompt, tokenizer: Tokenizer, takeIds: boolean): Int32Array {
+  if (takeIds && prompt.ids) return Int32Array.from(prompt.ids);
+  return prompt.messages ? chatPrompt(tokenizer, prompt.messages) : rawPrompt(tokenizer, prompt.text ?? '');
+}
+
+function encodeAnswer(
+  prompt: RawPrompt,
+  promptIds: Int32Array,
+  answer: RawAnswer,
+  tokenizer: Tokenizer,
+  takeIds: boolean,
+): Int32Array {
+  if (takeIds && answer.ids && answer.ids.length > 0) return Int32Array.from(answer.ids);
+  if (!prompt.messages) {
+    const ids = tokenizer.encode(answer.text);
+    return tokenizer.eosId === undefined ? ids : Int32Array.from([...ids, tokenizer.eosId]);
+  }
+  const turn = { role: 'assistant', content: answer.text };
+  const { ids, scored } = encodeChat(tokenizer, [...prompt.messages, turn]);
+  const end = scored.lastIndexOf(1) + 1;
+  // Where the template renders an answered prompt otherwise, the answer is the run of scored tokens at the end.
+  const joined = promptIds.every((id, i) => ids[i] === id);
+  return ids.slice(joined ? promptIds.length : scored.subarray(0, end).lastIndexOf(0) + 1, end);
+}
+
+/** A teacher's tokens for the first `kept` tokens of an answer: the k likeliest that every position has. */
+function encodeTeacher(
+  teacher: TopLogProbs,
+  kept: number,
+  length: number,
+  origin: string,
+): NonNullable<AnswerGroup['teacher']> {
+  if (teacher.ids.length !== length) {
+    throw new AnnealError(
+      'data_field',
+      `${origin}: field top_ids has ${teacher.ids.length} positions for an answer of ${length} tokens.`,
+      {
+        path: `${origin}:top_ids`,
+        hint: 'Store completion_ids beside them: the ids that the log-probabilities belong to, the closing one included.',
+      },
+    );
+  }
+  const k = Math.min(...teacher.ids.map((row) => row.length));
+  const ids = new Int32Array(kept * k);
+  const logProbs = new Float32Array(kept * k);
+  for (let t = 0; t < kept; t++) {
+    const values = teacher.logProbs[t]!;
+    const likeliest = [...values.keys()].sort((a, b) => values[b]! - values[a]!).slice(0, k);
+    ids.set(
+      likeliest.map((i) => teacher.ids[t]![i]!),
+      t * k,
+    );
+    logProbs.set(
+      likeliest.map((i) => values[i]!),
+      t * k,
+    );
+  }
+  return { k, ids, logProbs };
+}
+
+function equalIds(a: Int32Array, b: Int32Array): boolean {
+  return a.length === b.length && a.every((id, i) => id === b[i]);
+}

@@ -1,0 +1,146 @@
+/**
+ * Prompts with their answers laid end to end for the engine: a prompt is one sequence, computed once, and each answer
+ * a sequence that goes on from it. The first token of an answer is scored at the prompt's last row, the others at the
+ * answer's own; its last token is predicted and predicts nothing, so it is no input, except where a value is read there.
+ */
+import type { AnswerGroup } from '../data/preference.ts';
+import type { Batch } from '../native/addon.ts';
+
+export interface PackOptions {
+  /** `values`: the scalar head at the last token of each answer, instead of log-probabilities. */
+  outputs: 'tokens' | 'values';
+  /** Score the prompt's own tokens (but the first) as well. */
+  scorePrompt?: boolean;
+  /** Targets of a scored row, [tokens of the answer * k]; absent: the answer's token alone. */
+  targets?: (group: AnswerGroup) => { k: number; ids: Int32Array };
+}
+
+/** Where the numbers of a group stand among the scored rows. */
+export interface GroupPlace {
+  /** Rows of the prompt's tokens. */
+  prompt: { start: number; length: number };
+  answers: { start: number; length: number }[];
+}
+
+export interface PackedGroups {
+  batch: Batch;
+  places: GroupPlace[];
+}
+
+/** Input tokens that a group takes. */
+export function groupTokens(
+  group: Pick<AnswerGroup, 'prompt' | 'answers'>,
+  outputs: PackOptions['outputs'],
+): number {
+  const unread = outputs === 'values' ? 0 : 1;
+  return group.answers.reduce((sum, { length }) => sum + length - unread, group.prompt.length);
+}
+
+/** Sequences that a group takes at most. */
+export function groupSequences(group: Pick<AnswerGroup, 'answers'>): number {
+  return 1 + group.answers.length;
+}
+
+/** Scored rows of a group. */
+export function groupScored(group: Pick<AnswerGroup, 'prompt' | 'answers'>, options: PackOptions): number {
+  if (options.outputs === 'values') return group.answers.length;
+  const prompt = options.scorePrompt ? group.prompt.length - 1 : 0;
+  return group.answers.reduce((sum, { length }) => sum + length, prompt);
+}
+
+/** Lays groups end to end. */
+export function packGroups(groups: readonly AnswerGroup[], options: PackOptions): PackedGroups {
+  const builder = new BatchBuilder();
+  const values = options.outputs === 'values';
+  let k = 1;
+  const places = groups.map((group): GroupPlace => {
+    const { prompt, answers } = group;
+    const sequence = builder.add(prompt, -1);
+    const last = builder.tokens - 1;
+    const place: GroupPlace = { prompt: { start: builder.scored.length, length: 0 }, answers: [] };
+    if (options.scorePrompt) {
+      for (let i = 0; i + 1 < prompt.length; i++)
+        builder.score(last - prompt.length + 1 + i, [prompt[i + 1]!]);
+      place.prompt.length = prompt.length - 1;
+    }
+    const targets = options.targets?.(group);
+    k = targets?.k ?? 1;
+    for (const answer of answers) {
+      const start = builder.scored.length;
+      if (values) {
+        builder.add(answer, sequence);
+        builder.score(builder.tokens - 1, [0]);
+      } else {
+        const own = builder.tokens;
+        if (answer.length > 1) builder.add(answer.subarray(0, -1), sequence);
+        for (let t = 0; t < answer.length; t++) {
+          const row = t === 0 ? last : own + t - 1;
+          builder.score(row, targets ? targets.ids.subarray(t * k, (t + 1) * k) : [answer[t]!]);
+        }
+      }
+      place.answers.push({ start, length: builder.scored.length - start });
+    }
+    return place;
+  });
+  return {
+    batch: { ...builder.batch(), outputs: options.outputs, ...(k > 1 ? { targetsPerRow: k } : {}) },
+    places,
+  };
+}
+
+/** Collects sequences and scored rows. */
+class BatchBuilder {
+  tokens = 0;
+  readonly scored: number[] = [];
+  readonly #targets: number[] = [];
+  readonly #pieces: Int32Array[] = [];
+  readonly #borders: number[] = [0];
+  readonly #prefix: number[] = [];
+
+  /** Adds a sequence; returns its number. */
+  add(ids: Int32Array, prefix: number): number {
+    this.#pieces.push(ids);
+    this.tokens += ids.length;
+    this.#borders.push(this.tokens);
+    return this.#prefix.push(prefix) - 1;
+  }
+
+  score(row: number, targets: Iterable<number>): void {
+    this.scored.push(row);
+    for (const target of targets) this.#targets.push(target);
+  }
+
+  batch(): Batch {
+    const tokens = new Int32Array(this.tokens);
+    this.#pieces.forEach((piece, s) => {
+      tokens.set(piece, this.#borders[s]!);
+    });
+    return {
+      tokens,
+      cuSeqlens: Int32Array.from(this.#borders),
+      prefix: Int32Array.from(this.#prefix),
+      scored: Int32Array.from(this.scored),
+      targets: Int32Array.from(this.#targets),
+    };
+  }
+}
+
+/** Groups in the order given, in batches of at most `maxTokens` input tokens. */
+export function batchesOf(
+  groups: readonly AnswerGroup[],
+  outputs: PackOptions['outputs'],
+  maxTokens: number,
+): AnswerGroup[][] {
+  const batches: AnswerGroup[][] = [];
+  let room = 0;
+  for (const group of groups) {
+    const tokens = groupTokens(group, outputs);
+    if (batches.length === 0 || tokens > room) {
+      batches.push([]);
+      room = maxTokens;
+    }
+    batches.at(-1)!.push(group);
+    room -= tokens;
+  }
+  return batches;
+}
