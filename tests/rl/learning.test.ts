@@ -48,7 +48,7 @@ const CASES: Case[] = [
     { maker: { maxDraws: 4 }, work: { plan: { passes: 2, batchSize: 64, accumulation: 2, seed: 1 } } },
   ],
   ['RLOO', () => rloo(rlooSettings) as Algorithm],
-  ['REINFORCE++', () => reinforcePlusPlus(rlooSettings) as Algorithm, { learningRate: 1.5e-3 }],
+  ['REINFORCE++', () => reinforcePlusPlus(rlooSettings) as Algorithm, { learningRate: 1.5e-3, steps: 120 }],
 ];
 
 describe.each(CASES)('%s', (_, algorithm, changes) => {
