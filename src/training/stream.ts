@@ -15,6 +15,9 @@ export type Cursor = z.infer<typeof cursorSchema>;
 export const setAsideSchema = z.strictObject({ from: cursorSchema, rows: z.array(z.int()) });
 export type SetAside = z.infer<typeof setAsideSchema>;
 
+/** What the order of rows depends on. */
+export type StreamSource = Pick<RowSource, 'lengths' | 'scoredCounts'>;
+
 export interface StreamOptions {
   /** Longest row, and rows of that length in a microbatch. */
   maxLength: number;
@@ -25,7 +28,7 @@ export interface StreamOptions {
 }
 
 /** Plans the epochs of a source of rows. */
-export function epochPlanner(source: RowSource, options: StreamOptions): (epoch: number) => EpochPlan {
+export function epochPlanner(source: StreamSource, options: StreamOptions): (epoch: number) => EpochPlan {
   const { maxLength, batchSize, packing, seed } = options;
   return (epoch) =>
     planEpoch({
@@ -48,12 +51,12 @@ export interface StepGroup {
 }
 
 export class RowStream {
-  readonly #source: RowSource;
+  readonly #source: StreamSource;
   readonly #plan: (epoch: number) => EpochPlan;
   /** The newest two epochs: a step may straddle a border. */
   readonly #epochs = new Map<number, EpochPlan>();
 
-  constructor(source: RowSource, options: StreamOptions) {
+  constructor(source: StreamSource, options: StreamOptions) {
     this.#source = source;
     this.#plan = epochPlanner(source, options);
   }
