@@ -24,5 +24,7 @@ export interface Scorer {
   name: string;
   /** A number for each response, in their order; null where it says nothing about one. */
   score(responses: readonly Response[]): Promise<(number | null)[]>;
+  /** Why it said nothing about responses, and how often, since it was opened. Absent: it always says something. */
+  skipped?: ReadonlyMap<string, number>;
   close(): Promise<void>;
 }
