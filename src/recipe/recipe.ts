@@ -130,6 +130,13 @@ function parseStage(
   return { name, definition, settings: parsed.data as Record<string, unknown>, inputs: {} };
 }
 
+/** Settings as a stage's `files` gets them: without those that may name files and have named an input. */
+export function fileSettings({ settings, inputs, definition }: RecipeStage): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(settings).filter(([key]) => !(definition.inputs[key]?.orFiles && key in inputs)),
+  );
+}
+
 async function resolveInputs(
   stage: RecipeStage,
   stages: ReadonlyMap<string, RecipeStage>,

@@ -106,7 +106,10 @@ export interface StageDefinition<Schema extends z.ZodType> {
   inputs: Record<string, { types: string[]; optional?: boolean; orFiles?: boolean }>;
   /** It calls `context.serve`: a generate request to its job waits for it. */
   serves?: true;
-  /** Data files that the settings name (globs resolved), so that their content enters the hash. */
+  /**
+   * Data files that the settings name (globs resolved), so that their content enters the hash. A setting with
+   * `orFiles` that names an input is left out of them.
+   */
   files(settings: z.output<Schema>, baseDir: string): Promise<string[]>;
   plan(context: PlanContext<z.output<Schema>>): Promise<StagePlan>;
   run(context: StageContext<z.output<Schema>>): Promise<void>;

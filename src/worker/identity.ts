@@ -6,7 +6,7 @@ import { ANNEAL_VERSION } from '../../proto/version.ts';
 import type { Lineage } from '../artifacts/lineage.ts';
 import { artifactHash, hashFolder, readLineage } from '../artifacts/store.ts';
 import { addonPath } from '../native/addon.ts';
-import type { Recipe, RecipeStage } from '../recipe/recipe.ts';
+import { fileSettings, type Recipe, type RecipeStage } from '../recipe/recipe.ts';
 import type { Artifact } from '../stages/stage.ts';
 import { hashFile, hashValue } from '../util/hash.ts';
 
@@ -31,7 +31,7 @@ export async function identifyStages(recipe: Recipe): Promise<Map<string, StageI
       inputs[key] = input.kind === 'folder' ? folders[key]!.hash : identities.get(input.stage)!.hash;
     }
     const dataFiles: Lineage['data_files'] = [];
-    for (const path of await stage.definition.files(stage.settings as never, recipe.baseDir)) {
+    for (const path of await stage.definition.files(fileSettings(stage) as never, recipe.baseDir)) {
       const file = files.get(path) ?? { path, bytes: (await stat(path)).size, sha256: await hashFile(path) };
       files.set(path, file);
       dataFiles.push(file);

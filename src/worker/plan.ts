@@ -4,7 +4,7 @@ import type { CommandReply } from '../../proto/commands.ts';
 import type { WorkerTask } from '../../proto/worker.ts';
 import { ArtifactStore } from '../artifacts/store.ts';
 import { type Addon, loadAddon } from '../native/addon.ts';
-import { parseRecipe, type Recipe } from '../recipe/recipe.ts';
+import { fileSettings, parseRecipe, type Recipe } from '../recipe/recipe.ts';
 import { STAGES } from '../stages/registry.ts';
 import type { Artifact, PlannedInput } from '../stages/stage.ts';
 import { freeDiskBytes } from '../util/files.ts';
@@ -51,14 +51,15 @@ async function planRecipe(
 ): Promise<Plan> {
   const planned = new Map<string, PlannedInput>();
   const stages: Plan['stages'] = [];
-  for (const { name, definition, settings, inputs: sources } of recipe.stages) {
+  for (const stage of recipe.stages) {
+    const { name, definition, settings, inputs: sources } = stage;
     const inputs: Record<string, PlannedInput> = {};
     for (const [key, source] of Object.entries(sources)) {
       inputs[key] = source.kind === 'stage' ? planned.get(source.stage)! : await folderArtifact(source.path);
     }
     planned.set(name, found.get(name) ?? { type: definition.type, settings, inputs });
     // Missing data files are errors here already.
-    await definition.files(settings as never, recipe.baseDir);
+    await definition.files(fileSettings(stage) as never, recipe.baseDir);
     const plan = await definition.plan({
       name,
       settings: settings as never,
