@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { PAIR_LOSSES } from '../../src/objectives/dpo/registry.ts';
+import type { Scorer } from '../../src/rewards/scorer.ts';
 import type { Algorithm } from '../../src/rollout/algorithm.ts';
 import { grpo, reinforcePlusPlus, rloo } from '../../src/rollout/group_relative.ts';
 import { onlineDpo } from '../../src/rollout/online_dpo.ts';
@@ -95,5 +96,45 @@ describe('online DPO', () => {
     } finally {
       await Promise.all([session.close(), reference.close()]);
     }
+  });
+});
+
+describe('a reward that is not what is meant', () => {
+  /** Pays for the digit 9, whatever the question. */
+  const hackable: Scorer = {
+    name: 'nine',
+    score: async (responses) => responses.map(({ ids }) => (ids[0] === 9 ? 1 : 0)),
+    close: async () => {},
+  };
+  const divergence = (metrics: Record<string, number>) => metrics.kl! * metrics['completions/mean_length']!;
+
+  it('drives the policy off without a guard; the controller holds the divergence at its target', async () => {
+    const run = async (target: number | undefined) => {
+      const [session, reference] = [await weakPolicy(1), await weakPolicy(1)];
+      try {
+        const history = await learn({
+          session,
+          algorithm: rloo(rlooSettings) as Algorithm,
+          seed: 1,
+          steps: 150,
+          learningRate: 2e-3,
+          dir: join(dir, `guard-${target}`),
+          measures: { reference },
+          maker: {
+            scorers: [{ scorer: hackable, weight: 1 }],
+            klController: target === undefined ? undefined : { target, horizon: 1_000 },
+          },
+          work: { klCoefficient: target === undefined ? 0 : 0.2 },
+        });
+        return history.slice(-30).reduce((sum, metrics) => sum + divergence(metrics), 0) / 30;
+      } finally {
+        await Promise.all([session.close(), reference.close()]);
+      }
+    };
+    const target = 0.5;
+    expect(await run(undefined)).toBeGreaterThan(3 * target);
+    const held = await run(target);
+    expect(held).toBeGreaterThan(0.8 * target);
+    expect(held).toBeLessThan(1.2 * target);
   });
 });
