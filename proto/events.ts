@@ -60,6 +60,7 @@ export const EVENTS = {
       eos: z.int(),
       scored_eos: z.int(),
       too_long: z.int(),
+      skipped: z.record(z.string(), z.int()).optional().describe('Rows left out, by reason.'),
       examples: z.array(
         z.strictObject({
           row: z.string(),

@@ -26,42 +26,68 @@ export interface EncodeOptions {
   kind: GroupKind;
   /** Take the ids that rows bring: their tokenizer is this one. */
   takeIds: boolean;
-  /** Longest prompt with an answer, in tokens. */
-  maxLength: number;
-  /** What becomes of longer ones; undefined: they are kept, for the audit to refuse. */
-  tooLong: 'drop' | 'truncate' | undefined;
 }
 
-/** Why rows are left out, by what a person is told. */
+/** Why rows are left out: how many, and the first of them. */
 export type Skips = Map<string, { count: number; first: string }>;
 
+/** Notes that a row is left out. */
+export function skipRow(skips: Skips, reason: string, origin: string): void {
+  const entry = skips.get(reason);
+  if (entry) entry.count += 1;
+  else skips.set(reason, { count: 1, first: origin });
+}
+
 /**
- * Encodes rows; those with nothing to learn from are counted in `skips` instead: an empty side, equal answers, a
- * prompt that leaves no room, answers of which none is better than another.
+ * Encodes a row; one with nothing to learn from is counted in `skips` instead: an empty side, equal answers, answers
+ * of which none is better than another.
  */
-export function encodeGroups(
-  raw: Iterable<RawGroup>,
+export function encodeGroup(
+  row: RawGroup,
   tokenizer: Tokenizer,
   options: EncodeOptions,
   skips: Skips,
+): AnswerGroup | undefined {
+  const group = encode(row, tokenizer, options);
+  if (typeof group !== 'string') return group;
+  skipRow(skips, group, row.origin);
+  return undefined;
+}
+
+/**
+ * Groups of at most `maxLength` tokens, a prompt with its longest answer: longer ones are dropped, or their answers
+ * cut; then a prompt that leaves no room and answers that differ beyond the cut only are left out. All is counted.
+ */
+export function fitGroups(
+  groups: readonly AnswerGroup[],
+  rules: { kind: GroupKind; maxLength: number; tooLong: 'drop' | 'truncate' },
+  skips: Skips,
 ): AnswerGroup[] {
-  const groups: AnswerGroup[] = [];
-  for (const row of raw) {
-    const group = encodeGroup(row, tokenizer, options);
-    if (typeof group !== 'string') {
-      groups.push(group);
-      continue;
+  const { kind, maxLength, tooLong } = rules;
+  return groups.filter((group) => {
+    const room = maxLength - group.prompt.length;
+    if (group.answers.every(({ length }) => length <= room)) return true;
+    if (tooLong === 'drop') {
+      skipRow(skips, 'longer than max_length', group.origin);
+      return false;
     }
-    const entry = skips.get(group);
-    if (entry) entry.count += 1;
-    else skips.set(group, { count: 1, first: row.origin });
-  }
-  return groups;
+    if (room <= 0) {
+      skipRow(skips, 'the prompt alone fills max_length', group.origin);
+      return false;
+    }
+    group.answers = group.answers.map((answer) => answer.subarray(0, room));
+    if (group.teacher) group.teacher = cutTeacher(group.teacher, group.answers[0]!.length);
+    if (kind === 'pairs' && equalIds(group.answers[0]!, group.answers[1]!)) {
+      skipRow(skips, 'chosen and rejected are equal', group.origin);
+      return false;
+    }
+    return true;
+  });
 }
 
 /** Ids of one row, or why it is left out. */
-function encodeGroup(row: RawGroup, tokenizer: Tokenizer, options: EncodeOptions): AnswerGroup | string {
-  const { kind, takeIds, maxLength, tooLong } = options;
+function encode(row: RawGroup, tokenizer: Tokenizer, options: EncodeOptions): AnswerGroup | string {
+  const { kind, takeIds } = options;
   if (kind === 'rankings' && row.ranking.filter((tier) => tier.length > 0).length < 2)
     return 'no answer is better than another';
   // Answers without a rank are not computed.
@@ -74,22 +100,15 @@ function encodeGroup(row: RawGroup, tokenizer: Tokenizer, options: EncodeOptions
   const prompt = encodePrompt(row.prompt, tokenizer, takeIds);
   if (prompt.length === 0) return 'the prompt is empty';
   const answers = texts.map((answer) => encodeAnswer(row.prompt, prompt, answer, tokenizer, takeIds));
-  const longest = prompt.length + Math.max(...answers.map(({ length }) => length));
-  if (longest > maxLength) {
-    if (tooLong === 'drop') return 'longer than max_length';
-    if (prompt.length >= maxLength && tooLong === 'truncate') return 'the prompt alone fills max_length';
-  }
-  const fitted =
-    tooLong === 'truncate' ? answers.map((a) => a.subarray(0, maxLength - prompt.length)) : answers;
-  if (kind === 'pairs' && equalIds(fitted[0]!, fitted[1]!)) return 'chosen and rejected are equal';
+  if (kind === 'pairs' && equalIds(answers[0]!, answers[1]!)) return 'chosen and rejected are equal';
   return {
     origin: row.origin,
     prompt,
-    answers: fitted,
+    answers,
     ranking: row.ranking.filter((tier) => tier.length > 0).map((tier) => tier.map((i) => place.get(i)!)),
     margin: row.margin,
     desirable: row.desirable,
-    teacher: row.teacher && encodeTeacher(row.teacher, fitted[0]!.length, answers[0]!.length, row.origin),
+    teacher: row.teacher && encodeTeacher(row.teacher, answers[0]!.length, row.origin),
   };
 }
 
@@ -99,7 +118,8 @@ export function encodePrompt(prompt: RawPrompt, tokenizer: Tokenizer, takeIds: b
   return prompt.messages ? chatPrompt(tokenizer, prompt.messages) : rawPrompt(tokenizer, prompt.text ?? '');
 }
 
-function encodeAnswer(
+/** Ids of an answer with what ends it: as sampled, or encoded apart from its prompt. */
+export function encodeAnswer(
   prompt: RawPrompt,
   promptIds: Int32Array,
   answer: RawAnswer,
@@ -119,13 +139,14 @@ function encodeAnswer(
   return ids.slice(joined ? promptIds.length : scored.subarray(0, end).lastIndexOf(0) + 1, end);
 }
 
-/** A teacher's tokens for the first `kept` tokens of an answer: the k likeliest that every position has. */
-function encodeTeacher(
-  teacher: TopLogProbs,
-  kept: number,
-  length: number,
-  origin: string,
-): NonNullable<AnswerGroup['teacher']> {
+type Teacher = NonNullable<AnswerGroup['teacher']>;
+
+function cutTeacher({ k, ids, logProbs }: Teacher, length: number): Teacher {
+  return { k, ids: ids.subarray(0, length * k), logProbs: logProbs.subarray(0, length * k) };
+}
+
+/** A teacher's tokens at each token of an answer: the k likeliest that every position has. */
+function encodeTeacher(teacher: TopLogProbs, length: number, origin: string): Teacher {
   if (teacher.ids.length !== length) {
     throw new AnnealError(
       'data_field',
@@ -137,9 +158,9 @@ function encodeTeacher(
     );
   }
   const k = Math.min(...teacher.ids.map((row) => row.length));
-  const ids = new Int32Array(kept * k);
-  const logProbs = new Float32Array(kept * k);
-  for (let t = 0; t < kept; t++) {
+  const ids = new Int32Array(length * k);
+  const logProbs = new Float32Array(length * k);
+  for (let t = 0; t < length; t++) {
     const values = teacher.logProbs[t]!;
     const likeliest = [...values.keys()].sort((a, b) => values[b]! - values[a]!).slice(0, k);
     ids.set(

@@ -83,7 +83,7 @@ class RowParser {
     const row = this.#row;
     switch (this.#kind) {
       case 'completions':
-        return [this.#completion()];
+        return row.responses === undefined ? [this.#completion()] : this.#responses();
       case 'labels':
         if (row.completion === undefined && row.chosen !== undefined) return unpaired(this.#pair());
         if (row.completion === undefined && row.responses !== undefined)
@@ -200,6 +200,10 @@ class RowParser {
   }
 
   #ranked(): RawGroup {
+    return { ...this.#unranked(), ranking: this.#ranking(this.#row.responses as unknown[]) };
+  }
+
+  #unranked(): RawGroup {
     const { responses } = this.#row;
     if (!Array.isArray(responses) || responses.length === 0)
       throw this.#error('responses', `must be a list of answers, is ${describe(responses)}`);
@@ -212,7 +216,18 @@ class RowParser {
       if (typeof text !== 'string') throw this.#error(`${field}.text`, `must be text, is ${describe(text)}`);
       return { text, ids: this.#checkedIds(`${field}.ids`, ids) };
     });
-    return this.#group(this.#prompt(), answers, this.#ranking(responses as unknown[]));
+    return this.#group(this.#prompt(), answers, []);
+  }
+
+  /** Each response of a `generate` stage as a completion. */
+  #responses(): RawGroup[] {
+    const group = this.#unranked();
+    return group.answers.map((answer, i) => ({
+      ...group,
+      origin: `${group.origin}#${i}`,
+      answers: [answer],
+      ranking: [[0]],
+    }));
   }
 
   /** `ranking` as lists or numbers, or what `scores` (of the row, or `score` of each response) make of it. */

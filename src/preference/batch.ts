@@ -11,9 +11,12 @@ export interface PackOptions {
   outputs: 'tokens' | 'values';
   /** Score the prompt's own tokens (but the first) as well. */
   scorePrompt?: boolean;
-  /** Targets of a scored row, [tokens of the answer * k]; absent: the answer's token alone. */
-  targets?: (group: AnswerGroup) => { k: number; ids: Int32Array };
+  /** A scored row has the teacher's k tokens as targets, instead of the answer's token alone. */
+  teacher?: boolean;
 }
+
+/** What is laid out of a group. */
+export type PackedRow = Pick<AnswerGroup, 'prompt' | 'answers'> & { teacher?: AnswerGroup['teacher'] };
 
 /** Where the numbers of a group stand among the scored rows. */
 export interface GroupPlace {
@@ -28,10 +31,7 @@ export interface PackedGroups {
 }
 
 /** Input tokens that a group takes. */
-export function groupTokens(
-  group: Pick<AnswerGroup, 'prompt' | 'answers'>,
-  outputs: PackOptions['outputs'],
-): number {
+export function groupTokens(group: PackedRow, outputs: PackOptions['outputs']): number {
   const unread = outputs === 'values' ? 0 : 1;
   return group.answers.reduce((sum, { length }) => sum + length - unread, group.prompt.length);
 }
@@ -42,14 +42,14 @@ export function groupSequences(group: Pick<AnswerGroup, 'answers'>): number {
 }
 
 /** Scored rows of a group. */
-export function groupScored(group: Pick<AnswerGroup, 'prompt' | 'answers'>, options: PackOptions): number {
+export function groupScored(group: PackedRow, options: PackOptions): number {
   if (options.outputs === 'values') return group.answers.length;
   const prompt = options.scorePrompt ? group.prompt.length - 1 : 0;
   return group.answers.reduce((sum, { length }) => sum + length, prompt);
 }
 
 /** Lays groups end to end. */
-export function packGroups(groups: readonly AnswerGroup[], options: PackOptions): PackedGroups {
+export function packGroups(groups: readonly PackedRow[], options: PackOptions): PackedGroups {
   const builder = new BatchBuilder();
   const values = options.outputs === 'values';
   let k = 1;
@@ -63,7 +63,7 @@ export function packGroups(groups: readonly AnswerGroup[], options: PackOptions)
         builder.score(last - prompt.length + 1 + i, [prompt[i + 1]!]);
       place.prompt.length = prompt.length - 1;
     }
-    const targets = options.targets?.(group);
+    const targets = options.teacher ? group.teacher : undefined;
     k = targets?.k ?? 1;
     for (const answer of answers) {
       const start = builder.scored.length;
@@ -126,12 +126,12 @@ class BatchBuilder {
 }
 
 /** Groups in the order given, in batches of at most `maxTokens` input tokens. */
-export function batchesOf(
-  groups: readonly AnswerGroup[],
+export function batchesOf<Group extends PackedRow>(
+  groups: readonly Group[],
   outputs: PackOptions['outputs'],
   maxTokens: number,
-): AnswerGroup[][] {
-  const batches: AnswerGroup[][] = [];
+): Group[][] {
+  const batches: Group[][] = [];
   let room = 0;
   for (const group of groups) {
     const tokens = groupTokens(group, outputs);

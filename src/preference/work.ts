@@ -201,7 +201,7 @@ export function packOptions(
   return {
     outputs: objective.outputs,
     scorePrompt: objective.scorePrompt,
-    ...(objective.teacher ? { targets: (group: AnswerGroup) => group.teacher! } : {}),
+    teacher: objective.teacher,
   };
 }
 

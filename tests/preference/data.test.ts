@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type AnswerGroup, type EncodeOptions, encodeGroups, type Skips } from '../../src/data/preference.ts';
+import { type AnswerGroup, encodeGroup, fitGroups, type Skips } from '../../src/data/preference.ts';
 import { type GroupKind, type RawGroup, readGroups } from '../../src/data/preference_rows.ts';
 import type { Tokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { temporaryFolder } from '../data/stage_context.ts';
@@ -27,11 +27,13 @@ async function raw(kind: GroupKind, ...rows: unknown[]): Promise<RawGroup[]> {
 async function encoded(
   kind: GroupKind,
   rows: unknown[],
-  options: Partial<EncodeOptions> = {},
+  options: { takeIds?: boolean; maxLength?: number; tooLong?: 'drop' | 'truncate' } = {},
 ): Promise<{ groups: AnswerGroup[]; skips: Skips }> {
   const skips: Skips = new Map();
-  const all = { kind, takeIds: false, maxLength: 1000, tooLong: undefined, ...options };
-  return { groups: encodeGroups(await raw(kind, ...rows), tokenizer, all, skips), skips };
+  const { takeIds = false, maxLength = 1000, tooLong = 'truncate' } = options;
+  const all = (await raw(kind, ...rows)).map((row) => encodeGroup(row, tokenizer, { kind, takeIds }, skips));
+  const groups = all.filter((group) => group !== undefined);
+  return { groups: fitGroups(groups, { kind, maxLength, tooLong }, skips), skips };
 }
 
 /** A group as text, special tokens shown. */
