@@ -1,6 +1,7 @@
 /**
  * Families of models: Hugging Face's `config.json` to and from the fields of the one decoder. A family is one entry
- * of the table `FAMILIES`; the engine names the tensors as Hugging Face does.
+ * of the table `FAMILIES`; the engine names the tensors as Hugging Face does. A `...ForSequenceClassification` with
+ * one label is the same decoder with a scalar head instead of the language-model head: a reward model.
  */
 import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
@@ -43,6 +44,8 @@ const configSchema = z.looseObject({
   tie_word_embeddings: z.boolean().nullish(),
   use_sliding_window: z.boolean().nullish(),
   sliding_window: z.int().nullish(),
+  num_labels: z.int().nullish(),
+  id2label: z.record(z.string(), z.unknown()).nullish(),
 });
 type Config = z.output<typeof configSchema>;
 
@@ -216,7 +219,8 @@ export const FAMILIES: ReadonlyMap<string, Family> = new Map(
 export function readConfig(config: unknown, path: string): { family: Family; architecture: Architecture } {
   const name = z.looseObject({ architectures: z.array(z.string()).min(1) }).safeParse(config);
   const known = [...FAMILIES.keys()];
-  const family = name.success ? FAMILIES.get(name.data.architectures[0]!) : undefined;
+  const className = name.success ? name.data.architectures[0]! : '';
+  const family = FAMILIES.get(className.replace(CLASSIFIER, CAUSAL));
   if (!family) {
     const found = name.success ? name.data.architectures[0]! : undefined;
     const guess = found === undefined ? undefined : nearest(found, known);
@@ -233,21 +237,51 @@ export function readConfig(config: unknown, path: string): { family: Family; arc
     const issue = parsed.error.issues[0]!;
     throw new AnnealError('model_invalid', `${path}: ${issue.path.join('.')}: ${issue.message}.`, { path });
   }
-  const architecture = family.read(parsed.data);
+  const architecture = CLASSIFIER.test(className)
+    ? withScoreHead(family.read(parsed.data), parsed.data, path)
+    : family.read(parsed.data);
   const problem = contradiction(architecture);
   if (problem) throw new AnnealError('model_invalid', `${path}: ${problem.message}.`, { path });
   return { family, architecture };
+}
+
+const CLASSIFIER = /ForSequenceClassification$/;
+const CAUSAL = 'ForCausalLM';
+
+/** The same decoder with a scalar head; it has no language-model head, so none is read or written. */
+export function rewardArchitecture(architecture: Architecture): Architecture {
+  return { ...architecture, scoreHead: true, tieEmbeddings: true };
+}
+
+function withScoreHead(architecture: Architecture, config: Config, path: string): Architecture {
+  // transformers writes the labels' names, and leaves out their number.
+  const labels = config.num_labels ?? (config.id2label ? Object.keys(config.id2label).length : 2);
+  if (labels === 1) return rewardArchitecture(architecture);
+  throw new AnnealError(
+    'model_invalid',
+    `${path}: the classifier has ${labels} labels; a reward model has one.`,
+    {
+      path,
+      hint: 'Sequence classification with num_labels 1 is loaded as a reward model.',
+    },
+  );
 }
 
 /** The config.json of a model. */
 export function writeConfig(
   family: Family,
   architecture: Architecture,
-  tokens: { bosId: number | undefined; eosId: number | undefined; initializerRange: number },
+  tokens: {
+    bosId: number | undefined;
+    eosId: number | undefined;
+    /** Of a model with a scalar head: what transformers is to pass over at the end of a padded row. */
+    padId?: number | undefined;
+    initializerRange: number;
+  },
 ): Record<string, unknown> {
   const a = architecture;
   return {
-    architectures: [family.name],
+    architectures: [a.scoreHead ? family.name.replace(CAUSAL, 'ForSequenceClassification') : family.name],
     model_type: family.modelType,
     vocab_size: a.vocabSize,
     hidden_size: a.hiddenSize,
@@ -267,6 +301,14 @@ export function writeConfig(
     dtype: 'float32',
     torch_dtype: 'float32',
     use_cache: true,
+    ...(a.scoreHead
+      ? {
+          num_labels: 1,
+          id2label: { 0: 'LABEL_0' },
+          label2id: { LABEL_0: 0 },
+          pad_token_id: tokens.padId ?? null,
+        }
+      : {}),
     ...family.write(a),
   };
 }
