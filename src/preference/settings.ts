@@ -1,0 +1,82 @@
+/**
+ * Settings that the preference stages share, by TRL's names, and their checks. A stage spreads the fields into its
+ * schema and calls `checkPreference` in its refinement.
+ */
+import { z } from 'zod';
+import { checkTraining, type TrainingSettings, trainingFields } from '../training/settings.ts';
+import { TOO_LONG } from './dataset.ts';
+
+/** Types of stages whose models these stages train. */
+export const MODEL_TYPES = [
+  'pretrain',
+  'sft',
+  'dpo',
+  'kto',
+  'orpo',
+  'cpo',
+  'bco',
+  'distill',
+  'ppo',
+  'grpo',
+  'rloo',
+  'online_dpo',
+  'merge',
+];
+
+/** Data files: one, or several. */
+const files = z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]);
+
+/** The fields of every preference stage. */
+export function preferenceFields(learningRate: number) {
+  return {
+    model: z.string().describe('The model to train: a stage, or a folder.'),
+    dataset: files.describe('A `rank` stage, the folder of its result, or JSONL files.'),
+    eval_dataset: files.optional().describe('JSONL files for the validation loss.'),
+    packing: z
+      .boolean()
+      .default(false)
+      .describe(
+        'Fill microbatches with as many rows as have room, instead of per_device_train_batch_size of them.',
+      ),
+    too_long: z
+      .enum(TOO_LONG)
+      .optional()
+      .describe('What becomes of prompts with answers longer than max_length; without it they are an error.'),
+    ...trainingFields({ learning_rate: learningRate, adam_beta2: 0.999, weight_decay: 0 }),
+  };
+}
+
+/** The fields of stages whose objective compares with a reference model. */
+export const referenceFields = {
+  ref_model: z
+    .string()
+    .optional()
+    .describe('The reference: a stage, or a folder. Default: the model as it is before training.'),
+  precompute_ref_log_probs: z
+    .boolean()
+    .default(false)
+    .describe(
+      "Compute the reference's log-probabilities beforehand, kept by content for other runs over the same rows.",
+    ),
+};
+
+export type PreferenceSettings = TrainingSettings &
+  z.output<z.ZodObject<ReturnType<typeof preferenceFields>>> & {
+    ref_model?: string | undefined;
+    precompute_ref_log_probs?: boolean;
+  };
+
+/** What names other stages, for `inputs`. */
+export const preferenceInputs = {
+  model: { types: MODEL_TYPES },
+  dataset: { types: ['rank'], orFiles: true },
+};
+export const referenceInputs = { ...preferenceInputs, ref_model: { types: MODEL_TYPES, optional: true } };
+
+/** Contradictions between the shared fields. */
+export function checkPreference(settings: PreferenceSettings, context: z.RefinementCtx): void {
+  checkTraining(settings, context);
+  if (settings.eval_steps !== undefined && settings.eval_dataset === undefined) {
+    context.addIssue({ code: 'custom', path: ['eval_steps'], message: 'needs eval_dataset' });
+  }
+}
