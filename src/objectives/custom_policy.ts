@@ -40,7 +40,12 @@ export async function loadPolicyLoss(file: string, place: string): Promise<Custo
       advantages: Float64Array.from(batch.advantages),
       offsets: Array.from(batch.offsets),
     };
-    const { losses, gradient } = own.call([given, { ...settings }], ['losses', 'gradient'], logProbs.length);
+    const { losses, gradient } = own.call(
+      [given, { ...settings }],
+      ['losses', 'gradient'],
+      logProbs.length,
+      'tokens',
+    );
     return {
       loss: sumOf(losses) / tokens,
       gradients: { logProbs: Float32Array.from(gradient, (slope) => slope / tokens) },
