@@ -11,14 +11,15 @@ export interface RatioBounds {
   highest: number;
 }
 
-/** p(desirable | prompt) / p(undesirable | prompt) of each undesirable prompt, within bounds. */
+/** p(desirable | prompt) / p(undesirable | prompt) of prompts, within bounds, learnt from some of each kind. */
 export function densityRatios(
   desirable: readonly ArrayLike<number>[],
   undesirable: readonly ArrayLike<number>[],
+  prompts: readonly ArrayLike<number>[],
   bounds: RatioBounds,
 ): number[] {
   const weights = logisticRegression(desirable, undesirable);
-  return undesirable.map((embedding) => {
+  return prompts.map((embedding) => {
     const ratio = Math.exp(logit(weights, embedding));
     return Math.min(bounds.highest, Math.max(bounds.lowest, ratio));
   });
