@@ -55,7 +55,7 @@ Session::Session(const Napi::CallbackInfo& info)
       }) {
   if (!info[0].IsExternal()) throw Napi::TypeError::New(info.Env(), "use createSession to make a session");
   const SessionOptions& options = *info[0].As<Napi::External<SessionOptions>>().Data();
-  tensor_list_ = TensorTable(options.architecture).tensors();
+  tensor_list_ = ModelTable(options.architecture).tensors();
   plan_ = plan_session(options, *make_cpu_backend(options.threads));
 }
 

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "engine/parameter_set.h"
+#include "engine/snapshot.h"
+
 namespace anneal {
 namespace {
 
@@ -108,7 +111,7 @@ KvCache::KvCache(Arena& arena, const SessionOptions& options) {
 SessionPlan plan_session(const SessionOptions& options, const Backend& backend) {
   validate(options);
   const Architecture& a = options.architecture;
-  const TensorTable table(a);
+  const ModelTable table(a);
   Arena activations;
   Arena workspace;
   Arena kv_cache;
@@ -117,14 +120,12 @@ SessionPlan plan_session(const SessionOptions& options, const Backend& backend) 
   const KvCache measured_cache(kv_cache, options);
 
   SessionPlan plan{};
-  const int64_t buffer = table.buffer_size() * static_cast<int64_t>(sizeof(float));
+  const ParameterSetBytes base = ParameterSet::bytes_of(table, options.trainable, OptimizerName::kAdamW);
   plan.parameters = table.parameters();
-  plan.weights = buffer;
-  if (options.trainable) {
-    plan.gradients = buffer;
-    plan.optimizer = 2 * buffer;
-    plan.snapshot = 4 * buffer;
-  }
+  plan.weights = base.weights;
+  plan.gradients = base.gradients;
+  plan.optimizer = base.optimizer;
+  plan.snapshot = Snapshot::bytes_of({base});
   plan.activations = static_cast<int64_t>(activations.peak());
   plan.workspace = static_cast<int64_t>(workspace.peak());
   plan.kv_cache = static_cast<int64_t>(kv_cache.peak());

@@ -7,7 +7,7 @@
 
 namespace anneal {
 
-Decoder::Decoder(Backend& backend, const SessionOptions& options, const TensorTable& table,
+Decoder::Decoder(Backend& backend, const SessionOptions& options, const ModelTable& table,
                  const Activations& activations, const Scratch& scratch, const float* weights,
                  float* gradients, const std::atomic<bool>& cancelled)
     : backend_(backend),

@@ -22,7 +22,7 @@ class Decoder {
 
   /// `gradients` null: no backward. All references outlive the decoder. When `cancelled` is set, the running
   /// pass throws CodedError "closed" between two layers.
-  Decoder(Backend& backend, const SessionOptions& options, const TensorTable& table,
+  Decoder(Backend& backend, const SessionOptions& options, const ModelTable& table,
           const Activations& activations, const Scratch& scratch, const float* weights, float* gradients,
           const std::atomic<bool>& cancelled);
 
@@ -51,7 +51,7 @@ class Decoder {
 
   Backend& backend_;
   const Architecture& architecture_;
-  const TensorTable& table_;
+  const ModelTable& table_;
   const Activations& activations_;
   const Scratch& scratch_;
   const float* weights_;

@@ -17,7 +17,9 @@
 #include "engine/buffers.h"
 #include "engine/decoder.h"
 #include "engine/generator.h"
+#include "engine/optimizer.h"
 #include "engine/options.h"
+#include "engine/parameter_set.h"
 #include "engine/snapshot.h"
 #include "model/tensors.h"
 #include "model/weights_io.h"
@@ -33,22 +35,12 @@ struct ScoreGradients {
   std::vector<float> log_probs, entropies, log_z;
 };
 
-struct StepOptions {
-  float learning_rate, beta1, beta2, epsilon, weight_decay, max_grad_norm;
-  int64_t step;
-};
-
-struct StepResult {
-  double grad_norm;
-  bool applied;
-};
-
 class Engine {
  public:
   /// Reserves everything. `closing` ends a running call between two layers with CodedError "closed".
   Engine(std::unique_ptr<Backend> backend, const SessionOptions& options, const std::atomic<bool>& closing);
 
-  [[nodiscard]] const TensorTable& table() const { return table_; }
+  [[nodiscard]] const ModelTable& table() const { return table_; }
   [[nodiscard]] const SessionPlan& plan() const { return plan_; }
 
   void init_weights(uint64_t seed, float std);
@@ -76,13 +68,6 @@ class Engine {
   void read_snapshot(const std::string& path);
 
  private:
-  struct Release {
-    Backend* backend;
-    void operator()(void* memory) const { backend->release(memory); }
-  };
-  using Block = std::unique_ptr<void, Release>;
-
-  Block reserve(int64_t bytes);
   void require_trainable(const char* call) const;
   /// Validates, uploads and runs the layers; the scored rows end in scored_normed.
   void run_layers(Batch&& batch);
@@ -93,10 +78,9 @@ class Engine {
   const SessionOptions options_;
   const std::unique_ptr<Backend> backend_;
   const SessionPlan plan_;
-  const TensorTable table_;
-  const Block weights_block_, gradients_block_, moments_block_, activations_block_, scratch_block_,
-      cache_block_;
-  TrainingState state_;
+  const ModelTable table_;
+  ParameterSet base_;
+  const DeviceMemory activations_memory_, scratch_memory_, cache_memory_;
   Activations activations_;
   Scratch scratch_;
   KvCache cache_;

@@ -54,7 +54,7 @@ Scores Engine::forward(Batch batch) {
   const int64_t N = std::ssize(batch_.scored);
   if (N == 0) return {};
   backend_->lm_head_forward(activations_.log_prob, activations_.entropy, activations_.log_z,
-                            activations_.scored_normed, state_.weights + table_.head(), activations_.targets,
+                            activations_.scored_normed, base_.weights() + table_.head(), activations_.targets,
                             N, options_.architecture.hidden_size, options_.architecture.vocab_size,
                             scratch_.head);
   return read_scores(N);
@@ -82,9 +82,9 @@ void Engine::backward(const ScoreGradients& gradients) {
   const float* d_log_z = upload(scratch_.d_log_z, gradients.log_z);
   if (count == 0) return;
   const int64_t N = static_cast<int64_t>(count);
-  state_.has_gradients = true;
-  backend_->lm_head_backward(scratch_.d_scored, state_.gradients + table_.head(), activations_.scored_normed,
-                             state_.weights + table_.head(), activations_.targets, activations_.log_z,
+  base_.mark_gradients();
+  backend_->lm_head_backward(scratch_.d_scored, base_.gradients() + table_.head(), activations_.scored_normed,
+                             base_.weights() + table_.head(), activations_.targets, activations_.log_z,
                              activations_.entropy, d_log_prob, d_entropy, d_log_z, N,
                              options_.architecture.hidden_size, options_.architecture.vocab_size,
                              scratch_.head);
@@ -98,10 +98,10 @@ Scores Engine::forward_backward(Batch batch, const std::vector<float>& weights) 
   const int64_t N = std::ssize(batch_.scored);
   if (N == 0) return {};
   backend_->copy_to_device(scratch_.d_log_prob, weights.data(), weights.size() * sizeof(float));
-  state_.has_gradients = true;
+  base_.mark_gradients();
   backend_->lm_head_forward_backward(
       activations_.log_prob, activations_.entropy, activations_.log_z, scratch_.d_scored,
-      state_.gradients + table_.head(), activations_.scored_normed, state_.weights + table_.head(),
+      base_.gradients() + table_.head(), activations_.scored_normed, base_.weights() + table_.head(),
       activations_.targets, scratch_.d_log_prob, N, options_.architecture.hidden_size,
       options_.architecture.vocab_size, scratch_.head);
   decoder_.backward(layout(), N);
@@ -114,9 +114,9 @@ std::vector<float> Engine::logits(Batch batch) {
   const int64_t V = options_.architecture.vocab_size;
   std::vector<float> logits(static_cast<size_t>(N * V));
   if (N == 0) return logits;
-  const Block block = reserve(N * V * static_cast<int64_t>(sizeof(float)));
+  const DeviceMemory block = reserve(*backend_, N * V * static_cast<int64_t>(sizeof(float)));
   auto* device = static_cast<float*>(block.get());
-  backend_->lm_head_logits(device, activations_.scored_normed, state_.weights + table_.head(), N,
+  backend_->lm_head_logits(device, activations_.scored_normed, base_.weights() + table_.head(), N,
                            options_.architecture.hidden_size, V);
   backend_->copy_to_host(logits.data(), device, logits.size() * sizeof(float));
   return logits;

@@ -7,7 +7,7 @@
 
 namespace anneal {
 
-Generator::Generator(Backend& backend, const SessionOptions& options, const TensorTable& table,
+Generator::Generator(Backend& backend, const SessionOptions& options, const ModelTable& table,
                      Decoder& decoder, const Activations& activations, const Scratch& scratch,
                      const KvCache& cache, const float* weights)
     : backend_(backend),

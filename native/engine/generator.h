@@ -30,7 +30,7 @@ using TokenCallback = std::function<void(int64_t sequence, int32_t token)>;
 class Generator {
  public:
   /// All references outlive the generator.
-  Generator(Backend& backend, const SessionOptions& options, const TensorTable& table, Decoder& decoder,
+  Generator(Backend& backend, const SessionOptions& options, const ModelTable& table, Decoder& decoder,
             const Activations& activations, const Scratch& scratch, const KvCache& cache,
             const float* weights);
 
@@ -71,7 +71,7 @@ class Generator {
 
   Backend& backend_;
   const SessionOptions& options_;
-  const TensorTable& table_;
+  const ModelTable& table_;
   Decoder& decoder_;
   const Activations& activations_;
   const Scratch& scratch_;

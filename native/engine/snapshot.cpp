@@ -13,14 +13,14 @@ namespace anneal {
 namespace {
 
 constexpr char kMagic[8] = {'A', 'N', 'N', 'E', 'A', 'L', 'S', 'T'};
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr int64_t kChunkBytes = int64_t{4} << 20;
 
 struct Header {
   char magic[8];
   uint32_t version;
-  uint32_t fingerprint;  // of the tensor table
-  int64_t buffer_floats;
+  uint32_t fingerprint;  // of the tables of all parameter sets, and of what is trained how
+  int64_t state_bytes;   // of weights and optimiser state
   int64_t payload_bytes;
   uint32_t has_gradients;
   uint32_t reserved[6];
@@ -32,12 +32,44 @@ static_assert(sizeof(Header) == 64);
   throw CodedError("artifact_corrupt", "'" + path + "' " + what);
 }
 
+uint32_t fingerprint_of(const std::vector<ParameterSet*>& sets) {
+  uint32_t crc = 0;
+  for (const ParameterSet* set : sets) {
+    const uint32_t fields[] = {set->table().fingerprint(), set->trainable() ? 1u : 0u,
+                               static_cast<uint32_t>(set->optimizer())};
+    crc = crc32c(crc, fields, sizeof(fields));
+  }
+  return crc;
+}
+
+std::vector<ParameterSet*> trained_of(std::vector<ParameterSet*> sets) {
+  std::erase_if(sets, [](const ParameterSet* set) { return !set->trainable(); });
+  return sets;
+}
+
+template <typename Bytes>
+int64_t sum(const std::vector<ParameterSet*>& sets, const Bytes& bytes) {
+  int64_t total = 0;
+  for (const ParameterSet* set : sets) total += bytes(set->bytes());
+  return total;
+}
+
 }  // namespace
 
-Snapshot::Snapshot(const TensorTable& table)
-    : size_(table.buffer_size()),
-      fingerprint_(table.fingerprint()),
-      memory_(std::make_unique_for_overwrite<float[]>(static_cast<size_t>(4 * size_))) {}
+Snapshot::Snapshot(const std::vector<ParameterSet*>& sets)
+    : trained_(trained_of(sets)),
+      fingerprint_(fingerprint_of(sets)),
+      state_bytes_(sum(trained_, [](const ParameterSetBytes& b) { return b.weights + b.optimizer; })),
+      gradient_bytes_(sum(trained_, [](const ParameterSetBytes& b) { return b.gradients; })),
+      memory_(std::make_unique_for_overwrite<char[]>(static_cast<size_t>(state_bytes_ + gradient_bytes_))) {}
+
+int64_t Snapshot::bytes_of(const std::vector<ParameterSetBytes>& sets) {
+  int64_t total = 0;
+  for (const ParameterSetBytes& set : sets) {
+    if (set.gradients > 0) total += set.weights + set.optimizer + set.gradients;
+  }
+  return total;
+}
 
 void Snapshot::wait_until_unpinned() {
   std::unique_lock lock(mutex_);
@@ -48,33 +80,45 @@ void Snapshot::check_valid() const {
   if (!valid_) throw std::invalid_argument("there is no snapshot: take one first");
 }
 
-int64_t Snapshot::payload_bytes() const {
-  return (has_gradients_ ? 4 : 3) * size_ * static_cast<int64_t>(sizeof(float));
-}
+int64_t Snapshot::payload_bytes() const { return state_bytes_ + (has_gradients_ ? gradient_bytes_ : 0); }
 
-void Snapshot::take(Backend& backend, const TrainingState& state) {
+void Snapshot::take(Backend& backend) {
   wait_until_unpinned();
-  const size_t bytes = static_cast<size_t>(size_) * sizeof(float);
-  backend.copy_to_host(memory_.get(), state.weights, bytes);
-  backend.copy_to_host(memory_.get() + size_, state.moment1, bytes);
-  backend.copy_to_host(memory_.get() + 2 * size_, state.moment2, bytes);
-  if (state.has_gradients) backend.copy_to_host(memory_.get() + 3 * size_, state.gradients, bytes);
-  has_gradients_ = state.has_gradients;
+  char* to = memory_.get();
+  const auto copy = [&](const void* from, int64_t bytes) {
+    backend.copy_to_host(to, from, static_cast<size_t>(bytes));
+    to += bytes;
+  };
+  has_gradients_ = std::ranges::any_of(trained_, &ParameterSet::has_gradients);
+  for (const ParameterSet* set : trained_) {
+    copy(set->weights(), set->bytes().weights);
+    copy(set->state(), set->bytes().optimizer);
+  }
+  if (has_gradients_) {
+    for (const ParameterSet* set : trained_) copy(set->gradients(), set->bytes().gradients);
+  }
   valid_ = true;
 }
 
-void Snapshot::restore(Backend& backend, TrainingState& state) const {
+void Snapshot::restore(Backend& backend) const {
   check_valid();
-  const size_t bytes = static_cast<size_t>(size_) * sizeof(float);
-  backend.copy_to_device(state.weights, memory_.get(), bytes);
-  backend.copy_to_device(state.moment1, memory_.get() + size_, bytes);
-  backend.copy_to_device(state.moment2, memory_.get() + 2 * size_, bytes);
-  if (has_gradients_) {
-    backend.copy_to_device(state.gradients, memory_.get() + 3 * size_, bytes);
-  } else if (state.has_gradients) {
-    backend.zero(state.gradients, bytes);
+  const char* from = memory_.get();
+  const auto copy = [&](void* to, int64_t bytes) {
+    backend.copy_to_device(to, from, static_cast<size_t>(bytes));
+    from += bytes;
+  };
+  for (ParameterSet* set : trained_) {
+    copy(set->weights(), set->bytes().weights);
+    copy(set->state(), set->bytes().optimizer);
   }
-  state.has_gradients = has_gradients_;
+  for (ParameterSet* set : trained_) {
+    if (has_gradients_) {
+      copy(set->gradients(), set->bytes().gradients);
+      set->mark_gradients();
+    } else if (set->has_gradients()) {
+      set->clear_gradients(backend);
+    }
+  }
 }
 
 void Snapshot::pin() {
@@ -97,14 +141,14 @@ WrittenFile Snapshot::write(const std::string& path, const std::atomic<bool>& ca
   std::memcpy(header.magic, kMagic, sizeof(kMagic));
   header.version = kVersion;
   header.fingerprint = fingerprint_;
-  header.buffer_floats = size_;
+  header.state_bytes = state_bytes_;
   header.payload_bytes = payload_bytes();
   header.has_gradients = has_gradients_ ? 1 : 0;
   header.crc = crc32c(0, &header, offsetof(Header, crc));
 
   ChecksummedWriter writer(path);
   writer.write(&header, sizeof(header));
-  const auto* payload = reinterpret_cast<const char*>(memory_.get());
+  const char* payload = memory_.get();
   for (int64_t offset = 0; offset < header.payload_bytes; offset += kChunkBytes) {
     if (cancelled.load(std::memory_order_relaxed)) throw CodedError("closed", "the session was closed");
     writer.write(payload + offset, static_cast<size_t>(std::min(kChunkBytes, header.payload_bytes - offset)));
@@ -127,7 +171,7 @@ void Snapshot::read(const std::string& path) {
   if (header.version != kVersion) {
     corrupt(path, "has version " + std::to_string(header.version) + ", not " + std::to_string(kVersion));
   }
-  if (header.fingerprint != fingerprint_ || header.buffer_floats != size_) {
+  if (header.fingerprint != fingerprint_ || header.state_bytes != state_bytes_) {
     corrupt(path, "is the training state of another model");
   }
   valid_ = false;
@@ -137,7 +181,7 @@ void Snapshot::read(const std::string& path) {
     corrupt(path, "has " + std::to_string(file_size) + " bytes instead of " + std::to_string(expected));
   }
   uint32_t crc = crc32c(0, &header, sizeof(header));
-  auto* payload = reinterpret_cast<char*>(memory_.get());
+  char* payload = memory_.get();
   for (int64_t offset = 0; offset < header.payload_bytes; offset += kChunkBytes) {
     const size_t bytes = static_cast<size_t>(std::min(kChunkBytes, header.payload_bytes - offset));
     file.read(payload + offset, bytes, static_cast<int64_t>(sizeof(header)) + offset);

@@ -1,7 +1,8 @@
 // A copy of the training state in host memory, and its file.
 //
-// File: a header of 64 bytes (see snapshot.cpp), the flat buffers weights, first moments, second moments and,
-// if any are accumulated, gradients, then the CRC-32C of all before it. Little-endian.
+// File: a header of 64 bytes (see snapshot.cpp); of each trained parameter set the weights and the
+// optimiser's state; if any gradients are accumulated, those of each trained set; the CRC-32C of all before
+// it. Little-endian. Frozen sets are not in it, but the file fits only a session that has the same ones.
 #pragma once
 
 #include <atomic>
@@ -10,21 +11,12 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "backend/backend.h"
-#include "model/tensors.h"
+#include "engine/parameter_set.h"
 
 namespace anneal {
-
-/// The flat buffers of a trainable session (device memory).
-struct TrainingState {
-  float* weights = nullptr;
-  float* moment1 = nullptr;
-  float* moment2 = nullptr;
-  float* gradients = nullptr;
-  /// false: all gradients are zero.
-  bool has_gradients = false;
-};
 
 struct WrittenFile {
   int64_t bytes;
@@ -34,13 +26,17 @@ struct WrittenFile {
 /// The last snapshot. Taken and restored on the engine thread, written on another one.
 class Snapshot {
  public:
-  /// Reserves address space; memory is used from the first snapshot on.
-  explicit Snapshot(const TensorTable& table);
+  /// Of all parameter sets of a session, in their order; they outlive the snapshot. Reserves address space;
+  /// memory is used from the first snapshot on.
+  explicit Snapshot(const std::vector<ParameterSet*>& sets);
+
+  /// Bytes that it reserves for these sets.
+  [[nodiscard]] static int64_t bytes_of(const std::vector<ParameterSetBytes>& sets);
 
   /// Waits for files of the snapshot before it that are still being written.
-  void take(Backend& backend, const TrainingState& state);
+  void take(Backend& backend);
   /// Throws std::invalid_argument if there is none.
-  void restore(Backend& backend, TrainingState& state) const;
+  void restore(Backend& backend) const;
   /// Keeps the present snapshot unchanged until `write` has ended: call it on the engine thread, in the order
   /// of the calls. Throws std::invalid_argument if there is none.
   void pin();
@@ -56,9 +52,10 @@ class Snapshot {
   void check_valid() const;
   [[nodiscard]] int64_t payload_bytes() const;
 
-  const int64_t size_;  // floats of one buffer
+  std::vector<ParameterSet*> trained_;
   const uint32_t fingerprint_;
-  std::unique_ptr<float[]> memory_;  // four buffers
+  const int64_t state_bytes_, gradient_bytes_;  // of weights and optimiser state; of gradients
+  std::unique_ptr<char[]> memory_;              // in the order of the file
   bool valid_ = false;
   bool has_gradients_ = false;
   std::mutex mutex_;

@@ -15,16 +15,20 @@ std::string layer_name(int64_t layer, const char* rest) {
 
 }  // namespace
 
-TensorTable::TensorTable(const Architecture& architecture) {
+ModelTable::ModelTable(const Architecture& architecture) {
   layers_.resize(static_cast<size_t>(architecture.num_layers));
   add_matrices(architecture);
-  align();
-  vectors_begin_ = buffer_size_;
+  begin_vectors();
   add_vectors(architecture);
   align();
 }
 
 void TensorTable::align() { buffer_size_ = (buffer_size_ + kAlignment - 1) / kAlignment * kAlignment; }
+
+void TensorTable::begin_vectors() {
+  align();
+  vectors_begin_ = buffer_size_;
+}
 
 int64_t TensorTable::add(std::string name, std::vector<int64_t> shape, Initialisation initialisation) {
   Tensor tensor{std::move(name), std::move(shape), buffer_size_, 1, initialisation};
@@ -36,7 +40,7 @@ int64_t TensorTable::add(std::string name, std::vector<int64_t> shape, Initialis
   return tensors_.back().offset;
 }
 
-void TensorTable::add_matrices(const Architecture& a) {
+void ModelTable::add_matrices(const Architecture& a) {
   const int64_t D = a.hidden_size;
   const int64_t F = a.intermediate_size;
   const int64_t query = a.num_heads * a.head_dim;
@@ -67,7 +71,7 @@ void TensorTable::add_matrices(const Architecture& a) {
   head_ = a.tie_embeddings ? embedding_ : add("lm_head.weight", {a.vocab_size, D}, Initialisation::kNormal);
 }
 
-void TensorTable::add_vectors(const Architecture& a) {
+void ModelTable::add_vectors(const Architecture& a) {
   const int64_t D = a.hidden_size;
   const int64_t F = a.intermediate_size;
   const int64_t query = a.num_heads * a.head_dim;
@@ -118,7 +122,7 @@ void TensorTable::add_vectors(const Architecture& a) {
 const Tensor& TensorTable::find(std::string_view name) const {
   const auto found = by_name_.find(std::string(name));
   if (found == by_name_.end()) {
-    throw std::invalid_argument("the model has no tensor named '" + std::string(name) + "'");
+    throw std::invalid_argument("there is no tensor named '" + std::string(name) + "'");
   }
   return tensors_[found->second];
 }

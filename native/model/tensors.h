@@ -38,21 +38,15 @@ struct LayerOffsets {
   int64_t mlp_norm_weight = -1, mlp_norm_bias = -1;
 };
 
+/// Names, shapes and places of the tensors of one flat buffer.
 class TensorTable {
  public:
-  explicit TensorTable(const Architecture& architecture);
-
   [[nodiscard]] const std::vector<Tensor>& tensors() const { return tensors_; }
-  /// Throws std::invalid_argument if the model has no tensor of this name.
+  /// Throws std::invalid_argument if there is no tensor of this name.
   [[nodiscard]] const Tensor& find(std::string_view name) const;
-  [[nodiscard]] const LayerOffsets& layer(int64_t index) const { return layers_[static_cast<size_t>(index)]; }
-  [[nodiscard]] int64_t embedding() const { return embedding_; }
-  /// The head's matrix: the embedding itself if tied.
-  [[nodiscard]] int64_t head() const { return head_; }
-  [[nodiscard]] int64_t final_norm_weight() const { return final_norm_weight_; }
-  [[nodiscard]] int64_t final_norm_bias() const { return final_norm_bias_; }
+  [[nodiscard]] bool contains(std::string_view name) const { return by_name_.contains(std::string(name)); }
 
-  /// Trained numbers, without gaps.
+  /// Numbers, without gaps.
   [[nodiscard]] int64_t parameters() const { return parameters_; }
   /// Floats of the flat buffer, and where its vectors begin.
   [[nodiscard]] int64_t buffer_size() const { return buffer_size_; }
@@ -60,17 +54,37 @@ class TensorTable {
   /// Identifies names, shapes and offsets: a state file of another model does not fit.
   [[nodiscard]] uint32_t fingerprint() const;
 
- private:
-  void align();
+  // Building: matrices, begin_vectors, vectors, align.
+  /// Appends a tensor; returns its offset.
   int64_t add(std::string name, std::vector<int64_t> shape, Initialisation initialisation);
+  /// The next tensor starts at a multiple of 16 floats.
+  void align();
+  void begin_vectors();
+
+ private:
+  std::vector<Tensor> tensors_;
+  std::unordered_map<std::string, size_t> by_name_;
+  int64_t parameters_ = 0, buffer_size_ = 0, vectors_begin_ = 0;
+};
+
+/// The table of a base model, with the places that the decoder reads.
+class ModelTable : public TensorTable {
+ public:
+  explicit ModelTable(const Architecture& architecture);
+
+  [[nodiscard]] const LayerOffsets& layer(int64_t index) const { return layers_[static_cast<size_t>(index)]; }
+  [[nodiscard]] int64_t embedding() const { return embedding_; }
+  /// The head's matrix: the embedding itself if tied.
+  [[nodiscard]] int64_t head() const { return head_; }
+  [[nodiscard]] int64_t final_norm_weight() const { return final_norm_weight_; }
+  [[nodiscard]] int64_t final_norm_bias() const { return final_norm_bias_; }
+
+ private:
   void add_matrices(const Architecture& a);
   void add_vectors(const Architecture& a);
 
-  std::vector<Tensor> tensors_;
-  std::unordered_map<std::string, size_t> by_name_;
   std::vector<LayerOffsets> layers_;
   int64_t embedding_ = 0, head_ = 0, final_norm_weight_ = 0, final_norm_bias_ = -1;
-  int64_t parameters_ = 0, buffer_size_ = 0, vectors_begin_ = 0;
 };
 
 }  // namespace anneal
