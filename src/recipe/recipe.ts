@@ -144,7 +144,9 @@ async function resolveInputs(
   locate: Locate,
 ): Promise<void> {
   for (const [key, { types, optional, orFiles }] of Object.entries(stage.definition.inputs)) {
-    const value = stage.settings[key];
+    const given = stage.settings[key];
+    // Where files may be listed as well, one name is a list of one.
+    const value = orFiles && Array.isArray(given) && given.length === 1 ? (given[0] as unknown) : given;
     const path = ['stages', stage.name, key];
     if (value === undefined) {
       if (optional) continue;
