@@ -59,6 +59,8 @@ export interface StageContext<Settings> {
 /** What the worker needs to answer `generate` in the middle of a stage. */
 export interface ServedModel {
   session: Session;
+  /** The adapter whose weights are used; absent: the base alone. */
+  adapter?: number;
   tokenizer: Tokenizer;
   /** Tokens that end a generation. */
   stopIds: number[];
