@@ -34,6 +34,11 @@ export class DataRandom {
     }
   }
 
+  /** Uniform over 0 to 2^53 - 1: a seed for another generator. */
+  seed(): number {
+    return this.next() * 2 ** 21 + (this.next() >>> 11);
+  }
+
   /** Fisher and Yates, in place. */
   shuffle(items: Uint32Array): void {
     for (let i = items.length - 1; i > 0; i--) {

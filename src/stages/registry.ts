@@ -1,11 +1,12 @@
 /** Every type of stage: adding one is its file and a line here. */
 import { evaluateStage } from './evaluate.ts';
+import { generateStage } from './generate.ts';
 import { prepareStage } from './prepare.ts';
 import { pretrainStage } from './pretrain.ts';
 import { sftStage } from './sft.ts';
 import type { AnyStage } from './stage.ts';
 import { tokenizerStage } from './tokenizer.ts';
 
-const all: AnyStage[] = [tokenizerStage, prepareStage, pretrainStage, sftStage, evaluateStage];
+const all: AnyStage[] = [tokenizerStage, prepareStage, pretrainStage, sftStage, generateStage, evaluateStage];
 
 export const STAGES: ReadonlyMap<string, AnyStage> = new Map(all.map((stage) => [stage.type, stage]));

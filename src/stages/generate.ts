@@ -1,0 +1,257 @@
+/**
+ * `generate`: k responses to each prompt of a dataset, from one or several models, at given temperatures. Out come
+ * responses.jsonl (a prompt with its responses a line: texts, ids as drawn, log-probabilities, where each came from)
+ * and dataset.json.
+ */
+import { join } from 'node:path';
+import { z } from 'zod';
+import { AnnealError } from '../../proto/errors.ts';
+import { resolveFiles } from '../data/files.ts';
+import { loadModel, openModelFolder } from '../models/load.ts';
+import { readStopIds } from '../models/save.ts';
+import type { Architecture, SessionOptions } from '../native/addon.ts';
+import { type DrawnResponse, drawLog, drawResponses } from '../ranking/draw.ts';
+import { DATASET_FILE, type DatasetFile, RESPONSES_FILE } from '../ranking/responses.ts';
+import { promptFiles } from '../rollout/open.ts';
+import { type Prompt, readPrompts } from '../rollout/prompts.ts';
+import { POLICY_TYPES } from '../rollout/settings.ts';
+import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
+import { plannedArchitecture } from '../training/planned.ts';
+import { writeFileAtomic } from '../util/files.ts';
+import { sha256 } from '../util/hash.ts';
+import { requireMemory } from '../util/memory.ts';
+import { type Artifact, defineStage, type StageContext, StageStopped } from './stage.ts';
+
+const schema = z
+  .strictObject({
+    models: z
+      .record(z.string(), z.string())
+      .refine((models) => Object.keys(models).length > 0, 'names no model')
+      .describe('Models by the name that responses are labelled with: stages, or folders.'),
+    dataset: z
+      .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
+      .describe('Prompts: JSONL with `prompt` or `messages`, or a `generate` or `rank` stage.'),
+    num_generations: z
+      .int()
+      .positive()
+      .max(1_000)
+      .default(4)
+      .describe('Responses to each prompt, from each model at each temperature.'),
+    temperatures: z.array(z.number().min(0)).min(1).default([1]),
+    max_new_tokens: z.int().positive().default(256).describe('Tokens of a response at most.'),
+    top_k: z.int().min(0).default(0),
+    top_p: z.number().gt(0).max(1).default(1),
+    min_p: z.number().min(0).max(1).default(0),
+    repetition_penalty: z.number().gt(0).default(1),
+    prompting: z
+      .record(z.string(), z.enum(['raw', 'chat']))
+      .default({})
+      .describe(
+        'How each model is asked. Default: raw after `pretrain` and without a chat template, else chat.',
+      ),
+    batch_size: z.int().positive().default(16).describe('Responses drawn side by side.'),
+  })
+  .superRefine(({ models, prompting }, context) => {
+    for (const name of Object.keys(prompting)) {
+      if (Object.hasOwn(models, name)) continue;
+      context.addIssue({ code: 'custom', path: ['prompting', name], message: 'is not one of models' });
+    }
+  });
+type Settings = z.output<typeof schema>;
+
+export const generateStage = defineStage({
+  type: 'generate',
+  doc: 'Draws several responses to each prompt of a dataset, for ranking and preference training.',
+  schema,
+  inputs: {
+    models: { types: POLICY_TYPES },
+    dataset: { types: ['generate', 'rank'], orFiles: true },
+  },
+  files: ({ dataset }, baseDir) => resolveFiles([dataset ?? []].flat(), baseDir),
+
+  async plan({ settings, addon, threads, inputs }) {
+    let memoryBytes = 0;
+    const models = Object.entries(inputs).filter(([key]) => key.startsWith('models.'));
+    for (const [, model] of models) {
+      const architecture = await plannedArchitecture(model);
+      const options = sessionOptions(settings, architecture, threads, architecture.maxPositions);
+      memoryBytes = Math.max(memoryBytes, addon.planSession(options).total);
+    }
+    const responses = settings.num_generations * settings.temperatures.length * models.length;
+    const detail = { models: models.length, responses_per_prompt: responses };
+    return { memoryBytes, diskBytes: 1e6, seconds: null, detail };
+  },
+
+  async run(context) {
+    const opened = await openModels(context);
+    const fitting = fitAll(context, opened);
+    const drawn: DrawnResponse[][][] = [];
+    for (const [index, model] of opened.entries()) {
+      drawn.push(
+        await drawModel(
+          context,
+          model,
+          index,
+          fitting.map((row) => model.prompts[row]!),
+        ),
+      );
+    }
+    await writeDataset(context, opened, fitting, drawn);
+    const responses = drawn.flat(2);
+    context.record({
+      prompts: fitting.length,
+      responses: responses.length,
+      stopped: responses.filter(({ finish }) => finish === 'stop').length / responses.length,
+    });
+  },
+});
+
+/** A model of the stage with the prompts as it is asked them. */
+interface OpenedModel {
+  label: string;
+  artifact: Artifact;
+  architecture: Architecture;
+  tokenizer: Tokenizer;
+  chat: boolean;
+  prompts: Prompt[];
+}
+
+async function openModels(context: StageContext<Settings>): Promise<OpenedModel[]> {
+  const { settings, inputs, threads, baseDir } = context;
+  const files = await promptFiles(inputs.dataset, [settings.dataset].flat(), baseDir);
+  const opened: OpenedModel[] = [];
+  for (const [key, artifact] of Object.entries(inputs)) {
+    if (!key.startsWith('models.')) continue;
+    const label = key.slice('models.'.length);
+    const { architecture } = await openModelFolder(artifact.path);
+    const tokenizer = await loadTokenizer(artifact.path, { threads });
+    const chats = artifact.type !== 'pretrain' && tokenizer.chatTemplate !== undefined;
+    const chat = (settings.prompting[label] ?? (chats ? 'chat' : 'raw')) === 'chat';
+    const prompts = await readPrompts(files, tokenizer, chat);
+    opened.push({ label, artifact, architecture, tokenizer, chat, prompts });
+  }
+  return opened;
+}
+
+/** Rows whose prompt leaves room for a response in every model; those that do not are told. */
+function fitAll({ settings, emit, name }: StageContext<Settings>, models: readonly OpenedModel[]): number[] {
+  const { max_new_tokens: room } = settings;
+  const all = models[0]!.prompts;
+  const fits = (row: number) =>
+    models.every(({ prompts, architecture }) => prompts[row]!.ids.length + room <= architecture.maxPositions);
+  const fitting = [...all.keys()].filter(fits);
+  const first = all.find((_, row) => !fits(row));
+  if (fitting.length === 0) {
+    throw new AnnealError('data_empty', `${name}: no prompt leaves room for ${room} new tokens.`, {
+      path: `stages.${name}.max_new_tokens`,
+      hint: `The models read ${Math.min(...models.map((m) => m.architecture.maxPositions))} tokens: lower max_new_tokens, or shorten the prompts (${first?.origin}).`,
+    });
+  }
+  if (first) {
+    const count = all.length - fitting.length;
+    const text = `${count} of ${all.length} prompts left out: they leave no room for ${room} new tokens (the first is ${first.origin}).`;
+    emit('notice', { stage: name, level: 'warning', text }, `${name}/too-long`);
+  }
+  return fitting;
+}
+
+async function drawModel(
+  context: StageContext<Settings>,
+  { label, artifact, tokenizer }: OpenedModel,
+  index: number,
+  prompts: Prompt[],
+): Promise<DrawnResponse[][]> {
+  const { settings, addon, threads, name } = context;
+  const folder = await openModelFolder(artifact.path);
+  const longest = Math.max(...prompts.map(({ ids }) => ids.length));
+  const length = longest + settings.max_new_tokens;
+  const options = sessionOptions(settings, folder.architecture, threads, length);
+  requireMemory(addon.planSession(options).total, `Stage ${name}`);
+  const session = await loadModel(addon, folder, options);
+  try {
+    return await drawResponses({
+      label,
+      model: {
+        session,
+        tokenizer,
+        stopIds: await readStopIds(artifact.path, tokenizer),
+        generationLength: length,
+      },
+      prompts,
+      temperatures: settings.temperatures,
+      samples: settings.num_generations,
+      draw: {
+        maxCompletionLength: settings.max_new_tokens,
+        topK: settings.top_k,
+        topP: settings.top_p,
+        minP: settings.min_p,
+        repetitionPenalty: settings.repetition_penalty,
+      },
+      seed: context.seed,
+      batch: Math.max(1, Math.floor(settings.batch_size / settings.num_generations)),
+      log: drawLog(context.workDir, context.hash, index),
+      between(done) {
+        const progress = { stage: name, done, total: prompts.length, unit: 'row', metrics: {} };
+        if (done > 0) context.emit('progress', progress, `${name}/${label}/row/${done}`);
+        if (done < prompts.length && context.checkpointRequested()) throw new StageStopped();
+      },
+    });
+  } finally {
+    await session.close();
+  }
+}
+
+/** Writes responses.jsonl and dataset.json. Ids stay out where the models have several tokenizers. */
+async function writeDataset(
+  { outDir }: StageContext<Settings>,
+  models: readonly OpenedModel[],
+  rows: readonly number[],
+  drawn: readonly DrawnResponse[][][],
+): Promise<void> {
+  const hashes = new Set(models.map(({ tokenizer }) => tokenizer.hash));
+  const withIds = hashes.size === 1;
+  // A prompt that one model was asked in conversation is one for all who read the dataset.
+  const shown = models.find(({ chat }) => chat) ?? models[0]!;
+  const lines = rows.map((row, i) => {
+    const { text, messages, ids, fields } = shown.prompts[row]!;
+    const { id, ...rest } = fields;
+    const responses = drawn.flatMap((of) => of[i]!);
+    return JSON.stringify({
+      id: typeof id === 'string' || typeof id === 'number' ? id : String(row),
+      ...(messages ? { messages } : { prompt: text }),
+      ...(withIds ? { prompt_ids: [...ids] } : {}),
+      fields: rest,
+      responses: withIds ? responses : responses.map(({ ids: _, log_probs: __, ...response }) => response),
+    });
+  });
+  await writeFileAtomic(join(outDir, RESPONSES_FILE), `${lines.join('\n')}\n`);
+  const template = shown.chat ? shown.tokenizer.chatTemplate : undefined;
+  const dataset: DatasetFile = {
+    format: 1,
+    kind: 'responses',
+    tokenizer_hash: withIds ? shown.tokenizer.hash : 'mixed',
+    chat_template_hash: template === undefined ? null : sha256(template),
+    rows: rows.length,
+  };
+  await writeFileAtomic(join(outDir, DATASET_FILE), `${JSON.stringify(dataset, null, 2)}\n`);
+}
+
+function sessionOptions(
+  settings: Settings,
+  architecture: Architecture,
+  threads: number,
+  length: number,
+): SessionOptions {
+  const slots = Math.max(settings.batch_size, settings.num_generations);
+  return {
+    architecture,
+    threads,
+    trainable: false,
+    maxTokens: length,
+    maxSequences: slots,
+    maxScored: slots,
+    recompute: false,
+    generationSlots: slots,
+    generationLength: Math.min(length, architecture.maxPositions),
+  };
+}
