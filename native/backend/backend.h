@@ -57,6 +57,36 @@ struct AdamWOptions {
   float grad_scale;                          // clipping factor, multiplied into each gradient
 };
 
+struct LionOptions {
+  float learning_rate, beta1, beta2, weight_decay, grad_scale;
+};
+
+struct SgdOptions {
+  float learning_rate, momentum;
+  bool nesterov;
+  float weight_decay, grad_scale;
+};
+
+struct AdafactorOptions {
+  float learning_rate;    // of the decay
+  float relative_rate;    // min(learning_rate, 1 / sqrt(t)), multiplied by max(eps2, RMS(w))
+  float one_minus_beta2;  // t^beta2_decay
+  float eps1, eps2;       // lowest root of the variance estimate; lowest RMS of w
+  float clip_threshold;   // of the update's RMS
+  float weight_decay, grad_scale;
+};
+
+struct MuonOptions {
+  float learning_rate;
+  float update_scale;  // of the orthogonal update, by the matrix's shape
+  float momentum;
+  bool nesterov;
+  float weight_decay, grad_scale;
+};
+
+/// Elements that share one scale in 8-bit optimiser states.
+constexpr int64_t kStateBlock = 256;
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -182,6 +212,29 @@ class Backend {
   /// AdamW with decoupled decay (Loshchilov and Hutter 2019), exactly as torch.optim.AdamW orders it.
   virtual void adamw(float* w, float* m, float* v, const float* g, int64_t n,
                      const AdamWOptions& options) = 0;
+  /// The same with moments of 8 bits (Dettmers et al. 2022): code c of block b stands for map[c] * scales[b],
+  /// the map being the dynamic one, signed for m, unsigned for v. The update uses the new moments before they
+  /// are rounded. scales [ceil(n / kStateBlock)]; all zeros are the state before the first step.
+  virtual void adamw_8bit(float* w, uint8_t* m, uint8_t* v, float* m_scales, float* v_scales, const float* g,
+                          int64_t n, const AdamWOptions& options) = 0;
+  /// Lion (Chen et al. 2023): w = w (1 - lr decay) - lr sign(b1 m + (1 - b1) g), m = b2 m + (1 - b2) g.
+  virtual void lion(float* w, float* m, const float* g, int64_t n, const LionOptions& options) = 0;
+  /// As torch.optim.SGD without dampening: g += decay w, m = momentum m + g, w -= lr m (Nesterov: g +
+  /// momentum m).
+  virtual void sgd(float* w, float* m, const float* g, int64_t n, const SgdOptions& options) = 0;
+  /// Adafactor (Shazeer and Stern 2018) as torch.optim.Adafactor orders it, for w [rows, columns] with the
+  /// mean squares of rows and of columns as its state. The decay is decoupled and uses learning_rate.
+  virtual void adafactor_matrix(float* w, float* row_squares, float* column_squares, const float* g,
+                                int64_t rows, int64_t columns, const AdafactorOptions& options) = 0;
+  /// The same for a vector, whose squares [n] are not factored.
+  virtual void adafactor_vector(float* w, float* squares, const float* g, int64_t n,
+                                const AdafactorOptions& options) = 0;
+  /// Muon (Jordan et al. 2024) for w [rows, columns]: m = momentum m + (1 - momentum) g, the update
+  /// (Nesterov: with g mixed in) is made orthogonal by five Newton-Schulz steps, w = w (1 - lr decay) - lr
+  /// update_scale update.
+  virtual void muon(float* w, float* m, const float* g, int64_t rows, int64_t columns,
+                    const MuonOptions& options, float* workspace) = 0;
+  [[nodiscard]] virtual size_t muon_workspace(int64_t rows, int64_t columns) const = 0;
 };
 
 /// The CPU backend with `threads` OpenMP threads; picks AVX2 or AVX-512 at run time.

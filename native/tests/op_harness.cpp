@@ -181,9 +181,7 @@ int32_t* Run::ints(const Ints& values) {
   return static_cast<int32_t*>(copy_of(values.data(), values.size() * sizeof(int32_t)));
 }
 
-float* Run::scratch(size_t bytes) {
-  return floats(Floats((bytes + sizeof(float) - 1) / sizeof(float), kNaN));
-}
+float* Run::scratch(size_t size) { return floats(Floats((size + sizeof(float) - 1) / sizeof(float), kNaN)); }
 
 Floats Run::read(const float* p, size_t size) const {
   Floats values(size);
@@ -191,9 +189,9 @@ Floats Run::read(const float* p, size_t size) const {
   return values;
 }
 
-void* Run::copy_of(const void* data, size_t bytes) {
-  buffers_.emplace_back(backend.allocate(bytes), Release{&backend});
-  if (bytes != 0) backend.copy_to_device(buffers_.back().get(), data, bytes);
+void* Run::copy_of(const void* data, size_t size) {
+  buffers_.emplace_back(backend.allocate(size), Release{&backend});
+  if (size != 0) backend.copy_to_device(buffers_.back().get(), data, size);
   return buffers_.back().get();
 }
 

@@ -46,8 +46,10 @@ class Run {
 
   float* floats(const Floats& values);
   int32_t* ints(const Ints& values);
-  /// Scratch of `bytes`, filled with NaN.
-  float* scratch(size_t bytes);
+  /// A copy of `size` bytes.
+  void* bytes(const void* values, size_t size) { return copy_of(values, size); }
+  /// Scratch of `size` bytes, filled with NaN.
+  float* scratch(size_t size);
   [[nodiscard]] Floats read(const float* p, size_t size) const;
 
  private:
@@ -55,7 +57,7 @@ class Run {
     Backend* backend;
     void operator()(void* p) const { backend->release(p); }
   };
-  void* copy_of(const void* data, size_t bytes);
+  void* copy_of(const void* data, size_t size);
   std::vector<std::unique_ptr<void, Release>> buffers_;
 };
 

@@ -1,4 +1,4 @@
-// Elementwise operations, activations, rotary positions, moving of rows, and the optimiser.
+// Elementwise operations, activations, rotary positions, moving of rows.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -170,66 +170,6 @@ TEST_CASE("embedding and moving of rows") {
   check_rows(1, 1, 1);
   check_rows(40, 37, 24);
   check_rows(5, 300, 130);
-}
-
-TEST_CASE("sum of squares is the same for any number of threads") {
-  for (const size_t n : {size_t{1}, size_t{1000}, size_t{100003}}) {
-    const Floats x = random_floats(n, 3);
-    double expected = 0.0;
-    for (const float v : x) expected += static_cast<double>(v) * static_cast<double>(v);
-    double first = -1.0;
-    std::string last_simd;
-    for_each_backend([&](Backend& backend, const std::string& which) {
-      Run run(backend);
-      const double sum = backend.sum_of_squares(run.floats(x), static_cast<int64_t>(n));
-      CHECK(sum == doctest::Approx(expected).epsilon(1e-6));
-      const std::string simd = which.substr(0, which.find(','));
-      if (simd == last_simd) CHECK(sum == first);
-      last_simd = simd;
-      first = sum;
-    });
-  }
-}
-
-TEST_CASE("adamw: three steps as PyTorch orders them") {
-  const AdamWOptions base{0.01f, 0.9f, 0.95f, 1e-8f, 0.1f, 0.0f, 0.0f, 0.5f};
-  for (const size_t n : {size_t{1}, size_t{45}, size_t{70001}}) {
-    check({.name = "adamw",
-           .inputs = {{n, Gradient::kNone}, {n, Gradient::kNone}},
-           .outputs = {{n, false}, {n, false}, {n, false}},
-           .reference =
-               [=](const auto& in, auto& out) {
-                 out[0] = in[0];
-                 const double lr = 0.01, beta1 = 0.9, beta2 = 0.95, decay = 0.1;
-                 for (int step = 1; step <= 3; ++step) {
-                   for (size_t i = 0; i < n; ++i) {
-                     const double g = in[1][i] * 0.5;
-                     double& w = out[0][i];
-                     double& m = out[1][i];
-                     double& v = out[2][i];
-                     w *= 1 - lr * decay;
-                     m = beta1 * m + (1 - beta1) * g;
-                     v = beta2 * v + (1 - beta2) * g * g;
-                     w -= lr / (1 - std::pow(beta1, step)) * m /
-                          (std::sqrt(v / (1 - std::pow(beta2, step))) + 1e-8);
-                   }
-                 }
-               },
-           .forward =
-               [=](Run& run, const auto& in, const auto& out) {
-                 run.backend.copy(out[0], in[0], n * sizeof(float));
-                 run.backend.zero(out[1], n * sizeof(float));
-                 run.backend.zero(out[2], n * sizeof(float));
-                 for (int step = 1; step <= 3; ++step) {
-                   AdamWOptions options = base;
-                   options.bias_correction1 = static_cast<float>(1 - std::pow(0.9, step));
-                   options.bias_correction2 = static_cast<float>(1 - std::pow(0.95, step));
-                   run.backend.adamw(out[0], out[1], out[2], in[1], static_cast<int64_t>(n), options);
-                 }
-               },
-           .backward = nullptr,
-           .tolerance = 2e-6});
-  }
 }
 
 }  // namespace anneal::test

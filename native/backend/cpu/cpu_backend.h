@@ -89,10 +89,21 @@ class CpuBackend final : public Backend {
 
   [[nodiscard]] double sum_of_squares(const float* x, int64_t n) override;
   void adamw(float* w, float* m, float* v, const float* g, int64_t n, const AdamWOptions& options) override;
+  void adamw_8bit(float* w, uint8_t* m, uint8_t* v, float* m_scales, float* v_scales, const float* g,
+                  int64_t n, const AdamWOptions& options) override;
+  void lion(float* w, float* m, const float* g, int64_t n, const LionOptions& options) override;
+  void sgd(float* w, float* m, const float* g, int64_t n, const SgdOptions& options) override;
+  void adafactor_matrix(float* w, float* row_squares, float* column_squares, const float* g, int64_t rows,
+                        int64_t columns, const AdafactorOptions& options) override;
+  void adafactor_vector(float* w, float* squares, const float* g, int64_t n,
+                        const AdafactorOptions& options) override;
+  void muon(float* w, float* m, const float* g, int64_t rows, int64_t columns, const MuonOptions& options,
+            float* workspace) override;
+  [[nodiscard]] size_t muon_workspace(int64_t rows, int64_t columns) const override;
 
  private:
   int threads_;
-  std::vector<double> partial_sums_;  // of sum_of_squares: one for each fixed part of the input
+  std::vector<double> partial_sums_;  // of sums over fixed parts of the input, see optimizer_parts.h
 };
 
 }  // namespace anneal::cpu
