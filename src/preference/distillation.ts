@@ -3,12 +3,16 @@ import { distill } from '../objectives/distill.ts';
 import { addEntropy, Means, type PreferenceObjective } from './objective.ts';
 
 /** GKD's divergence over the teacher's k tokens of each position; `k` is the same for all rows. */
-export function distillObjective(settings: { beta: number }, k: number): PreferenceObjective {
+export function distillObjective(
+  settings: { beta: number; temperature: number },
+  k: number,
+): PreferenceObjective {
   return {
     outputs: 'tokens',
     reference: false,
     scorePrompt: false,
     teacher: true,
+    temperature: settings.temperature,
     tokens: ({ answers }) => answers[0]!.length,
     evaluate(groups, scores, { divisors }) {
       let loss = 0;

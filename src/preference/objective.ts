@@ -36,6 +36,8 @@ export interface PreferenceObjective {
   scorePrompt: boolean;
   /** Scored rows have the teacher's tokens as targets. */
   teacher: boolean;
+  /** Logits are divided by it; absent: 1. */
+  temperature?: number;
   /** What a group adds to the step's count of tokens. */
   tokens(group: AnswerGroup): number;
   evaluate(

@@ -27,13 +27,14 @@ import type { ReferenceLogProbs } from './reference.ts';
 
 export interface PreferenceWorkOptions {
   session: Session;
-  /** What every training pass of the policy carries: the adapter, dropout's seed. */
-  policyFields(
-    pass: { microbatch: number; cursor: Cursor } | undefined,
+  /** What a pass carries beside the rows: the adapter, and the dropout of a pass that trains. */
+  passFields(
+    pass: { cursor: Cursor; microbatch: number } | undefined,
   ): Pick<Batch, 'adapter' | 'dropoutSeed'>;
   objective: PreferenceObjective;
   groups: readonly AnswerGroup[];
-  validation: readonly AnswerGroup[];
+  /** undefined: none. */
+  validation: readonly AnswerGroup[] | undefined;
   /** undefined: the objective has none. */
   reference: ReferenceLogProbs | undefined;
   carried: CarriedSums;
@@ -65,13 +66,14 @@ export function microbatchTokens(
 
 export class PreferenceWork implements Work<PreferenceStep> {
   readonly totalSteps: number;
+  readonly validate?: Work['validate'];
   readonly #options: PreferenceWorkOptions;
   readonly #stream: RowStream;
   readonly #pack: PackOptions;
 
   constructor(options: PreferenceWorkOptions) {
     this.#options = options;
-    const { objective, groups, batchSize, accumulation, packing, seed, length } = options;
+    const { objective, groups, validation, batchSize, accumulation, packing, seed, length } = options;
     this.#pack = packOptions(objective);
     const lengths = Int32Array.from(groups, (group) => groupTokens(group, objective.outputs));
     this.#stream = new RowStream(
@@ -79,6 +81,7 @@ export class PreferenceWork implements Work<PreferenceStep> {
       { maxLength: lengths.reduce((a, b) => Math.max(a, b), 1), batchSize, packing, seed },
     );
     this.totalSteps = 'steps' in length ? length.steps : this.#stream.countSteps(accumulation, length);
+    if (validation) this.validate = (boundary) => this.#validate(validation, boundary);
   }
 
   async group(
@@ -110,11 +113,11 @@ export class PreferenceWork implements Work<PreferenceStep> {
     step: PreferenceStep,
     index: number,
   ): Promise<{ loss: number; tokens: number; sums: Sums }> {
-    const { session, objective, policyFields } = this.#options;
+    const { session, objective } = this.#options;
     const groups = step.rows[index]!.map((row) => this.#options.groups[row]!);
     const packed = packGroups(groups, this.#pack);
     const reference = await this.#reference(groups, packed);
-    const fields = policyFields({ microbatch: index, cursor: step.cursor });
+    const fields = this.#fields({ cursor: step.cursor, microbatch: index });
     const scores = await session.forward({ ...packed.batch, ...fields });
     const outcome = objective.evaluate(groups, groupScores(packed, scores, reference), step.facts);
     const gradient = scoredGradient(packed, outcome.gradients, objective.outputs);
@@ -139,8 +142,11 @@ export class PreferenceWork implements Work<PreferenceStep> {
   }
 
   /** Loss and metrics of the validation rows, divided as one step. */
-  async validate(boundary: () => Promise<void>): Promise<Record<string, number> & { eval_loss: number }> {
-    const { objective, validation, maxTokens } = this.#options;
+  async #validate(
+    validation: readonly AnswerGroup[],
+    boundary: () => Promise<void>,
+  ): Promise<Record<string, number> & { eval_loss: number }> {
+    const { objective, maxTokens } = this.#options;
     const divisors = {
       sequences: validation.length,
       tokens: validation.reduce((sum, group) => sum + objective.tokens(group), 0),
@@ -181,12 +187,18 @@ export class PreferenceWork implements Work<PreferenceStep> {
   async #scores(groups: readonly AnswerGroup[]): Promise<GroupScores[]> {
     const packed = packGroups(groups, this.#pack);
     const reference = await this.#reference(groups, packed);
-    const fields = this.#options.policyFields(undefined);
+    const fields = this.#fields(undefined);
     return groupScores(
       packed,
       await this.#options.session.forward({ ...packed.batch, ...fields }),
       reference,
     );
+  }
+
+  /** What a pass of the policy carries beside the rows. */
+  #fields(pass: { cursor: Cursor; microbatch: number } | undefined): Partial<Batch> {
+    const { temperature } = this.#options.objective;
+    return { ...this.#options.passFields(pass), ...(temperature === undefined ? {} : { temperature }) };
   }
 
   async #reference(groups: readonly AnswerGroup[], packed: PackedGroups): Promise<Float32Array | undefined> {

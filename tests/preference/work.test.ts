@@ -109,10 +109,10 @@ function makeWork(
 ): PreferenceWork {
   return new PreferenceWork({
     session,
-    policyFields: () => ({}),
+    passFields: () => ({}),
     objective: kind.objective(groups),
     groups,
-    validation: [],
+    validation: undefined,
     reference,
     carried: new CarriedSums(join(folder.path, `carried-${carriedFiles++}.jsonl`)),
     batchSize: groups.length,
