@@ -15,6 +15,7 @@ import { plannedArchitecture, plannedDatasetTokens, plannedVocabulary } from '..
 import { documentRows } from '../training/rows.ts';
 import { planTraining, rowLength, runTraining, trainingSession } from '../training/run.ts';
 import { checkTraining, trainingFields } from '../training/settings.ts';
+import { supervisedWork } from '../training/supervised_work.ts';
 import { defineStage, type PlanContext, type StageContext } from './stage.ts';
 
 const DEFAULT_WARMUP_RATIO = 0.01;
@@ -106,17 +107,22 @@ async function train(
   const tooLong = settings.too_long;
   const rules = { stage: name, maxLength: maxLength + 1, tooLong, tooLongChoices: TOO_LONG, endIds };
   context.emit('audit', auditRows(documents(dataset), tokenizer, rules), `${name}/audit`);
+  const rows = documentRows(dataset, maxLength, tooLong === 'drop');
   await runTraining(context, {
     model,
     base,
     tokenizer,
-    rows: documentRows(dataset, maxLength, tooLong === 'drop'),
-    packing: true,
-    validation:
-      validation.numDocuments > 0 ? documentRows(validation, maxLength, tooLong === 'drop') : undefined,
     stopIds: [...endIds],
     samplePrompt: (text) => rawPrompt(tokenizer, text),
     defaultWarmupRatio: DEFAULT_WARMUP_RATIO,
+    rows: rows.count,
+    work: (runtime) =>
+      supervisedWork(runtime, context, {
+        rows,
+        validation: documentRows(validation, maxLength, tooLong === 'drop'),
+        maxLength,
+        packing: true,
+      }),
   });
 }
 

@@ -19,6 +19,7 @@ import { plannedArchitecture, plannedFileTokens } from '../training/planned.ts';
 import { supervisedRows } from '../training/rows.ts';
 import { planTraining, rowLength, runTraining, trainingSession } from '../training/run.ts';
 import { checkTraining, trainingFields } from '../training/settings.ts';
+import { supervisedWork } from '../training/supervised_work.ts';
 import { exists } from '../util/files.ts';
 import { defineStage, type StageContext, StageStopped } from './stage.ts';
 
@@ -114,19 +115,25 @@ export const sftStage = defineStage({
           settings.too_long ?? 'truncate',
         )
       : undefined;
+    const trained = supervisedRows(fitRows(rows, maxLength, settings.too_long ?? 'truncate'));
     await runTraining(context, {
       model: base,
       base,
       tokenizer,
-      rows: supervisedRows(fitRows(rows, maxLength, settings.too_long ?? 'truncate')),
-      packing: settings.packing,
-      validation: evalRows && supervisedRows(evalRows),
       stopIds: [...closing],
       samplePrompt: (text) =>
         tokenizer.chatTemplate === undefined
           ? rawPrompt(tokenizer, text)
           : chatPrompt(tokenizer, [{ role: 'user', content: text }]),
       defaultWarmupRatio: DEFAULT_WARMUP_RATIO,
+      rows: trained.count,
+      work: (runtime) =>
+        supervisedWork(runtime, context, {
+          rows: trained,
+          validation: evalRows && supervisedRows(evalRows),
+          maxLength,
+          packing: settings.packing,
+        }),
     });
   },
 });

@@ -9,18 +9,16 @@ import { complete } from '../models/complete.ts';
 import type { Family } from '../models/families.ts';
 import { importWeights, loadModel, type ModelFolder, openModelFolder } from '../models/load.ts';
 import { PROBE_TOKENS, probeModel, readBack, saveModel } from '../models/save.ts';
-import type { Addon, Architecture, Session, SessionOptions } from '../native/addon.ts';
+import type { Addon, Architecture, Batch, Session, SessionOptions } from '../native/addon.ts';
 import type { ServedModel, StageContext, StagePlan } from '../stages/stage.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { exists, makeDir, renameDirAtomic, requireDiskSpace, writeFileAtomic } from '../util/files.ts';
 import { sha256 } from '../util/hash.ts';
 import { requireMemory } from '../util/memory.ts';
-import type { RowSource } from './rows.ts';
 import { type TrainingSettings, warmupSteps } from './settings.ts';
 import type { TrainerState } from './state.ts';
-import { RowStream } from './stream.ts';
 import { LEDGER_FILE, METRICS_FILE, Trainer } from './trainer.ts';
-import { validationBatches } from './validation.ts';
+import type { Cursor, Work } from './work.ts';
 
 /** What a stage has made ready. */
 export interface TrainingTask {
@@ -28,15 +26,36 @@ export interface TrainingTask {
   /** Weights to go on from; undefined: new ones from the recipe's seed. */
   base: ModelFolder | undefined;
   tokenizer: Tokenizer;
-  rows: RowSource;
-  packing: boolean;
-  validation: RowSource | undefined;
   /** Tokens that end a generation of the trained model. */
   stopIds: number[];
   /** Ids that a sample's prompt becomes. */
   samplePrompt(text: string): Int32Array;
   defaultWarmupRatio: number;
+  /** What the work needs of the session beyond a supervised stage; absent: nothing. */
+  room?: SessionRoom;
+  /** Rows that the work draws from, told by origin in the artifact's rows.txt. */
+  rows: number;
+  /** The rows and the objective, once the model is open. */
+  work(runtime: TrainingRuntime): Work | Promise<Work>;
 }
+
+/** The open model, as a work uses it. */
+export interface TrainingRuntime {
+  session: Session;
+  /** Fields of every pass of the trained model; with `pass` (a pass that trains) also its dropout. */
+  passFields(pass: TrainingPass | undefined): Pick<Batch, 'adapter' | 'dropoutSeed'>;
+}
+
+/** A pass that trains: the microbatch of the step that begins at `cursor`. */
+export interface TrainingPass {
+  cursor: Cursor;
+  microbatch: number;
+}
+
+/** Sizes of a session that a work asks for itself. */
+export type SessionRoom = Partial<
+  Pick<SessionOptions, 'maxTokens' | 'maxSequences' | 'maxScored' | 'generationSlots' | 'generationLength'>
+>;
 
 /** Share of the matrix speed that training is assumed to reach in estimates. */
 const ASSUMED_SHARE = 0.5;
@@ -61,6 +80,7 @@ export function trainingSession(
   architecture: Architecture,
   threads: number,
   maxLength: number,
+  room: SessionRoom = {},
 ): SessionOptions {
   const maxTokens = Math.max(settings.per_device_train_batch_size * maxLength, PROBE_TOKENS);
   return {
@@ -73,6 +93,7 @@ export function trainingSession(
     recompute: settings.gradient_checkpointing,
     generationSlots: 1,
     generationLength: architecture.maxPositions,
+    ...room,
   };
 }
 
@@ -117,22 +138,23 @@ export async function runTraining(
   const { settings, addon, threads, name } = context;
   const { architecture } = task.model;
   const maxLength = rowLength(settings, architecture, name);
-  const options = trainingSession(settings, architecture, threads, maxLength);
+  const options = trainingSession(settings, architecture, threads, maxLength, task.room);
   const plan = addon.planSession(options);
   requireMemory(plan.total, `Stage ${name}`);
   await requireDiskSpace(context.workDir, diskBytes(settings, plan.snapshot, plan.weights), `Stage ${name}`);
   const session = await openSession(context, task, options);
   let expected: Float32Array;
   try {
-    const state = await train(context, task, session, maxLength);
+    const work = await task.work({ session, passFields: () => ({}) });
+    const state = await train(context, task, session, work, options.generationLength);
     await takeBest(context, session, state);
     expected = await probeModel(session, architecture);
     await save(session, context.outDir, task);
     for (const file of [METRICS_FILE, LEDGER_FILE]) {
       await copyFile(join(context.workDir, file), join(context.outDir, file));
     }
-    const origins = Array.from({ length: task.rows.count }, (_, row) => task.rows.origin(row));
-    await writeFileAtomic(join(context.outDir, 'rows.txt'), `${origins.join('\n')}\n`);
+    const origins = Array.from({ length: task.rows }, (_, row) => `${work.origin(row)}\n`);
+    await writeFileAtomic(join(context.outDir, 'rows.txt'), origins.join(''));
     context.record({
       parameters: plan.parameters,
       steps: state.step,
@@ -165,27 +187,14 @@ async function train(
   context: StageContext<TrainingSettings>,
   task: TrainingTask,
   session: Session,
-  maxLength: number,
+  work: Work,
+  generationLength: number,
 ): Promise<TrainerState> {
-  const { settings, seed } = context;
-  const { rows, tokenizer, validation } = task;
-  const batchSize = settings.per_device_train_batch_size;
-  const stream = new RowStream(rows, { maxLength, batchSize, packing: task.packing, seed });
-  const totalSteps =
-    settings.max_steps ??
-    stream.countSteps(
-      settings.gradient_accumulation_steps,
-      settings.max_tokens === undefined
-        ? { epochs: settings.num_train_epochs ?? 1 }
-        : { tokens: settings.max_tokens },
-    );
-  const served: ServedModel = {
-    session,
-    tokenizer,
-    stopIds: task.stopIds,
-    generationLength: task.model.architecture.maxPositions,
-  };
-  if (settings.eval_steps !== undefined && !(validation && validation.count > 0)) {
+  const { settings } = context;
+  const { totalSteps } = work;
+  const { tokenizer, stopIds } = task;
+  const served: ServedModel = { session, tokenizer, stopIds, generationLength };
+  if (settings.eval_steps !== undefined && !work.validate) {
     throw new AnnealError('data_empty', `Stage ${context.name} has no rows to validate on.`, {
       path: `stages.${context.name}.eval_steps`,
       hint: 'Give prepare a validation_fraction (or the stage an eval_dataset), or leave eval_steps out.',
@@ -206,15 +215,7 @@ async function train(
       totalSteps,
       decayRatio: settings.decay_ratio,
     },
-    rows,
-    stream,
-    validation:
-      validation && settings.eval_steps !== undefined
-        ? {
-            rows: validation,
-            batches: validationBatches(validation, batchSize * maxLength, settings.max_eval_tokens),
-          }
-        : undefined,
+    work,
     sample: async (prompt, step) => {
       const sampling = {
         max_new_tokens: settings.sample_max_new_tokens,

@@ -98,6 +98,16 @@ export function trainingFields(defaults: {
 
 export type TrainingSettings = z.output<z.ZodObject<ReturnType<typeof trainingFields>>>;
 
+/** How long a training is. */
+export type TrainingLength = { steps: number } | { epochs: number } | { tokens: number };
+
+/** The length that the settings give: one epoch, unless they say otherwise. */
+export function trainingLength(settings: TrainingSettings): TrainingLength {
+  const { max_steps, max_tokens, num_train_epochs } = settings;
+  if (max_steps !== undefined) return { steps: max_steps };
+  return max_tokens === undefined ? { epochs: num_train_epochs ?? 1 } : { tokens: max_tokens };
+}
+
 /** `warmup_ratio` and `warmup_steps` in steps; `fallback` is the ratio when neither is given. */
 export function warmupSteps(settings: TrainingSettings, totalSteps: number, fallback: number): number {
   return settings.warmup_steps ?? Math.floor((settings.warmup_ratio ?? fallback) * totalSteps);

@@ -7,8 +7,9 @@ export const trainerStateSchema = z.strictObject({
   step: z.int().min(0),
   /** Microbatches of the next step whose gradients are accumulated already. */
   microstep: z.int().min(0),
-  /** Sums over those microbatches. */
-  partial: z.strictObject({ loss: z.number(), entropy: z.number() }),
+  /** Their shares of the loss, and the sums that the work's metrics are made of. */
+  partialLoss: z.number(),
+  partialSums: z.record(z.string(), z.number()),
   /** Where the next step begins in the stream of rows (its first microbatch, whatever `microstep` is). */
   cursor: cursorSchema,
   setAside: z.array(setAsideSchema),
@@ -35,7 +36,8 @@ export function initialState(): TrainerState {
   return {
     step: 0,
     microstep: 0,
-    partial: { loss: 0, entropy: 0 },
+    partialLoss: 0,
+    partialSums: {},
     cursor: { epoch: 0, index: 0 },
     setAside: [],
     failures: 0,

@@ -1,6 +1,6 @@
 /**
- * The training loop of all supervised stages: microbatches, one division of the loss, optimiser steps, validation,
- * samples, checkpoints and the guard.
+ * The training loop of all training stages: microbatches of a work, optimiser steps, validation, samples, checkpoints
+ * and the guard.
  *
  * Numbers never depend on time. Checkpoints, pauses and chats may fall between any two microsteps; what is computed
  * is a function of the recipe alone, so that a run that was killed, paused or rolled back ends with the same bits
@@ -9,18 +9,15 @@
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { Addon, Session } from '../native/addon.ts';
-import { crossEntropyWeights, negativeLogLikelihood } from '../objectives/cross_entropy.ts';
 import { type ServedModel, type StageContext, StageStopped } from '../stages/stage.ts';
 import { CheckpointStore } from './checkpoint.ts';
 import { acceptStep, countFailure, type GuardBounds, gradNormSpike, lossSpike } from './guard.ts';
 import { Journal } from './journal.ts';
-import { packBatch, type RowSource } from './rows.ts';
 import { learningRate, type Schedule } from './schedule.ts';
 import type { TrainingSettings } from './settings.ts';
 import { SpeedMeter } from './speed.ts';
 import { initialState, type TrainerState } from './state.ts';
-import type { RowStream, StepGroup } from './stream.ts';
-import { validationLoss } from './validation.ts';
+import type { Work, WorkGroup } from './work.ts';
 
 export interface TrainerOptions {
   context: Pick<
@@ -32,10 +29,7 @@ export interface TrainerOptions {
   served: ServedModel;
   settings: TrainingSettings;
   schedule: Schedule;
-  rows: RowSource;
-  stream: RowStream;
-  /** undefined: no validation. */
-  validation: { rows: RowSource; batches: number[][] } | undefined;
+  work: Work;
   /** Writes one sample of text for a prompt. */
   sample(prompt: string, step: number): Promise<string>;
   /** The weights are the best so far by validation loss. */
@@ -117,30 +111,28 @@ export class Trainer {
 
   /** One optimiser step; false when the guard threw it away. */
   async #trainStep(): Promise<boolean> {
-    const { settings, schedule, stream, rows, session, context } = this.#options;
+    const { settings, schedule, work, session, context } = this.#options;
     const state = this.#state;
-    const group = stream.group(state.cursor, settings.gradient_accumulation_steps, state.setAside);
-    while (state.microstep < group.microbatches.length) {
+    const group = await work.group(state.cursor, state.setAside, () => this.#boundary());
+    while (state.microstep < group.microbatches) {
       await this.#boundary();
-      const batch = packBatch(rows, group.microbatches[state.microstep]!);
-      const weights = crossEntropyWeights(batch.scored.length, group.scored);
-      const scores = await session.forwardBackward(batch, weights);
-      const loss = negativeLogLikelihood(scores.logProbs);
+      const { loss, tokens, sums } = await work.microbatch(group, state.microstep);
       if (!Number.isFinite(loss)) return this.#throwAway(group, `loss ${loss}`);
-      state.partial.loss += loss;
-      for (const entropy of scores.entropies) state.partial.entropy += entropy;
+      state.partialLoss += loss;
+      for (const [name, value] of Object.entries(sums))
+        state.partialSums[name] = (state.partialSums[name] ?? 0) + value;
       state.microstep += 1;
       const perStep = state.step > 0 ? state.numTokens / state.step : group.tokens;
-      const left = (schedule.totalSteps - state.step - state.microstep / group.microbatches.length) * perStep;
-      const speed = this.#speed.count(context.name, batch.tokens.length, left);
+      const left = (schedule.totalSteps - state.step - state.microstep / group.microbatches) * perStep;
+      const speed = this.#speed.count(context.name, tokens, left);
       if (speed) context.emit('speed', speed);
     }
-    const loss = state.partial.loss / group.scored;
+    const loss = state.partialLoss;
     const spike = lossSpike(loss, state, this.#bounds);
     if (spike) return this.#throwAway(group, spike);
     const step = state.step + 1;
     const rate = learningRate(schedule, step);
-    const { gradNorm, applied } = await session.step({
+    const result = await session.step({
       learningRate: rate,
       beta1: settings.adam_beta1,
       beta2: settings.adam_beta2,
@@ -149,35 +141,38 @@ export class Trainer {
       maxGradNorm: settings.max_grad_norm,
       step,
     });
+    const { gradNorm, applied } = result;
     const steep = applied ? gradNormSpike(gradNorm, state, this.#bounds) : `gradient norm ${gradNorm}`;
     if (steep) return this.#throwAway(group, steep);
+    work.applied?.(group, result);
     this.#commit(group, step, { loss, grad_norm: gradNorm, learning_rate: rate });
     return true;
   }
 
   /** Takes a step into the state, the metrics and the ledger. */
   #commit(
-    group: StepGroup,
+    group: WorkGroup,
     step: number,
     figures: { loss: number; grad_norm: number; learning_rate: number },
   ): void {
-    const { context, schedule, stream } = this.#options;
+    const { context, schedule, work } = this.#options;
     const state = this.#state;
     // The ledger tells of thrown-away batches where training went on, wherever the snapshot was taken.
     const thrownAway = step === state.failingStep ? state.failures : 0;
     for (const { rows } of state.setAside.slice(state.setAside.length - thrownAway)) {
       this.#ledger.append({ step, set_aside: rows });
     }
-    this.#ledger.append({ step, rows: group.microbatches });
-    const entropy = state.partial.entropy / group.scored;
+    this.#ledger.append({ step, rows: group.rows });
+    const own = work.metrics(state.partialSums, group);
     state.step = step;
     state.microstep = 0;
-    state.partial = { loss: 0, entropy: 0 };
+    state.partialLoss = 0;
+    state.partialSums = {};
     state.cursor = group.next;
     state.numTokens += group.tokens;
     acceptStep(state, figures.loss, figures.grad_norm);
-    const epoch = stream.epochsAt(group.next);
-    const metrics = { ...figures, epoch, num_tokens: state.numTokens, entropy };
+    const epoch = work.epochsAt(group.next);
+    const metrics = { ...figures, epoch, num_tokens: state.numTokens, ...own };
     this.#metrics.append({ step, ...metrics });
     this.#noteJournals();
     context.emit(
@@ -189,25 +184,24 @@ export class Trainer {
 
   /** Validation and samples that are due after the step that is done; each at most once, also after a restart. */
   async #betweenSteps(): Promise<void> {
-    const { settings, schedule, validation } = this.#options;
+    const { settings, schedule, work } = this.#options;
     const state = this.#state;
     const { step } = state;
     const last = step === schedule.totalSteps;
     const due = (every: number | undefined) =>
       every !== undefined && step > 0 && (last || step % every === 0);
     const since = performance.now();
-    if (validation && due(settings.eval_steps) && state.validatedStep < step)
-      await this.#validate(validation);
+    if (work.validate && due(settings.eval_steps) && state.validatedStep < step)
+      await this.#validate(await work.validate(() => this.#boundary()));
     if (due(settings.sample_steps) && state.sampledStep < step) await this.#sample();
     this.#speed.skip(since);
   }
 
-  async #validate(validation: NonNullable<TrainerOptions['validation']>): Promise<void> {
-    const { context, session, onBest } = this.#options;
+  async #validate(metrics: Record<string, number> & { eval_loss: number }): Promise<void> {
+    const { context, onBest } = this.#options;
     const state = this.#state;
     const { step } = state;
-    const loss = await validationLoss(session, validation.rows, validation.batches, () => this.#boundary());
-    const metrics = { eval_loss: loss };
+    const loss = metrics.eval_loss;
     if (state.best === null || loss < state.best.loss) {
       await onBest();
       state.best = { step, loss };
@@ -289,24 +283,25 @@ export class Trainer {
    * Goes back to the last snapshot and sets the rows of the failed step aside. The steps between are trained again
    * with the same rows, and so with the same numbers; only the failed one gets others.
    */
-  async #throwAway(group: StepGroup, what: string): Promise<false> {
+  async #throwAway(group: WorkGroup, what: string): Promise<false> {
     const { context, session } = this.#options;
     const { step: done, cursor, setAside, failures: before, failingStep } = this.#state;
     const step = done + 1;
     const failures = countFailure(failingStep === step ? before : 0, step, what, context.name);
-    const rows = group.microbatches.flat();
+    const rows = group.rows.flat();
     await session.restoreSnapshot();
     const state = structuredClone(this.#snapshotState);
     if (state.step === done && state.microstep > 0) {
       // The snapshot holds gradients of the very rows that are set aside.
       await session.clearGradients();
       state.microstep = 0;
-      state.partial = { loss: 0, entropy: 0 };
+      state.partialLoss = 0;
+      state.partialSums = {};
     }
     this.#state = { ...state, setAside: [...setAside, { from: cursor, rows }], failures, failingStep: step };
     this.#metrics.truncate(state.metricsBytes);
     this.#ledger.truncate(state.ledgerBytes);
-    const named = rows.slice(0, 5).map((row) => this.#options.rows.origin(row));
+    const named = rows.slice(0, 5).map((row) => this.#options.work.origin(row));
     context.emit(
       'notice',
       {

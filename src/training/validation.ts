@@ -1,5 +1,5 @@
 /** Loss on rows that are not trained, in the order of the dataset. */
-import type { Session } from '../native/addon.ts';
+import type { Batch, Session } from '../native/addon.ts';
 import { negativeLogLikelihood } from '../objectives/cross_entropy.ts';
 import { packBatch, type RowSource } from './rows.ts';
 
@@ -21,18 +21,22 @@ export function validationBatches(source: RowSource, maxTokens: number, limit: n
   return batches;
 }
 
-/** Mean negative log-likelihood in nats over the scored positions; `between` runs before each batch. */
+/**
+ * Mean negative log-likelihood in nats over the scored positions; `fields` are those of every batch, `between` runs
+ * before each.
+ */
 export async function validationLoss(
   session: Session,
   source: RowSource,
   batches: readonly (readonly number[])[],
+  fields: Pick<Batch, 'adapter'>,
   between: () => Promise<void>,
 ): Promise<number> {
   let loss = 0;
   let scored = 0;
   for (const rows of batches) {
     await between();
-    const { logProbs } = await session.forward(packBatch(source, rows));
+    const { logProbs } = await session.forward({ ...packBatch(source, rows), ...fields });
     loss += negativeLogLikelihood(logProbs);
     scored += logProbs.length;
   }

@@ -8,12 +8,10 @@
  * first step that uses it, and is found again by the cursor.
  */
 import type { StepResult } from '../native/addon.ts';
+import type { Cursor, SetAside } from './stream.ts';
 
 /** A place in a work: which epoch (or rollout) and which microbatch of it, both from 0. */
-export interface Cursor {
-  epoch: number;
-  index: number;
-}
+export type { Cursor, SetAside };
 
 /** The microbatches of one optimiser step. */
 export interface WorkGroup {
@@ -29,16 +27,17 @@ export interface WorkGroup {
 /** Sums over microbatches, by name: whatever the work needs for its metrics. They must survive JSON exactly. */
 export type Sums = Record<string, number>;
 
+/** Computes the metrics of the validation rows with the weights as they are. */
+export type Validate = (
+  boundary: () => Promise<void>,
+) => Promise<Record<string, number> & { eval_loss: number }>;
+
 export interface Work<Group extends WorkGroup = WorkGroup> {
   /**
    * The microbatches of the step that begins at `cursor`, without the rows set aside. May take long (a rollout):
    * calls `boundary` between its units of work.
    */
-  group(
-    cursor: Cursor,
-    setAside: readonly { from: Cursor; rows: number[] }[],
-    boundary: () => Promise<void>,
-  ): Promise<Group>;
+  group(cursor: Cursor, setAside: readonly SetAside[], boundary: () => Promise<void>): Promise<Group>;
   /**
    * Computes one microbatch and adds its gradients to the engine's; returns its share of the step's loss (shares
    * add up to the loss, which has been divided once by the whole step's divisor) and the sums for the metrics.
@@ -54,6 +53,6 @@ export interface Work<Group extends WorkGroup = WorkGroup> {
   epochsAt(cursor: Cursor): number;
   /** Where a row came from, for the ledger and for messages. */
   origin(row: number): string;
-  /** Metrics of the validation rows; absent: none. */
-  validate?(boundary: () => Promise<void>): Promise<Record<string, number> & { eval_loss: number }>;
+  /** Metrics of the validation rows; absent: there are none. */
+  validate?: Validate | undefined;
 }
