@@ -47,6 +47,8 @@ export const ERRORS = {
   model_not_found: 'No model has this name or path.',
   artifact_corrupt: 'A checkpoint or artifact does not match its checksum.',
   readback_failed: 'What was saved, loaded again, does not give the same numbers.',
+  // Ranking
+  labels_missing: 'People have not yet said enough about the responses of a dataset.',
   // Training
   reward_invalid: 'A reward is not a finite number, or a scorer failed or did not answer.',
   training_diverged: 'The loss or gradient became NaN or left its bound three times in a row.',

@@ -17,6 +17,10 @@ export interface HomeLayout {
   keys: string;
   jobs: string;
   artifacts: string;
+  /** What people say about responses: a folder a dataset, a file a labeller. */
+  labels: string;
+  /** Links `<job name>/<stage>` to datasets of responses. */
+  datasets: string;
 }
 
 /** The home that the environment names. */
@@ -37,5 +41,7 @@ export function homeLayout(home: string): HomeLayout {
     keys: join(home, 'keys'),
     jobs: join(home, 'jobs'),
     artifacts: join(home, 'artifacts'),
+    labels: join(home, 'labels'),
+    datasets: join(home, 'datasets'),
   };
 }

@@ -1,6 +1,7 @@
 /**
  * The store of finished stages: `$ANNEAL_HOME/artifacts/<hash>/`, each folder complete or absent, with its
- * lineage in `artifact.json`. `$ANNEAL_HOME/models/<job name>/<stage>` are links to those that are models.
+ * lineage in `artifact.json`. `$ANNEAL_HOME/models/<job name>/<stage>` are links to those that are models, and
+ * `$ANNEAL_HOME/datasets/<job name>/<stage>` to those that are datasets of responses.
  */
 import { randomBytes } from 'node:crypto';
 import { lstat, readdir, readFile, readlink, rename, rm, stat, symlink } from 'node:fs/promises';
@@ -83,10 +84,12 @@ export async function verifyArtifact(path: string): Promise<Lineage> {
 export class ArtifactStore {
   readonly #root: string;
   readonly #models: string;
+  readonly #datasets: string;
 
   constructor(home: string) {
     this.#root = join(home, 'artifacts');
     this.#models = join(home, 'models');
+    this.#datasets = join(home, 'datasets');
   }
 
   path(hash: string): string {
@@ -134,10 +137,11 @@ export class ArtifactStore {
     return { hash: lineage.hash, path, type: lineage.type };
   }
 
-  /** Makes `<job name>/<stage>` the name of a model. */
-  async nameModel(jobName: string, stage: string, artifact: Artifact): Promise<void> {
-    if (!(await isModelFolder(artifact.path))) return;
-    const link = join(this.#models, jobName, stage);
+  /** Makes `<job name>/<stage>` the name of a model, or of a dataset of responses. */
+  async nameArtifact(jobName: string, stage: string, artifact: Artifact): Promise<void> {
+    const isModel = await isModelFolder(artifact.path);
+    if (!isModel && !(await exists(join(artifact.path, 'dataset.json')))) return;
+    const link = join(isModel ? this.#models : this.#datasets, jobName, stage);
     await makeDir(dirname(link));
     const temporary = join(dirname(link), `.${stage}.${randomBytes(6).toString('hex')}.tmp`);
     await symlink(relative(dirname(link), artifact.path), temporary);

@@ -53,7 +53,7 @@ export const recipeSchema = z.strictObject({
 
 /**
  * Checks a recipe as far as it can be without the data; throws the first error as an AnnealError. `home` is where
- * models that are named `<job name>/<stage>` are found.
+ * models and datasets that are named `<job name>/<stage>` are found.
  */
 export async function parseRecipe(source: RecipeSource, types: StageTypes, home: string): Promise<Recipe> {
   const { value, locate } = readDocument(source);
@@ -71,7 +71,7 @@ export async function parseRecipe(source: RecipeSource, types: StageTypes, home:
     stages.set(stage, parseStage(stage, settings ?? {}, types, locate));
   }
   for (const stage of stages.values()) {
-    await resolveInputs(stage, stages, [source.base_dir, join(home, 'models')], locate);
+    await resolveInputs(stage, stages, [source.base_dir, join(home, 'models'), join(home, 'datasets')], locate);
   }
   return {
     name: name ?? defaultName(source.source),

@@ -41,6 +41,8 @@ export interface StageContext<Settings> {
   workDir: string;
   /** Folder of the home for what other runs can use again and every run can compute again; content-addressed. */
   cacheDir: string;
+  /** Folder of the daemon's state: what people say about responses lies there (`labels/`). */
+  home: string;
   emit<K extends EventKind>(kind: K, body: EventBody<K>, key?: string): void;
   /** Resolves when all events so far are safe; await it before a checkpoint becomes the current one. */
   flush(): Promise<void>;
@@ -113,15 +115,26 @@ export interface StageDefinition<Schema extends z.ZodType> {
    * `orFiles` that names an input is left out of them.
    */
   files(settings: z.output<Schema>, baseDir: string): Promise<string[]>;
+  /** Files of the home that decide the result as data files do (people's labels); `settings` as for `files`. */
+  homeFiles?(settings: z.output<Schema>, place: HomePlace): Promise<string[]>;
   plan(context: PlanContext<z.output<Schema>>): Promise<StagePlan>;
   run(context: StageContext<z.output<Schema>>): Promise<void>;
   /** Tells again what a finished artifact of this stage has to tell, when it is reused instead of made. */
   retell?(artifact: Artifact, context: Pick<StageContext<unknown>, 'name' | 'emit'>): Promise<void>;
 }
 
+/** Where a stage looks for files of the home. */
+export interface HomePlace {
+  home: string;
+  baseDir: string;
+  /** Hash of each input by settings key. */
+  inputs: Record<string, string>;
+}
+
 /** A stage of any settings, as the registry and the recipe hold it. */
-export interface AnyStage extends Omit<StageDefinition<z.ZodType>, 'files' | 'plan' | 'run'> {
+export interface AnyStage extends Omit<StageDefinition<z.ZodType>, 'files' | 'homeFiles' | 'plan' | 'run'> {
   files(settings: never, baseDir: string): Promise<string[]>;
+  homeFiles?(settings: never, place: HomePlace): Promise<string[]>;
   plan(context: PlanContext<never>): Promise<StagePlan>;
   run(context: StageContext<never>): Promise<void>;
 }

@@ -20,7 +20,7 @@ export interface StageIdentity {
 }
 
 /** Computes the identities of all stages; reads every data file once. */
-export async function identifyStages(recipe: Recipe): Promise<Map<string, StageIdentity>> {
+export async function identifyStages(recipe: Recipe, home: string): Promise<Map<string, StageIdentity>> {
   const identities = new Map<string, StageIdentity>();
   const files = new Map<string, Lineage['data_files'][number]>();
   for (const stage of recipe.stages) {
@@ -31,7 +31,14 @@ export async function identifyStages(recipe: Recipe): Promise<Map<string, StageI
       inputs[key] = input.kind === 'folder' ? folders[key]!.hash : identities.get(input.stage)!.hash;
     }
     const dataFiles: Lineage['data_files'] = [];
-    for (const path of await stage.definition.files(fileSettings(stage) as never, recipe.baseDir)) {
+    const { definition } = stage;
+    const settings = fileSettings(stage) as never;
+    const { baseDir } = recipe;
+    const paths = [
+      ...(await definition.files(settings, baseDir)),
+      ...((await definition.homeFiles?.(settings, { home, baseDir, inputs })) ?? []),
+    ];
+    for (const path of paths) {
       const file = files.get(path) ?? { path, bytes: (await stat(path)).size, sha256: await hashFile(path) };
       files.set(path, file);
       dataFiles.push(file);

@@ -66,7 +66,7 @@ class RecipeRun {
 
   async run(): Promise<void> {
     const recipe = await parseRecipe(this.#task.recipe, STAGES, this.#task.home);
-    const identities = await identifyStages(recipe);
+    const identities = await identifyStages(recipe, this.#task.home);
     const made = new Map<string, Artifact>();
     for (const [index, stage] of recipe.stages.entries()) {
       if (this.#stopRequested) throw new StageStopped();
@@ -75,7 +75,7 @@ class RecipeRun {
       const artifact =
         (await this.#reuse(stage, identity, place)) ??
         (await this.#runStage(recipe, stage, identity, place, made));
-      await this.#store.nameModel(recipe.name, stage.name, artifact);
+      await this.#store.nameArtifact(recipe.name, stage.name, artifact);
       made.set(stage.name, artifact);
     }
   }
@@ -141,6 +141,7 @@ class RecipeRun {
       outDir,
       workDir,
       cacheDir: join(task.home, 'cache'),
+      home: task.home,
       emit: (kind, body, key) => this.#emit(kind, body, key),
       flush: () => this.#channel.flush(),
       checkpointRequested: () => this.#stopRequested,

@@ -35,7 +35,7 @@ export async function runPlan(
 async function findArtifacts(recipe: Recipe, home: string): Promise<Map<string, Artifact>> {
   const store = new ArtifactStore(home);
   const found = new Map<string, Artifact>();
-  for (const [stage, { hash }] of await identifyStages(recipe)) {
+  for (const [stage, { hash }] of await identifyStages(recipe, home)) {
     const artifact = await store.find(hash, () => {});
     if (artifact) found.set(stage, artifact);
   }

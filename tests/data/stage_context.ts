@@ -80,6 +80,7 @@ export async function runStage<Schema extends z.ZodType>(
     outDir: options.outDir,
     workDir: options.baseDir,
     cacheDir: options.baseDir,
+    home: options.baseDir,
     emit: (kind, body, key) => void run.events.push({ kind, body, key }),
     checkpointRequested: options.stop ?? (() => false),
     flush: async () => undefined,
