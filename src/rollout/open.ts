@@ -45,8 +45,8 @@ export interface Method {
 /** The models of a stage, open. */
 export interface RolloutRuntime {
   session: Session;
-  /** The adapter that is trained; undefined: the base is. */
-  adapter: number | undefined;
+  /** Fields of the policy's passes: the adapter that is trained, if one is. */
+  policyFields: Pick<Batch, 'adapter'>;
   reference: Forward | undefined;
   critic: Measures['critic'];
   criticFields: Pick<Batch, 'adapter'>;
@@ -126,14 +126,14 @@ export function rolloutWork(
   generationSlots: number,
 ): RolloutWork {
   const { settings, seed, name } = context;
-  const { session, adapter, reference, critic, criticFields, tokenizer, stopIds } = runtime;
+  const { session, policyFields, reference, critic, criticFields, tokenizer, stopIds } = runtime;
   const { algorithm, groups, groupSize, maxCompletionLength, klCoefficient } = method;
   const measures: Measures = {
     policy: session,
     reference,
     critic,
     policyFields: {
-      ...(adapter === undefined ? {} : { adapter }),
+      ...policyFields,
       ...(settings.temperature === 1 ? {} : { temperature: settings.temperature }),
     },
     criticFields,
@@ -149,7 +149,7 @@ export function rolloutWork(
   };
   const maker = new RolloutMaker({
     session,
-    adapter,
+    adapter: policyFields.adapter,
     tokenizer,
     prompts,
     order: new PromptOrder(prompts.length, seed),

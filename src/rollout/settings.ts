@@ -97,6 +97,7 @@ export function groupFields(defaults: { num_generations: number; max_completion_
 
 type Fields = z.output<z.ZodObject<ReturnType<typeof rolloutFields>>>;
 export type RolloutSettings = Fields;
+export type GroupSettings = z.output<z.ZodObject<ReturnType<typeof groupFields>>> & RolloutSettings;
 type GroupFields = Pick<
   Fields & z.output<z.ZodObject<ReturnType<typeof groupFields>>>,
   | 'num_generations'

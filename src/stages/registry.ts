@@ -1,12 +1,25 @@
 /** Every type of stage: adding one is its file and a line here. */
 import { evaluateStage } from './evaluate.ts';
 import { generateStage } from './generate.ts';
+import { grpoStage } from './grpo.ts';
+import { onlineDpoStage } from './online_dpo.ts';
 import { prepareStage } from './prepare.ts';
 import { pretrainStage } from './pretrain.ts';
+import { rlooStage } from './rloo.ts';
 import { sftStage } from './sft.ts';
 import type { AnyStage } from './stage.ts';
 import { tokenizerStage } from './tokenizer.ts';
 
-const all: AnyStage[] = [tokenizerStage, prepareStage, pretrainStage, sftStage, generateStage, evaluateStage];
+const all: AnyStage[] = [
+  tokenizerStage,
+  prepareStage,
+  pretrainStage,
+  sftStage,
+  generateStage,
+  grpoStage,
+  rlooStage,
+  onlineDpoStage,
+  evaluateStage,
+];
 
 export const STAGES: ReadonlyMap<string, AnyStage> = new Map(all.map((stage) => [stage.type, stage]));

@@ -1,0 +1,225 @@
+/**
+ * What the stages of reinforcement learning share: from a method's settings to the trained model. A stage gives its
+ * schema and what its method asks for.
+ */
+import type { z } from 'zod';
+import { AnnealError } from '../../proto/errors.ts';
+import { chatPrompt, rawPrompt } from '../models/complete.ts';
+import { loadModel, type ModelFolder, openModelFolder } from '../models/load.ts';
+import { readStopIds } from '../models/save.ts';
+import { openScorers, rewardFiles } from '../rewards/index.ts';
+import { modelScorer } from '../rewards/model.ts';
+import { defineStage, type StageContext, type StageDefinition } from '../stages/stage.ts';
+import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
+import { plannedArchitecture } from '../training/planned.ts';
+import { planTraining, rowLength, runTraining, type SessionRoom, trainingSession } from '../training/run.ts';
+import type { Algorithm } from './algorithm.ts';
+import { type Method, promptFiles, rolloutWork, stagePrompts, stepsOfRollout } from './open.ts';
+import type { WeightedScorer } from './rewards.ts';
+import { type GroupSettings, generationBatchSize, type RolloutSettings, rolloutInputs } from './settings.ts';
+
+/** Completions drawn side by side at most. */
+const MAX_SLOTS = 64;
+
+/** What a stage of reinforcement learning tells of itself. */
+export interface RolloutStage<Schema extends z.ZodType<RolloutSettings>> {
+  type: string;
+  doc: string;
+  schema: Schema;
+  method(settings: z.output<Schema>, context: { baseDir: string; name: string }): Promise<Method> | Method;
+  /** Files that its own settings name. */
+  files?(settings: z.output<Schema>, baseDir: string): string[];
+}
+
+/** The method of stages that draw groups, but for its algorithm and its divergence. */
+export function groupMethod(
+  settings: GroupSettings,
+  own: { algorithm: Algorithm; klCoefficient: number; needsReference: boolean },
+): Method {
+  return {
+    ...own,
+    groups: generationBatchSize(settings) / settings.num_generations,
+    groupSize: settings.num_generations,
+    passes: settings.num_iterations,
+    batchSize: settings.per_device_train_batch_size,
+    maxCompletionLength: settings.max_completion_length,
+    klController: undefined,
+    missingEosPenalty: 0,
+    maxDraws: settings.dynamic_sampling ? settings.dynamic_sampling_max_draws : undefined,
+    critic: undefined,
+    rollouts: undefined,
+  };
+}
+
+/** A stage over a method. */
+export function rolloutStage<Schema extends z.ZodType<RolloutSettings>>(
+  stage: RolloutStage<Schema>,
+): StageDefinition<Schema> {
+  return defineStage<Schema>({
+    type: stage.type,
+    doc: stage.doc,
+    schema: stage.schema,
+    serves: true,
+    inputs: rolloutInputs,
+
+    async files(settings, baseDir) {
+      return [
+        ...(await promptFiles(undefined, settings.dataset, baseDir)),
+        ...(settings.rewards ? await rewardFiles(settings.rewards, baseDir) : []),
+        ...(stage.files?.(settings, baseDir) ?? []),
+      ];
+    },
+
+    async plan(context) {
+      const { settings, addon, threads, inputs, name, baseDir } = context;
+      const method = await stage.method(settings, { baseDir, name });
+      const architecture = await plannedArchitecture(inputs.model!);
+      const maxLength = rowLength(settings, architecture, name);
+      const session = trainingSession(
+        settings,
+        architecture,
+        threads,
+        maxLength,
+        sessionRoom(method, maxLength),
+      );
+      // As many rollouts as the recipe says, each read once to draw and to measure, and once a pass.
+      const rollouts =
+        method.rollouts ?? Math.ceil((settings.max_steps ?? 0) / stepsOfRollout(method, settings));
+      const perRollout = method.groups * method.groupSize * method.maxCompletionLength;
+      return planTraining(
+        addon,
+        settings,
+        session,
+        rollouts * perRollout * (method.passes + 1),
+        context.matrixSpeed,
+      );
+    },
+
+    async run(context) {
+      const method = await stage.method(context.settings, context);
+      await runRollouts(context, method);
+    },
+  });
+}
+
+/** The session of a stage: room for its microbatches, and for the completions that are drawn. */
+function sessionRoom(method: Method, maxLength: number): Required<Omit<SessionRoom, 'generationLength'>> {
+  const tokens = Math.max(method.batchSize * maxLength, 64);
+  return {
+    maxTokens: tokens,
+    maxSequences: Math.min(tokens, 2 * method.batchSize),
+    maxScored: tokens,
+    generationSlots: Math.min(MAX_SLOTS, method.groups * method.groupSize),
+  };
+}
+
+async function runRollouts(context: StageContext<RolloutSettings>, method: Method): Promise<void> {
+  const { settings, name, threads, inputs } = context;
+  const { path } = inputs.model!;
+  const base = await openModelFolder(path);
+  const tokenizer = await loadTokenizer(path, { threads });
+  const stopIds = await readStopIds(path, tokenizer);
+  if (stopIds.length === 0) {
+    throw new AnnealError('audit_refused', `Stage ${name}: no token ends a completion of ${path}.`, {
+      path: `stages.${name}.model`,
+      hint: 'Give the model an eos_token in tokenizer_config.json, or eos_token_id in generation_config.json.',
+    });
+  }
+  const maxLength = rowLength(settings, base.architecture, name);
+  const prompts = await stagePrompts(context, tokenizer, maxLength, method.maxCompletionLength);
+  const closing: (() => Promise<void>)[] = [];
+  try {
+    const scorers = await openRewards(context, tokenizer, maxLength, closing);
+    const room = sessionRoom(method, maxLength);
+    await runTraining(context, {
+      model: base,
+      base,
+      tokenizer,
+      room,
+      // Samples are numbered through all rollouts: the ledger and the rollouts say which they are.
+      rows: 0,
+      stopIds,
+      samplePrompt: (text) =>
+        tokenizer.chatTemplate === undefined
+          ? rawPrompt(tokenizer, text)
+          : chatPrompt(tokenizer, [{ role: 'user', content: text }]),
+      defaultWarmupRatio: 0,
+      async work({ session, passFields }) {
+        const reference = method.needsReference
+          ? await openReference(context, base, room, maxLength)
+          : undefined;
+        if (reference) closing.push(() => reference.close());
+        const runtime = {
+          session,
+          policyFields: passFields(undefined),
+          reference,
+          critic: method.critic === 'shared' ? ('shared' as const) : undefined,
+          criticFields: {},
+          tokenizer,
+          stopIds,
+        };
+        return rolloutWork(context, method, runtime, prompts, scorers, room.generationSlots);
+      },
+    });
+  } finally {
+    for (const close of closing.reverse()) await close();
+  }
+}
+
+/** The model as it is before training. */
+function openReference(
+  context: StageContext<RolloutSettings>,
+  base: ModelFolder,
+  room: SessionRoom,
+  maxLength: number,
+) {
+  const { settings, addon, threads } = context;
+  return loadModel(addon, base, {
+    ...trainingSession(settings, base.architecture, threads, maxLength, room),
+    trainable: false,
+    generationSlots: 0,
+    generationLength: 0,
+  });
+}
+
+/** Programs and the reward model, with their weights. */
+async function openRewards(
+  context: StageContext<RolloutSettings>,
+  tokenizer: Tokenizer,
+  maxLength: number,
+  closing: (() => Promise<void>)[],
+): Promise<WeightedScorer[]> {
+  const { settings, baseDir, addon, threads, inputs } = context;
+  const rewards = settings.rewards ?? [];
+  const scorers = await (rewards.length === 0 ? [] : openScorers(rewards, baseDir));
+  closing.push(async () => {
+    await Promise.all(scorers.map((scorer) => scorer.close()));
+  });
+  const weighted = scorers.map((scorer, i) => ({ scorer, weight: rewards[i]!.weight }));
+  if (!inputs.reward_model) return weighted;
+  const folder = await openModelFolder(inputs.reward_model.path);
+  const own = await loadTokenizer(inputs.reward_model.path, { threads });
+  if (own.hash !== tokenizer.hash) {
+    context.emit('notice', {
+      stage: context.name,
+      level: 'warning',
+      text: 'The reward model has another tokenizer: completions are given to it as text, encoded anew.',
+    });
+  }
+  const room = { maxTokens: 8 * maxLength, maxSequences: 32 };
+  const session = await loadModel(addon, folder, {
+    threads,
+    trainable: false,
+    ...room,
+    maxScored: room.maxSequences,
+    recompute: false,
+    generationSlots: 0,
+    generationLength: 0,
+  });
+  closing.push(() => session.close());
+  const scorer = modelScorer(
+    { session, tokenizer: own, ...room, maxLength: folder.architecture.maxPositions },
+    tokenizer.hash,
+  );
+  return [...weighted, { scorer, weight: settings.reward_model_weight }];
+}
