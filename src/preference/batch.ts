@@ -48,6 +48,11 @@ export function groupScored(group: PackedRow, options: PackOptions): number {
   return group.answers.reduce((sum, { length }) => sum + length, prompt);
 }
 
+/** Rows of the engine that a group takes at most, whether they are inputs or scored: what batches are filled by. */
+export function groupRows(group: PackedRow, options: PackOptions): number {
+  return Math.max(groupTokens(group, options.outputs), groupScored(group, options));
+}
+
 /** Lays groups end to end. */
 export function packGroups(groups: readonly PackedRow[], options: PackOptions): PackedGroups {
   const builder = new BatchBuilder();
@@ -125,22 +130,22 @@ class BatchBuilder {
   }
 }
 
-/** Groups in the order given, in batches of at most `maxTokens` input tokens. */
+/** Groups in the order given, in batches of at most `maxRows` rows. */
 export function batchesOf<Group extends PackedRow>(
   groups: readonly Group[],
-  outputs: PackOptions['outputs'],
-  maxTokens: number,
+  options: PackOptions,
+  maxRows: number,
 ): Group[][] {
   const batches: Group[][] = [];
   let room = 0;
   for (const group of groups) {
-    const tokens = groupTokens(group, outputs);
-    if (batches.length === 0 || tokens > room) {
+    const rows = groupRows(group, options);
+    if (batches.length === 0 || rows > room) {
       batches.push([]);
-      room = maxTokens;
+      room = maxRows;
     }
     batches.at(-1)!.push(group);
-    room -= tokens;
+    room -= rows;
   }
   return batches;
 }

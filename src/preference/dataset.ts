@@ -35,7 +35,7 @@ export interface PreferenceData {
 }
 
 /** The file of a `rank` or `generate` artifact that a kind of rows is read from. */
-const ARTIFACT_FILES: Record<GroupKind, string[]> = {
+export const ARTIFACT_FILES: Record<GroupKind, string[]> = {
   pairs: ['pairs.jsonl'],
   labels: ['pairs.jsonl'],
   rankings: ['rankings.jsonl'],

@@ -17,13 +17,8 @@ export function liveReference(reference: { forward(batch: Batch): Promise<Scores
   return { logProbs: async (_, { batch }) => (await reference.forward(batch)).logProbs };
 }
 
-/** Input tokens of a batch whose numbers are kept; longer rows are alone. It decides the keys. */
-const KEPT_BATCH_TOKENS = 4096;
-
-/** Largest batch that `precompute` asks for. */
-export function keptBatchTokens(longest: number): number {
-  return Math.max(KEPT_BATCH_TOKENS, longest);
-}
+/** Rows of a batch whose numbers are kept; a group with more is alone. It decides the keys. */
+export const KEPT_BATCH_ROWS = 4096;
 
 export interface Precomputed extends ReferenceLogProbs {
   /** Rows whose numbers were found, and those that were computed. */
@@ -53,7 +48,7 @@ export async function precompute(
 ): Promise<Precomputed> {
   const rows = new Map<AnswerGroup, Float32Array>();
   const result = { found: 0, computed: 0 };
-  for (const batch of batchesOf(groups, options.outputs, KEPT_BATCH_TOKENS)) {
+  for (const batch of batchesOf(groups, options, KEPT_BATCH_ROWS)) {
     await between(rows.size);
     const key = cacheKey({
       kind: 'log_probs',

@@ -6,10 +6,10 @@
 import type { AnswerGroup } from '../data/preference.ts';
 import type { Batch, Scores, Session } from '../native/addon.ts';
 import { RowStream } from '../training/stream.ts';
-import type { Cursor, Sums, Work, WorkGroup } from '../training/work.ts';
+import type { Cursor, SetAside, Sums, Work, WorkGroup } from '../training/work.ts';
 import {
   batchesOf,
-  groupScored,
+  groupRows,
   groupTokens,
   type PackedGroups,
   type PackOptions,
@@ -43,8 +43,8 @@ export interface PreferenceWorkOptions {
   accumulation: number;
   packing: boolean;
   seed: number;
-  /** Input tokens of a microbatch at most: what the session has room for. */
-  maxTokens: number;
+  /** What the session has room for: `microbatchRows` of all groups. */
+  maxRows: number;
   length: { steps: number } | { tokens: number } | { epochs: number };
 }
 
@@ -55,13 +55,9 @@ export interface PreferenceStep extends WorkGroup {
   carry: Sums;
 }
 
-/** Input tokens of a microbatch at most. */
-export function microbatchTokens(
-  groups: readonly AnswerGroup[],
-  outputs: PackOptions['outputs'],
-  batchSize: number,
-): number {
-  return batchSize * groups.reduce((longest, group) => Math.max(longest, groupTokens(group, outputs)), 1);
+/** Rows of a microbatch at most: what a session must have room for, tokens, scored rows and sequences alike. */
+export function microbatchRows(groups: readonly AnswerGroup[], pack: PackOptions, batchSize: number): number {
+  return batchSize * groups.reduce((longest, group) => Math.max(longest, groupRows(group, pack)), 1);
 }
 
 export class PreferenceWork implements Work<PreferenceStep> {
@@ -75,7 +71,7 @@ export class PreferenceWork implements Work<PreferenceStep> {
     this.#options = options;
     const { objective, groups, validation, batchSize, accumulation, packing, seed, length } = options;
     this.#pack = packOptions(objective);
-    const lengths = Int32Array.from(groups, (group) => groupTokens(group, objective.outputs));
+    const lengths = Int32Array.from(groups, (group) => groupRows(group, this.#pack));
     this.#stream = new RowStream(
       { lengths, scoredCounts: Int32Array.from(groups, (group) => objective.tokens(group)) },
       { maxLength: lengths.reduce((a, b) => Math.max(a, b), 1), batchSize, packing, seed },
@@ -86,14 +82,10 @@ export class PreferenceWork implements Work<PreferenceStep> {
 
   async group(
     cursor: Cursor,
-    setAside: readonly { from: Cursor; rows: number[] }[],
+    setAside: readonly SetAside[],
     boundary: () => Promise<void>,
   ): Promise<PreferenceStep> {
-    const { microbatches, scored, tokens, next } = this.#stream.group(
-      cursor,
-      this.#options.accumulation,
-      setAside as { from: Cursor; rows: number[] }[],
-    );
+    const { microbatches, scored, next } = this.#stream.group(cursor, this.#options.accumulation, setAside);
     const rows = microbatches.flat();
     const divisors = { sequences: rows.length, tokens: scored };
     const groups = rows.map((row) => this.#options.groups[row]!);
@@ -101,7 +93,7 @@ export class PreferenceWork implements Work<PreferenceStep> {
     return {
       microbatches: microbatches.length,
       rows: microbatches,
-      tokens,
+      tokens: groups.reduce((sum, group) => sum + groupTokens(group, this.#pack.outputs), 0),
       next,
       facts: { divisors, shared },
       cursor,
@@ -146,7 +138,7 @@ export class PreferenceWork implements Work<PreferenceStep> {
     validation: readonly AnswerGroup[],
     boundary: () => Promise<void>,
   ): Promise<Record<string, number> & { eval_loss: number }> {
-    const { objective, maxTokens } = this.#options;
+    const { objective, maxRows } = this.#options;
     const divisors = {
       sequences: validation.length,
       tokens: validation.reduce((sum, group) => sum + objective.tokens(group), 0),
@@ -155,7 +147,7 @@ export class PreferenceWork implements Work<PreferenceStep> {
     const facts = { divisors, shared };
     const sums: Sums = {};
     let loss = 0;
-    for (const groups of batchesOf(validation, objective.outputs, maxTokens)) {
+    for (const groups of batchesOf(validation, this.#pack, maxRows)) {
       await boundary();
       const outcome = objective.evaluate(groups, await this.#scores(groups), facts);
       loss += outcome.loss;
@@ -171,12 +163,12 @@ export class PreferenceWork implements Work<PreferenceStep> {
     carried: Sums,
     boundary: () => Promise<void>,
   ): Promise<{ shared: Record<string, number>; carry: Sums }> {
-    const { objective, maxTokens } = this.#options;
+    const { objective, maxRows } = this.#options;
     const { shared } = objective;
     if (!shared) return { shared: {}, carry: {} };
     const wanted = rows.map((row) => shared.group(row)).filter((group) => group !== undefined);
     const scores: GroupScores[] = [];
-    for (const groups of batchesOf(wanted, objective.outputs, maxTokens)) {
+    for (const groups of batchesOf(wanted, this.#pack, maxRows)) {
       await boundary();
       scores.push(...(await this.#scores(groups)));
     }
@@ -215,11 +207,6 @@ export function packOptions(
     scorePrompt: objective.scorePrompt,
     teacher: objective.teacher,
   };
-}
-
-/** Scored rows of a session that has room for `maxTokens` of such groups. */
-export function scoredRows(groups: readonly AnswerGroup[], pack: PackOptions, batchSize: number): number {
-  return batchSize * groups.reduce((most, group) => Math.max(most, groupScored(group, pack)), 1);
 }
 
 function groupScores(

@@ -1,8 +1,13 @@
 /** Every type of stage: adding one is its file and a line here. */
+import { bcoStage } from './bco.ts';
+import { cpoStage } from './cpo.ts';
+import { dpoStage } from './dpo.ts';
 import { evaluateStage } from './evaluate.ts';
 import { generateStage } from './generate.ts';
 import { grpoStage } from './grpo.ts';
+import { ktoStage } from './kto.ts';
 import { onlineDpoStage } from './online_dpo.ts';
+import { orpoStage } from './orpo.ts';
 import { prepareStage } from './prepare.ts';
 import { pretrainStage } from './pretrain.ts';
 import { rlooStage } from './rloo.ts';
@@ -16,6 +21,11 @@ const all: AnyStage[] = [
   pretrainStage,
   sftStage,
   generateStage,
+  dpoStage,
+  ktoStage,
+  orpoStage,
+  cpoStage,
+  bcoStage,
   grpoStage,
   rlooStage,
   onlineDpoStage,

@@ -119,7 +119,7 @@ function makeWork(
     accumulation: 1,
     packing: false,
     seed: 3,
-    maxTokens: 512,
+    maxRows: 512,
     length: { epochs: 1 },
     ...changes,
   });
