@@ -114,7 +114,7 @@ describe('Bradley-Terry', () => {
     });
     const apart = prompts.flat().map((comparison) => [comparison]);
     const width = (of: Comparison[][]) => {
-      const [{ low, high }] = modelStrengths(of, 2, 3) as [{ low: number; high: number }];
+      const { low, high } = modelStrengths(of, 2, 3)![0]!;
       return high - low;
     };
     expect(width(prompts) / width(apart)).toBeGreaterThan(1.6);
