@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { eventSchema } from './events.ts';
+import { RANK_COMMANDS } from './ranking.ts';
 import { jobStates } from './states.ts';
 
 export const jobSchema = z.strictObject({
@@ -211,6 +212,7 @@ export const COMMANDS = {
     }),
     reply: z.strictObject({ job: jobSchema }),
   },
+  ...RANK_COMMANDS,
 } as const;
 
 export type CommandName = keyof typeof COMMANDS;

@@ -18,6 +18,7 @@ import { type DaemonLog, openLog } from './log.ts';
 import { Notifier } from './notify.ts';
 import { OneShots } from './one-shots.ts';
 import { EventPublisher } from './publisher.ts';
+import { Rankings } from './rankings.ts';
 import { CommandServer } from './router.ts';
 import { readSettings } from './settings.ts';
 import { Sockets } from './sockets.ts';
@@ -76,6 +77,7 @@ export class Daemon {
       generations,
       supervisor: new Supervisor({ home, store, inbox, generations, settings, log }),
       oneShots: new OneShots(home, settings),
+      rankings: new Rankings(home),
       startedAt: performance.now(),
       shutDown: () => void this.stop(),
     };

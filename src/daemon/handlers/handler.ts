@@ -4,6 +4,7 @@ import type { HomeLayout } from '../../../proto/home.ts';
 import type { ArtifactStore } from '../../artifacts/store.ts';
 import type { Generations } from '../generations.ts';
 import type { OneShots } from '../one-shots.ts';
+import type { Rankings } from '../rankings.ts';
 import type { Store } from '../store.ts';
 import type { Supervisor } from '../supervisor.ts';
 
@@ -15,6 +16,7 @@ export interface Services {
   supervisor: Supervisor;
   generations: Generations;
   oneShots: OneShots;
+  rankings: Rankings;
   startedAt: number;
   /** Begins to go down, after the reply. */
   shutDown(): void;

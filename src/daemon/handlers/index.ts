@@ -13,6 +13,11 @@ import { jobResume } from './job-resume.ts';
 import { jobSubmit } from './job-submit.ts';
 import { modelGenerate } from './model-generate.ts';
 import { modelList } from './model-list.ts';
+import { rankImport } from './rank-import.ts';
+import { rankLabel } from './rank-label.ts';
+import { rankLabels } from './rank-labels.ts';
+import { rankOpen } from './rank-open.ts';
+import { rankTask } from './rank-task.ts';
 import { shutdown } from './shutdown.ts';
 import { status } from './status.ts';
 
@@ -31,4 +36,9 @@ export const HANDLERS: { [C in CommandName]: Handler<C> } = {
   'job.events': jobEvents,
   'model.list': modelList,
   'model.generate': modelGenerate,
+  'rank.open': rankOpen,
+  'rank.task': rankTask,
+  'rank.label': rankLabel,
+  'rank.labels': rankLabels,
+  'rank.import': rankImport,
 };
