@@ -133,17 +133,40 @@ export interface ScoreGradients {
   values?: Float32Array;
 }
 
+/** The optional fields are required by the optimisers that are named beside them, and not read by the others. */
 export interface StepOptions {
   learningRate: number;
-  beta1: number;
-  beta2: number;
-  epsilon: number;
-  /** On matrices only; vectors (norms, biases) are never decayed. */
+  /** Decoupled (SGD: added to the gradient). On matrices only; vectors (norms, biases) are never decayed. */
   weightDecay: number;
   /** Global norm; 0: no clipping. */
   maxGradNorm: number;
   /** Optimiser step, from 1: bias correction. */
   step: number;
+  /** The parameter set that is stepped: an adapter; absent: the base. */
+  adapter?: number;
+  /** adamw, adamw_8bit, lion; muon for what it leaves to AdamW: vectors, embeddings, heads. */
+  beta1?: number;
+  beta2?: number;
+  /** The same without lion. */
+  epsilon?: number;
+  /** sgd, muon */
+  momentum?: number;
+  nesterov?: boolean;
+  /**
+   * muon: updates of a matrix times 0.2 sqrt(max(rows, columns)), which is the size of AdamW's (Liu et al. 2025);
+   * false: times sqrt(max(1, rows / columns)) (Jordan et al. 2024).
+   */
+  matchRmsAdamw?: boolean;
+  /** adafactor: 1 - beta2 is step^beta2Decay; updates are clipped to this root mean square. */
+  beta2Decay?: number;
+  clipThreshold?: number;
+}
+
+/** Tensors with factors of their own on the step's learning rate and decay; absent: 1. */
+export interface ParameterGroup {
+  names: string[];
+  learningRateFactor?: number;
+  weightDecayFactor?: number;
 }
 
 export interface StepResult {
@@ -192,13 +215,28 @@ export interface TensorSource {
   dtype: 'F32' | 'F16' | 'BF16';
 }
 
-/** One engine: a model, its gradients, its optimiser state and its thread. */
+/**
+ * How a new adapter begins (PEFT's `init_lora_weights`): `default`: A uniform (He et al. 2015, a = sqrt(5)), B zero;
+ * `gaussian`: A normal with a deviation of 1 / rank, B zero; `random`: both uniform as `default`'s A; `pissa`: the
+ * principal singular directions of the base's weight, which are taken out of it (Meng et al. 2024). Magnitudes are the
+ * lengths of the rows; what the adapter replaces begins as the base's, a scalar head normal.
+ */
+export type AdapterInit = 'default' | 'gaussian' | 'random' | 'pissa';
+
+/**
+ * One engine: a model, its gradients, its optimiser state and its thread. Methods that take `adapter` mean the
+ * tensors of that adapter, and those of the base where it is absent.
+ */
 export interface Session {
-  tensors(): TensorInfo[];
+  tensors(adapter?: number): TensorInfo[];
   plan(): SessionPlan;
   /** Normal(0, std) for matrices (residual outputs scaled by 1/sqrt(2 layers)), ones and zeros for vectors. */
   initWeights(seed: number, std: number): Promise<void>;
-  importTensors(sources: TensorSource[]): Promise<void>;
+  /** Fills an adapter from the weights that the base has now. */
+  initAdapter(adapter: number, options: { seed: number; kind: AdapterInit }): Promise<void>;
+  /** Adds an adapter to the base's weights, in double precision. */
+  mergeAdapter(adapter: number): Promise<void>;
+  importTensors(sources: TensorSource[], adapter?: number): Promise<void>;
   /** Writes `header` then the tensors in the order given as float32, fsyncs; returns CRC-32C of the file. */
   exportTensors(
     path: string,
@@ -206,7 +244,7 @@ export interface Session {
     names: string[],
   ): Promise<{ bytes: number; crc32c: number }>;
   /** Copies one tensor (or its accumulated gradient) out: for tests and inspection. */
-  readTensor(name: string, what: 'weight' | 'gradient'): Promise<Float32Array>;
+  readTensor(name: string, what: 'weight' | 'gradient', adapter?: number): Promise<Float32Array>;
 
   forward(batch: Batch): Promise<Scores>;
   /** Gradient of the last forward, added to what is accumulated. Once, and before any other pass. */
@@ -214,6 +252,8 @@ export interface Session {
   /** loss = -sum(weights[n] * logProb[n]); gradients are added to what is accumulated. */
   forwardBackward(batch: Batch, weights: Float32Array): Promise<Scores>;
   step(options: StepOptions): Promise<StepResult>;
+  /** All other tensors get 1. No part of a snapshot: to be set again after a restart. */
+  setParameterGroups(groups: ParameterGroup[], adapter?: number): Promise<void>;
   /** Drops the accumulated gradients. */
   clearGradients(): Promise<void>;
   /** Full logits [scored, V] of a forward: for tests and small inspection only. */
