@@ -2,6 +2,8 @@
  * GRPO and its relatives, RLOO and REINFORCE++: methods without a critic, whose advantages come from the rewards of a
  * rollout.
  */
+
+import type { Scores } from '../native/addon.ts';
 import {
   groupAdvantages,
   isUniform,
@@ -10,11 +12,17 @@ import {
   reinforceAdvantages,
   tokenRewards,
 } from '../objectives/advantages.ts';
-import { type GrpoOptions, grpoLoss, grpoMetrics } from '../objectives/grpo.ts';
+import {
+  type GrpoOptions,
+  grpoLoss,
+  grpoMetrics,
+  type PolicyBatch,
+  type PolicyLoss,
+} from '../objectives/grpo.ts';
 import type { ClipRange } from '../objectives/policy_gradient.ts';
 import { rlooLoss } from '../objectives/rloo.ts';
 import { sumOf } from '../objectives/spans.ts';
-import type { Algorithm, Prepared, ScoredSamples } from './algorithm.ts';
+import type { Algorithm, Prepared, ScoredSamples, StepCounts } from './algorithm.ts';
 import { rolloutMetrics } from './metrics.ts';
 import { gather, perToken, type Rollout, sampleCount } from './rollout.ts';
 
@@ -23,13 +31,24 @@ export interface WithAdvantages extends Prepared {
   advantages: Float64Array;
 }
 
-export interface GrpoSettings extends GrpoOptions {
+/** How GRPO makes advantages of rewards, and which completions it leaves out. */
+export interface GrpoAdvantages {
   scaleRewards: RewardScale;
   maskTruncated: boolean;
 }
 
+export interface GrpoSettings extends GrpoOptions, GrpoAdvantages {}
+
 /** Group relative policy optimisation (Shao et al. 2024). */
 export function grpo(settings: GrpoSettings): Algorithm<WithAdvantages> {
+  return grpoWith(settings, (scores, batch, step) => grpoLoss(scores, batch, settings, step));
+}
+
+/** GRPO's advantages with a loss of one's own. */
+export function grpoWith(
+  settings: GrpoAdvantages,
+  loss: (scores: Scores, batch: PolicyBatch, step: StepCounts) => PolicyLoss,
+): Algorithm<WithAdvantages> {
   return {
     prepare(rollout) {
       const { scores, groupSize, offsets, stopped } = rollout;
@@ -40,7 +59,7 @@ export function grpo(settings: GrpoSettings): Algorithm<WithAdvantages> {
         metrics: { ...rolloutMetrics(rollout), frac_reward_zero_std: zeroDeviation },
       };
     },
-    loss: (microbatch) => grpoLoss(microbatch.scores, policyBatch(microbatch), settings, microbatch.step),
+    loss: (microbatch) => loss(microbatch.scores, policyBatch(microbatch), microbatch.step),
     metrics: grpoMetrics,
   };
 }
@@ -137,7 +156,7 @@ function clipped(scores: Float64Array, range: readonly [number, number] | undefi
   return range ? scores.map((score) => Math.min(Math.max(score, range[0]), range[1])) : scores;
 }
 
-function policyBatch({ rollout, prepared, samples, offsets }: ScoredSamples<WithAdvantages>) {
+function policyBatch({ rollout, prepared, samples, offsets }: ScoredSamples<WithAdvantages>): PolicyBatch {
   const { oldLogProbs, referenceLogProbs } = rollout;
   return {
     offsets,

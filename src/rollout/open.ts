@@ -99,7 +99,48 @@ export async function stagePrompts(
       `${name}/prompts`,
     );
   }
+  auditPrompts(context, prompts, tokenizer, tooLong.length);
   return prompts;
+}
+
+/** Prompts shown in full before the first step. */
+const EXAMPLES = 3;
+
+/** Tells what the policy will be asked: nothing of a prompt is scored. */
+function auditPrompts(
+  context: StageContext<RolloutSettings>,
+  prompts: readonly Prompt[],
+  tokenizer: Tokenizer,
+  tooLong: number,
+): void {
+  const count = (id: number | undefined) =>
+    prompts.reduce((sum, { ids }) => sum + ids.reduce((own, each) => own + (each === id ? 1 : 0), 0), 0);
+  const { bosId, eosId } = tokenizer;
+  const doubled = prompts.find(({ ids }) => bosId !== undefined && ids[0] === bosId && ids[1] === bosId);
+  if (doubled) {
+    throw new AnnealError('audit_refused', `Stage ${context.name}: ${doubled.origin} begins with two BOS.`, {
+      path: doubled.origin,
+      hint: 'The chat template and the tokenizer both add one: take it out of the template.',
+    });
+  }
+  context.emit(
+    'audit',
+    {
+      stage: context.name,
+      rows: prompts.length,
+      tokens: prompts.reduce((sum, { ids }) => sum + ids.length, 0),
+      scored_tokens: 0,
+      bos: count(bosId),
+      eos: count(eosId),
+      scored_eos: 0,
+      too_long: tooLong,
+      examples: prompts.slice(0, EXAMPLES).map(({ origin, ids }) => ({
+        row: origin,
+        spans: [{ text: tokenizer.decode(ids), scored: false }],
+      })),
+    },
+    `${context.name}/audit`,
+  );
 }
 
 /** Optimiser steps of a rollout. */

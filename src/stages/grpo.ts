@@ -2,11 +2,13 @@
  * `grpo`: group relative policy optimisation (Shao et al. 2024) and its relatives: Dr. GRPO, DAPO and BNPO by
  * `loss_type`, GSPO by `importance_sampling_level`. Keys and defaults are TRL's.
  */
+import { resolve } from 'node:path';
 import { z } from 'zod';
 import { rewardScales } from '../objectives/advantages.ts';
-import { grpoLossTypes, importanceLevels } from '../objectives/grpo.ts';
+import { loadPolicyLoss } from '../objectives/custom_policy.ts';
+import { type GrpoLossType, grpoLossTypes, importanceLevels } from '../objectives/grpo.ts';
 import type { Algorithm } from '../rollout/algorithm.ts';
-import { grpo } from '../rollout/group_relative.ts';
+import { grpo, grpoWith } from '../rollout/group_relative.ts';
 import { checkGroups, checkRollout, groupFields, rolloutFields } from '../rollout/settings.ts';
 import { groupMethod, rolloutStage } from '../rollout/stage.ts';
 import { checkTraining } from '../training/settings.ts';
@@ -15,7 +17,10 @@ const schema = z
   .strictObject({
     ...rolloutFields({ learning_rate: 1e-6, temperature: 1 }),
     ...groupFields({ num_generations: 8, max_completion_length: 256 }),
-    loss_type: z.enum(grpoLossTypes).default('dapo').describe('What the loss of tokens is divided by.'),
+    loss_type: z
+      .union([z.enum(grpoLossTypes), z.string().regex(/\.m?js$/)])
+      .default('dapo')
+      .describe('What the loss of tokens is divided by; or an .mjs file with a loss.'),
     importance_sampling_level: z
       .enum(importanceLevels)
       .default('token')
@@ -39,26 +44,44 @@ const schema = z
     }
   });
 
+type Settings = z.output<typeof schema>;
+
 export const grpoStage = rolloutStage({
   type: 'grpo',
   doc: 'Reinforcement learning from groups of completions: GRPO, Dr. GRPO, DAPO, GSPO.',
   schema,
-  method: (settings) =>
+  files: ({ loss_type }, baseDir) => (isLossType(loss_type) ? [] : [resolve(baseDir, loss_type)]),
+  method: async (settings, { baseDir, name }) =>
     groupMethod(settings, {
-      algorithm: grpo({
-        lossType: settings.loss_type,
-        level: settings.importance_sampling_level,
-        clip: {
-          low: settings.epsilon,
-          high: settings.epsilon_high ?? settings.epsilon,
-          delta: settings.delta,
-        },
-        beta: settings.beta,
-        entropyCoef: settings.entropy_coef,
-        scaleRewards: settings.scale_rewards,
-        maskTruncated: settings.mask_truncated_completions,
-      }) as Algorithm,
+      algorithm: (await algorithmOf(settings, baseDir, name)) as Algorithm,
       klCoefficient: settings.beta,
       needsReference: settings.beta > 0,
     }),
 });
+
+function isLossType(type: string): type is GrpoLossType {
+  return (grpoLossTypes as readonly string[]).includes(type);
+}
+
+async function algorithmOf(settings: Settings, baseDir: string, stage: string) {
+  const { loss_type, beta, epsilon } = settings;
+  const epsilonHigh = settings.epsilon_high ?? epsilon;
+  const advantages = {
+    scaleRewards: settings.scale_rewards,
+    maskTruncated: settings.mask_truncated_completions,
+  };
+  if (!isLossType(loss_type)) {
+    const loss = await loadPolicyLoss(resolve(baseDir, loss_type), `stages.${stage}.loss_type`);
+    return grpoWith(advantages, (scores, batch, step) =>
+      loss(scores, batch, { epsilon, epsilonHigh, beta }, step.tokens),
+    );
+  }
+  return grpo({
+    ...advantages,
+    lossType: loss_type,
+    level: settings.importance_sampling_level,
+    clip: { low: epsilon, high: epsilonHigh, delta: settings.delta },
+    beta,
+    entropyCoef: settings.entropy_coef,
+  });
+}

@@ -31,7 +31,7 @@ export function digitsFixture(): Fixture {
 /** The recipe up to the weak assistant, and then a stage of `type` with the lines of its settings. */
 export function digitsRecipe(type: string, settings: string[], seed = 7): string {
   return [
-    'name: digits',
+    'name: tiny',
     `seed: ${seed}`,
     'threads: 2',
     'stages:',
