@@ -7,6 +7,11 @@ namespace {
 
 constexpr int64_t kMaxSize = std::numeric_limits<int32_t>::max();
 
+constexpr const char* kOptimizerNames[] = {"adamw", "adamw_8bit", "lion", "muon", "adafactor", "sgd"};
+constexpr OptimizerName kOptimizers[] = {OptimizerName::kAdamW,     OptimizerName::kAdamW8bit,
+                                         OptimizerName::kLion,      OptimizerName::kMuon,
+                                         OptimizerName::kAdafactor, OptimizerName::kSgd};
+
 int64_t size(const Argument& object, const char* key) { return object.property(key).integer(0, kMaxSize); }
 
 Architecture architecture(const Argument& a) {
@@ -53,6 +58,8 @@ SessionOptions session_options(const Argument& o) {
   out.recompute = o.property("recompute").boolean();
   out.generation_slots = size(o, "generationSlots");
   out.generation_length = size(o, "generationLength");
+  const Argument optimizer = o.property("optimizer");
+  if (!optimizer.is_absent()) out.optimizer = kOptimizers[optimizer.choice(kOptimizerNames)];
   return out;
 }
 
@@ -77,14 +84,39 @@ ScoreGradients score_gradients(const Argument& g) {
   return out;
 }
 
-StepOptions step_options(const Argument& o) {
-  return {o.property("learningRate").single(),
-          o.property("beta1").single(),
-          o.property("beta2").single(),
-          o.property("epsilon").single(),
-          o.property("weightDecay").single(),
-          o.property("maxGradNorm").single(),
-          o.property("step").integer(1, kMaxSafeInteger)};
+StepOptions step_options(const Argument& o, OptimizerName optimizer) {
+  StepOptions out{};
+  out.learning_rate = o.property("learningRate").single();
+  out.weight_decay = o.property("weightDecay").single();
+  out.max_grad_norm = o.property("maxGradNorm").single();
+  out.step = o.property("step").integer(1, kMaxSafeInteger);
+  if (optimizer == OptimizerName::kAdafactor) {
+    out.beta2_decay = o.property("beta2Decay").single();
+    out.clip_threshold = o.property("clipThreshold").single();
+  } else if (optimizer != OptimizerName::kSgd) {
+    out.beta1 = o.property("beta1").single();
+    out.beta2 = o.property("beta2").single();
+    if (optimizer != OptimizerName::kLion) out.epsilon = o.property("epsilon").single();
+  }
+  if (optimizer == OptimizerName::kSgd || optimizer == OptimizerName::kMuon) {
+    out.momentum = o.property("momentum").single();
+    out.nesterov = o.property("nesterov").boolean();
+  }
+  if (optimizer == OptimizerName::kMuon) out.match_rms_adamw = o.property("matchRmsAdamw").boolean();
+  return out;
+}
+
+std::vector<ParameterGroup> parameter_groups(const Argument& groups) {
+  std::vector<ParameterGroup> out;
+  for (const Argument& group : groups.elements()) {
+    ParameterGroup& to = out.emplace_back();
+    for (const Argument& name : group.property("names").elements()) to.names.push_back(name.string());
+    const Argument learning_rate = group.property("learningRateFactor");
+    if (!learning_rate.is_absent()) to.learning_rate_factor = learning_rate.single();
+    const Argument weight_decay = group.property("weightDecayFactor");
+    if (!weight_decay.is_absent()) to.weight_decay_factor = weight_decay.single();
+  }
+  return out;
 }
 
 SamplingOptions sampling_options(const Argument& o) {

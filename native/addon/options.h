@@ -11,7 +11,8 @@ namespace anneal::addon {
 SessionOptions session_options(const Argument& options);
 Batch batch(const Argument& batch);
 ScoreGradients score_gradients(const Argument& gradients);
-StepOptions step_options(const Argument& options);
+StepOptions step_options(const Argument& options, OptimizerName optimizer);
+std::vector<ParameterGroup> parameter_groups(const Argument& groups);
 SamplingOptions sampling_options(const Argument& options);
 std::vector<TensorSource> tensor_sources(const Argument& sources);
 

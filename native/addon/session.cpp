@@ -22,6 +22,7 @@ Napi::Function Session::define(Napi::Env env) {
        InstanceMethod<&Session::read_tensor>("readTensor"), InstanceMethod<&Session::forward>("forward"),
        InstanceMethod<&Session::backward>("backward"),
        InstanceMethod<&Session::forward_backward>("forwardBackward"), InstanceMethod<&Session::step>("step"),
+       InstanceMethod<&Session::set_parameter_groups>("setParameterGroups"),
        InstanceMethod<&Session::clear_gradients>("clearGradients"),
        InstanceMethod<&Session::logits>("logits"), InstanceMethod<&Session::generate>("generate"),
        InstanceMethod<&Session::snapshot>("snapshot"),
@@ -56,6 +57,7 @@ Session::Session(const Napi::CallbackInfo& info)
   if (!info[0].IsExternal()) throw Napi::TypeError::New(info.Env(), "use createSession to make a session");
   const SessionOptions& options = *info[0].As<Napi::External<SessionOptions>>().Data();
   tensor_list_ = ModelTable(options.architecture).tensors();
+  optimizer_ = options.optimizer;
   plan_ = plan_session(options, *make_cpu_backend(options.threads));
 }
 
@@ -145,8 +147,15 @@ Napi::Value Session::forward_backward(const Napi::CallbackInfo& info) {
 
 Napi::Value Session::step(const Napi::CallbackInfo& info) {
   return asynchronous(info.Env(), [&] {
-    return compute(info.Env(), [options = step_options(argument(info, 0, "options"))](Engine& engine) {
-      return engine.step(options);
+    return compute(info.Env(), [options = step_options(argument(info, 0, "options"), optimizer_)](
+                                   Engine& engine) { return engine.step(options); });
+  });
+}
+
+Napi::Value Session::set_parameter_groups(const Napi::CallbackInfo& info) {
+  return asynchronous(info.Env(), [&] {
+    return compute(info.Env(), [groups = parameter_groups(argument(info, 0, "groups"))](Engine& engine) {
+      engine.set_parameter_groups(groups);
     });
   });
 }

@@ -48,6 +48,7 @@ class Session : public Napi::ObjectWrap<Session> {
   Napi::Value backward(const Napi::CallbackInfo& info);
   Napi::Value forward_backward(const Napi::CallbackInfo& info);
   Napi::Value step(const Napi::CallbackInfo& info);
+  Napi::Value set_parameter_groups(const Napi::CallbackInfo& info);
   Napi::Value clear_gradients(const Napi::CallbackInfo& info);
   Napi::Value logits(const Napi::CallbackInfo& info);
   Napi::Value generate(const Napi::CallbackInfo& info);
@@ -60,6 +61,7 @@ class Session : public Napi::ObjectWrap<Session> {
   // Known from the start, for calls that do not wait for the engine.
   std::vector<Tensor> tensor_list_;
   SessionPlan plan_{};
+  OptimizerName optimizer_ = OptimizerName::kAdamW;
   Calls calls_;
   std::list<Generation> generations_;
   std::atomic<bool> closing_{false};

@@ -10,6 +10,14 @@ namespace {
 
 int64_t floats(size_t bytes) { return static_cast<int64_t>((bytes + sizeof(float) - 1) / sizeof(float)); }
 
+/// As much of the head as its memory depends on.
+LmHead lm_head_of(const Architecture& a) {
+  LmHead head;
+  head.hidden_size = a.hidden_size;
+  head.vocab_size = a.vocab_size;
+  return head;
+}
+
 /// Everything of a layer but the two residual streams.
 LayerActivations take_layer(Arena& arena, const Architecture& a, int64_t T) {
   const bool layer_norm = a.norm == Norm::kLayerNorm;
@@ -55,13 +63,14 @@ Activations::Activations(Arena& arena, const SessionOptions& options) {
   scored_normed = arena.take(N * a.hidden_size);
   final_mean = a.norm == Norm::kLayerNorm ? arena.take(N) : nullptr;
   final_rstd = arena.take(N);
-  log_prob = arena.take(N);
+  log_prob = arena.take(options.target_capacity());
   entropy = arena.take(N);
   log_z = arena.take(N);
+  if (a.score_head) values = arena.take(N);
   tokens = arena.take<int32_t>(T);
   positions = arena.take<int32_t>(T);
   scored = arena.take<int32_t>(N);
-  targets = arena.take<int32_t>(N);
+  targets = arena.take<int32_t>(options.target_capacity());
 }
 
 Scratch::Scratch(Arena& arena, const SessionOptions& options, const Backend& backend) {
@@ -69,15 +78,21 @@ Scratch::Scratch(Arena& arena, const SessionOptions& options, const Backend& bac
   const int64_t T = options.max_rows();
   const int64_t N = options.max_head_rows();
   inverse_frequencies = arena.take(a.head_dim / 2);
+  // A step comes after the passes: it uses their memory.
+  const size_t passes = arena.mark();
   if (options.trainable) {
-    d_log_prob = arena.take(N);
+    optimizer = arena.take(
+        floats(static_cast<size_t>(optimizer_workspace(ModelTable(a), options.optimizer, backend))));
+    arena.rewind(passes);
+    d_log_prob = arena.take(options.target_capacity());
     d_entropy = arena.take(N);
     d_log_z = arena.take(N);
+    d_values = arena.take(N);
     d_scored = arena.take(N * a.hidden_size);
   }
   // The head is done before attention's backward begins and after its forward has ended: they share memory.
   const size_t start = arena.mark();
-  head = arena.take(floats(backend.lm_head_workspace(options.max_scored, a.hidden_size, a.vocab_size)));
+  head = arena.take(floats(backend.lm_head_workspace(lm_head_of(a), options.max_scored)));
   arena.rewind(start);
   if (options.generation_slots > 0) {
     logits = arena.take(options.generation_slots * a.vocab_size);
@@ -120,7 +135,7 @@ SessionPlan plan_session(const SessionOptions& options, const Backend& backend) 
   const KvCache measured_cache(kv_cache, options);
 
   SessionPlan plan{};
-  const ParameterSetBytes base = ParameterSet::bytes_of(table, options.trainable, OptimizerName::kAdamW);
+  const ParameterSetBytes base = ParameterSet::bytes_of(table, options.trainable, options.optimizer);
   plan.parameters = table.parameters();
   plan.weights = base.weights;
   plan.gradients = base.gradients;

@@ -44,13 +44,14 @@ struct Activations {
   float* scored_normed = nullptr;  // [N, D]
   float* final_mean = nullptr;     // [N]
   float* final_rstd = nullptr;     // [N]
-  float* log_prob = nullptr;       // [N]
+  float* log_prob = nullptr;       // [targets]
   float* entropy = nullptr;        // [N]
   float* log_z = nullptr;          // [N]
+  float* values = nullptr;         // [N], of the scalar head
   int32_t* tokens = nullptr;       // [T]
   int32_t* positions = nullptr;    // [T]
   int32_t* scored = nullptr;       // [N]
-  int32_t* targets = nullptr;      // [N]
+  int32_t* targets = nullptr;      // [targets]
 };
 
 /// Memory that lives within one call: gradients of activations, scratch of operations, generation.
@@ -64,12 +65,14 @@ struct Scratch {
   float* d_attention = nullptr;          // [T, H * E]
   float* d_activated = nullptr;          // [T, F]
   float* d_scored = nullptr;             // [N, D]
-  float* d_log_prob = nullptr;           // [N]; weights of the one-pass loss as well
+  float* d_log_prob = nullptr;           // [targets]; weights of the one-pass loss as well
   float* d_entropy = nullptr;            // [N]
   float* d_log_z = nullptr;              // [N]
+  float* d_values = nullptr;             // [N]
   float* norm = nullptr;                 // scratch of the normalisations' backward
   float* attention = nullptr;            // scratch of attention
   float* head = nullptr;                 // scratch of the fused head
+  float* optimizer = nullptr;            // scratch of an optimiser step; shares memory with all of a pass
   float* inverse_frequencies = nullptr;  // [E / 2]
   float* logits = nullptr;               // [slots, V]
   int32_t* slots = nullptr;              // [rows]

@@ -24,7 +24,7 @@ Engine::Engine(std::unique_ptr<Backend> backend, const SessionOptions& options,
       backend_(std::move(backend)),
       plan_(plan_session(options_, *backend_)),
       table_(options_.architecture),
-      base_(*backend_, table_, options_.trainable, OptimizerName::kAdamW),
+      base_(*backend_, table_, options_.trainable, options_.optimizer),
       activations_memory_(reserve(*backend_, plan_.activations)),
       scratch_memory_(reserve(*backend_, plan_.workspace)),
       cache_memory_(reserve(*backend_, plan_.kv_cache)),
@@ -79,7 +79,12 @@ std::vector<float> Engine::read_tensor(const std::string& name, bool gradient) {
 StepResult Engine::step(const StepOptions& options) {
   require_trainable("step");
   pending_ = false;
-  return optimizer_step(*backend_, base_, options);
+  return optimizer_step(*backend_, base_, options, scratch_.optimizer);
+}
+
+void Engine::set_parameter_groups(const std::vector<ParameterGroup>& groups) {
+  require_trainable("setParameterGroups");
+  anneal::set_parameter_groups(base_, groups);
 }
 
 void Engine::clear_gradients() {

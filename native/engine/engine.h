@@ -26,13 +26,20 @@
 
 namespace anneal {
 
+/// Arrays of what the batch did not ask for are empty.
 struct Scores {
-  std::vector<float> log_probs, entropies, log_z;
+  std::vector<float> log_probs, entropies, log_z, values;
 };
 
-/// Gradient of the loss with respect to Scores; the last two may be empty.
+/// Gradient of the loss with respect to Scores; empty arrays are zeros.
 struct ScoreGradients {
-  std::vector<float> log_probs, entropies, log_z;
+  std::vector<float> log_probs, entropies, log_z, values;
+};
+
+/// The most likely tokens of each scored row, [N, k], best first.
+struct TopTokens {
+  std::vector<int32_t> ids;
+  std::vector<float> log_probs;
 };
 
 class Engine {
@@ -53,9 +60,11 @@ class Engine {
   void backward(const ScoreGradients& gradients);
   Scores forward_backward(Batch batch, const std::vector<float>& weights);
   StepResult step(const StepOptions& options);
+  void set_parameter_groups(const std::vector<ParameterGroup>& groups);
   /// Drops the accumulated gradients.
   void clear_gradients();
   std::vector<float> logits(Batch batch);
+  TopTokens top_log_probs(Batch batch, int64_t k);
   std::vector<Completion> generate(const std::vector<std::vector<int32_t>>& prompts,
                                    const SamplingOptions& options, const TokenCallback& on_token,
                                    const std::atomic<bool>& cancelled);
@@ -72,7 +81,10 @@ class Engine {
   /// Validates, uploads and runs the layers; the scored rows end in scored_normed.
   void run_layers(Batch&& batch);
   [[nodiscard]] BatchLayout layout() const;
-  Scores read_scores(int64_t count);
+  [[nodiscard]] LmHead lm_head() const;
+  Scores read_scores();
+  /// From scratch.d_values: the scalar head's own gradient, and its part of d_scored.
+  void score_backward(bool accumulate);
 
   const std::atomic<bool>& closing_;
   const SessionOptions options_;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "engine/optimizer_state.h"
 #include "model/architecture.h"
 
 namespace anneal {
@@ -15,14 +16,17 @@ struct SessionOptions {
   int64_t max_tokens = 0;
   int64_t max_sequences = 0;
   int64_t max_scored = 0;
+  int64_t max_targets = 0;  // 0: max_scored
   bool recompute = false;
   int64_t generation_slots = 0;
   int64_t generation_length = 0;
+  OptimizerName optimizer = OptimizerName::kAdamW;
 
   /// Rows that the activations of one pass hold: a microbatch, or one token of each running sequence.
   [[nodiscard]] int64_t max_rows() const {
     return max_tokens > generation_slots ? max_tokens : generation_slots;
   }
+  [[nodiscard]] int64_t target_capacity() const { return max_targets > 0 ? max_targets : max_scored; }
   /// Rows whose final hidden state is needed at once.
   [[nodiscard]] int64_t max_head_rows() const {
     return max_scored > generation_slots ? max_scored : generation_slots;

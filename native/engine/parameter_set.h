@@ -3,10 +3,11 @@
 // the same kind of thing.
 //
 // All buffers are device memory. Weights and gradients follow the table (model/tensors.h); the layout of the
-// optimiser's state is the optimiser's own business (engine/optimizer.h).
+// optimiser's state is the optimiser's own business (engine/optimizer_state.h).
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "backend/backend.h"
 #include "engine/device_memory.h"
@@ -27,6 +28,7 @@ class ParameterSet {
       : table_(table),
         trainable_(trainable),
         optimizer_(optimizer),
+        updates_(trainable ? OptimizerState(table, optimizer).updates() : std::vector<TensorUpdate>()),
         bytes_(bytes_of(table, trainable, optimizer)),
         weights_(reserve(backend, bytes_.weights)),
         gradients_(reserve(backend, bytes_.gradients)),
@@ -41,10 +43,12 @@ class ParameterSet {
                                                   OptimizerName optimizer) {
     const int64_t flat = table.buffer_size() * static_cast<int64_t>(sizeof(float));
     if (!trainable) return {flat, 0, 0};
-    return {flat, flat, optimizer_state_bytes(table, optimizer)};
+    return {flat, flat, OptimizerState(table, optimizer).bytes()};
   }
 
   [[nodiscard]] const TensorTable& table() const { return table_; }
+  /// How each tensor is trained; empty if the set is frozen.
+  [[nodiscard]] std::vector<TensorUpdate>& updates() { return updates_; }
   [[nodiscard]] bool trainable() const { return trainable_; }
   [[nodiscard]] OptimizerName optimizer() const { return optimizer_; }
   [[nodiscard]] const ParameterSetBytes& bytes() const { return bytes_; }
@@ -66,6 +70,7 @@ class ParameterSet {
   const TensorTable& table_;
   const bool trainable_;
   const OptimizerName optimizer_;
+  std::vector<TensorUpdate> updates_;
   const ParameterSetBytes bytes_;
   const DeviceMemory weights_, gradients_, state_;
   bool has_gradients_ = false;

@@ -3,7 +3,7 @@
 // Matrices come first and vectors (norms, biases) after them, so that the optimiser decays one range and
 // leaves the other alone. Within a layer q, k and v lie end to end, and so do gate and up: each group is one
 // matrix product. Groups start at multiples of 16 floats (64 bytes); the gaps hold zeros and stay zero.
-// Gradients and optimiser state use buffers of the same layout.
+// Gradients use a buffer of the same layout.
 #pragma once
 
 #include <cstdint>
@@ -76,6 +76,8 @@ class ModelTable : public TensorTable {
   [[nodiscard]] int64_t embedding() const { return embedding_; }
   /// The head's matrix: the embedding itself if tied.
   [[nodiscard]] int64_t head() const { return head_; }
+  /// The scalar head's vector; -1 without one.
+  [[nodiscard]] int64_t score() const { return score_; }
   [[nodiscard]] int64_t final_norm_weight() const { return final_norm_weight_; }
   [[nodiscard]] int64_t final_norm_bias() const { return final_norm_bias_; }
 
@@ -84,7 +86,7 @@ class ModelTable : public TensorTable {
   void add_vectors(const Architecture& a);
 
   std::vector<LayerOffsets> layers_;
-  int64_t embedding_ = 0, head_ = 0, final_norm_weight_ = 0, final_norm_bias_ = -1;
+  int64_t embedding_ = 0, head_ = 0, score_ = -1, final_norm_weight_ = 0, final_norm_bias_ = -1;
 };
 
 }  // namespace anneal
