@@ -3,9 +3,20 @@
  * `docs/protocol.md` and `proto/schema/` are generated from here by `scripts/generate-docs`.
  */
 import { z } from 'zod';
-import { eventSchema } from './events.ts';
+import { EVENTS, eventSchema } from './events.ts';
 import { RANK_COMMANDS } from './ranking.ts';
 import { jobStates } from './states.ts';
+import { parseWindow, WINDOW_RULE } from './window.ts';
+
+/** Hours of the day in which a job may run; see `window.ts`. */
+export const windowSchema = z
+  .string()
+  .refine((text) => parseWindow(text) !== undefined, WINDOW_RULE)
+  .describe(
+    'Hours of the day in which the job runs, such as `22:00-07:00`; outside of them it waits, checkpointed.',
+  );
+
+export type Waiting = z.infer<(typeof EVENTS)['queue']['body']>;
 
 export const jobSchema = z.strictObject({
   id: z.string().describe('Short unique id, `j` and a number.'),
@@ -28,6 +39,9 @@ export const jobSchema = z.strictObject({
       path: z.string().optional(),
     })
     .nullable(),
+  waiting: EVENTS.queue.body.nullable().describe('What a queued job waits for.'),
+  window: z.string().nullable().describe('Hours of the day in which it may run.'),
+  tensorboard: z.string().describe("Folder of TensorBoard's event files, a folder a stage."),
 });
 export type Job = z.infer<typeof jobSchema>;
 
@@ -112,6 +126,9 @@ export const COMMANDS = {
         }),
       ),
       jobs: z.record(z.string(), z.int()).describe('Number of jobs in each state.'),
+      queue: z
+        .array(z.strictObject({ job: z.string(), name: z.string(), text: z.string() }))
+        .describe('Queued jobs by priority, then age, and what each waits for.'),
     }),
   },
   doctor: {
@@ -139,6 +156,17 @@ export const COMMANDS = {
       ...recipeSource,
       fresh: z.boolean().default(false).describe('Make every artifact anew.'),
       priority: z.int().default(0).describe('Higher runs first.'),
+      preempt: z
+        .boolean()
+        .default(false)
+        .describe('A running job of lower priority is checkpointed, and goes on afterwards.'),
+      window: windowSchema.optional(),
+      selftest: z
+        .array(z.string())
+        .optional()
+        .describe(
+          'Test these training stages on this machine instead of running the recipe; none: all that can be.',
+        ),
     }),
     reply: z.strictObject({ job: jobSchema }),
   },

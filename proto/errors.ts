@@ -25,10 +25,13 @@ export const ERRORS = {
   job_state: 'The job is in a state in which this cannot be done.',
   worker_died: 'The worker process of a job ended without a word (killed, out of memory, aborted).',
   worker_hung: 'The worker process of a job stopped making progress.',
+  stages_failed: 'Several stages of a job failed.',
+  selftest_failed: 'A check of the self-test did not hold.',
   // Recipes and files
   recipe_syntax: 'The recipe is not valid YAML.',
   recipe_invalid: 'A key of the recipe is unknown, missing, of the wrong type, or contradicts another.',
   recipe_reference: 'A stage needs an input that no stage makes.',
+  stage_invalid: "A module with a stage of the recipe's own cannot be loaded, or does not define one.",
   file_not_found: 'A file or folder that is named does not exist, or a pattern matches nothing.',
   file_unreadable: 'A file exists but cannot be read, or is truncated.',
   disk_full: 'The disk has no room for what has to be written.',
@@ -58,6 +61,12 @@ export const ERRORS = {
 } as const;
 
 export type ErrorCode = keyof typeof ERRORS;
+
+/**
+ * Faults that may be gone at the next try, with the same recipe on the same machine: `retry` of a recipe is about
+ * these. A full disk, memory that does not suffice or a diverged training would come again.
+ */
+export const TRANSIENT_ERRORS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['worker_died', 'worker_hung']);
 
 /** An error as it travels: on the socket, in events, in `--json` output. */
 export interface ErrorBody {

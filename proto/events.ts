@@ -15,16 +15,34 @@ export const EVENTS = {
     doc: 'The job changed its state.',
     body: z.strictObject({ state: z.string(), error: errorBody.nullable(), attempt: z.int() }),
   },
+  queue: {
+    doc: 'What a queued job waits for is another thing than before.',
+    body: z.strictObject({
+      reason: z
+        .enum(['device', 'window', 'retry'])
+        .describe('Another job on its device, its hours of the day, or the delay after a fault.'),
+      job: z.string().nullable().describe('The job that it waits for.'),
+      until: z.number().nullable().describe('Unix seconds.'),
+      text: z.string().describe('For people: `waits for j3`, `waits for 22:00`.'),
+    }),
+  },
+  graph: {
+    doc: 'The stages of the recipe in the order in which they run, and those that each needs; before the first.',
+    body: z.strictObject({
+      stages: z.array(z.strictObject({ stage: z.string(), type: z.string(), needs: z.array(z.string()) })),
+    }),
+  },
   stage: {
-    doc: 'A stage began, ended, or was taken from the store of artifacts.',
+    doc: 'A stage began, ended, was taken from the store of artifacts, or cannot run because one that it needs failed.',
     body: z.strictObject({
       stage: z.string(),
       type: z.string(),
-      phase: z.enum(['started', 'finished', 'reused']),
+      phase: z.enum(['started', 'finished', 'reused', 'failed', 'skipped']),
       index: z.int(),
       count: z.int(),
       artifact: z.string().nullable().describe('Hash of what came out.'),
       seconds: z.number().nullable(),
+      error: errorBody.optional().describe('Why it failed or was skipped.'),
     }),
   },
   progress: {

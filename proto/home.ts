@@ -45,3 +45,8 @@ export function homeLayout(home: string): HomeLayout {
     datasets: join(home, 'datasets'),
   };
 }
+
+/** TensorBoard's event files of a job, a folder a stage: `tensorboard --logdir` takes it, or the folder of all jobs. */
+export function tensorboardFolder(home: string, job: string): string {
+  return join(home, 'tensorboard', job);
+}

@@ -16,11 +16,30 @@ export type WorkerTask =
       recipe: RecipeSource;
       fresh: boolean;
       attempt: number;
+      /** Stages that have failed already: they are not run again. */
+      failed: Record<string, ErrorBody>;
+      /** Stages to test instead of running the recipe; empty: all that can be. */
+      selftest: string[] | null;
     }
   | { task: 'plan'; home: string; recipe: RecipeSource; check_only: boolean }
   | { task: 'doctor'; home: string }
   /** Stays up to answer `generate` messages for one model until it has been idle for a while. */
   | { task: 'serve'; home: string; model: string };
+
+/** How often a job is tried again after a transient fault without progress in between, and how long it waits. */
+export interface Retry {
+  limit: number;
+  /** Before the first; each further one waits twice as long. */
+  delay_seconds: number;
+}
+
+/** What the daemon must know of a recipe. */
+export interface RecipeHead {
+  name: string;
+  device: string;
+  window: string | null;
+  retry: Retry;
+}
 
 export interface RecipeSource {
   text: string;
@@ -63,7 +82,7 @@ export type FromWorker =
   /** Once a second from the event loop; `busy_seconds`: how long the running engine call has taken. */
   | { type: 'heartbeat'; busy_seconds: number }
   | WorkerEvent
-  | { type: 'planned'; plan: CommandReply<'job.plan'>; name: string; device: string }
+  | { type: 'planned'; plan: CommandReply<'job.plan'>; recipe: RecipeHead }
   | { type: 'doctored'; report: CommandReply<'doctor'> }
   | { type: 'generated'; request: string; error: ErrorBody | null }
   /**

@@ -3,16 +3,15 @@
  * lineage in `artifact.json`. `$ANNEAL_HOME/models/<job name>/<stage>` are links to those that are models, and
  * `$ANNEAL_HOME/datasets/<job name>/<stage>` to those that are datasets of responses.
  */
-import { randomBytes } from 'node:crypto';
-import { lstat, readdir, readFile, readlink, rename, rm, stat, symlink } from 'node:fs/promises';
+import { lstat, readdir, readFile, readlink, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { AnnealError } from '../../proto/errors.ts';
 import type { Artifact } from '../stages/stage.ts';
 import {
   asFileError,
   exists,
-  fsyncDir,
   fsyncTree,
+  linkAtomic,
   makeDir,
   renameDirAtomic,
   writeFileAtomic,
@@ -142,11 +141,7 @@ export class ArtifactStore {
     const isModel = await isModelFolder(artifact.path);
     if (!isModel && !(await exists(join(artifact.path, 'dataset.json')))) return;
     const link = join(isModel ? this.#models : this.#datasets, jobName, stage);
-    await makeDir(dirname(link));
-    const temporary = join(dirname(link), `.${stage}.${randomBytes(6).toString('hex')}.tmp`);
-    await symlink(relative(dirname(link), artifact.path), temporary);
-    await rename(temporary, link);
-    await fsyncDir(dirname(link));
+    await linkAtomic(artifact.path, link);
   }
 
   /** Models that jobs of this home have made, newest first. */

@@ -8,6 +8,7 @@ import { AnnealError } from '../../proto/errors.ts';
 import { type HomeLayout, homeLayout } from '../../proto/home.ts';
 import { ANNEAL_VERSION } from '../../proto/version.ts';
 import { ArtifactStore } from '../artifacts/store.ts';
+import { systemClock } from './clock.ts';
 import { Gatekeeper } from './curve.ts';
 import { Generations } from './generations.ts';
 import type { RequestContext, Services } from './handlers/handler.ts';
@@ -75,7 +76,7 @@ export class Daemon {
       store,
       artifacts: new ArtifactStore(home.home),
       generations,
-      supervisor: new Supervisor({ home, store, inbox, generations, settings, log }),
+      supervisor: new Supervisor({ home, store, inbox, generations, settings, log, clock: systemClock }),
       oneShots: new OneShots(home, settings),
       rankings: new Rankings(home),
       startedAt: performance.now(),

@@ -6,13 +6,16 @@
  * is not stored. A commit survives the death of the process (not a power failure in the same moment: the database
  * is then consistent, and a job goes on from its checkpoint).
  */
+import { dirname } from 'node:path';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
-import type { Job } from '../../proto/commands.ts';
+import type { Job, Waiting } from '../../proto/commands.ts';
 import { AnnealError, type ErrorBody } from '../../proto/errors.ts';
 import type { EventBody, EventKind, JobEvent } from '../../proto/events.ts';
+import { tensorboardFolder } from '../../proto/home.ts';
 import { isFinal, type JobState } from '../../proto/states.ts';
-import type { RecipeSource } from '../../proto/worker.ts';
+import type { RecipeSource, Retry } from '../../proto/worker.ts';
 import { decodeNumbers, encodeNumbers } from './json.ts';
+import { migrate } from './schema.ts';
 
 /** What the daemon keeps of a job beside what clients see. */
 export interface StoredJob {
@@ -21,13 +24,22 @@ export interface StoredJob {
   row: number;
   recipe: RecipeSource | null;
   fresh: boolean;
-  /** What a stop that is under way was asked for. */
-  intent: 'pause' | 'cancel' | null;
+  /** What a stop that is under way was asked for; `yield`: the job is queued again. */
+  intent: 'pause' | 'cancel' | 'yield' | null;
   /** Workers that died in a row without a new event. */
   deaths: number;
   /** Process of the worker, and when it started (clock ticks since boot): together they are never reused. */
   workerPid: number | null;
   workerStart: string | null;
+  /** Hours of the day in which it may run; see proto/window.ts. */
+  window: string | null;
+  /** It does not wait for a running job of lower priority. */
+  preempt: boolean;
+  retry: Retry;
+  /** Unix seconds: it may not start before. */
+  notBefore: number | null;
+  /** Stages to test instead of running the recipe; empty: all that can be. */
+  selftest: string[] | null;
 }
 
 export interface NewJob {
@@ -37,34 +49,20 @@ export interface NewJob {
   priority: number;
   recipe: RecipeSource | null;
   fresh: boolean;
+  window?: string | null;
+  preempt?: boolean;
+  retry?: Retry;
+  selftest?: string[] | null;
 }
 
-const SCHEMA_VERSION = 1;
-const SCHEMA = `
-  CREATE TABLE jobs (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    name TEXT NOT NULL, kind TEXT NOT NULL, state TEXT NOT NULL, priority INTEGER NOT NULL, device TEXT NOT NULL,
-    created_at REAL NOT NULL, started_at REAL, finished_at REAL, attempts INTEGER NOT NULL DEFAULT 0,
-    stage TEXT, last_seq INTEGER NOT NULL DEFAULT 0, error TEXT, recipe TEXT, fresh INTEGER NOT NULL,
-    intent TEXT, deaths INTEGER NOT NULL DEFAULT 0, worker_pid INTEGER, worker_start TEXT
-  ) STRICT;
-  CREATE INDEX jobs_by_state ON jobs (state);
-  CREATE INDEX jobs_by_name ON jobs (name);
-  CREATE TABLE events (
-    job INTEGER NOT NULL, seq INTEGER NOT NULL, kind TEXT NOT NULL, time REAL NOT NULL, key TEXT, body TEXT NOT NULL,
-    PRIMARY KEY (job, seq)
-  ) STRICT, WITHOUT ROWID;
-  CREATE INDEX events_by_kind ON events (job, kind, seq);
-  CREATE UNIQUE INDEX events_by_key ON events (job, key) WHERE key IS NOT NULL;
-  CREATE TABLE requests (
-    id TEXT PRIMARY KEY, digest TEXT NOT NULL, job INTEGER NOT NULL, time REAL NOT NULL
-  ) STRICT, WITHOUT ROWID;
-`;
+/** Of a job whose recipe says nothing. */
+export const DEFAULT_RETRY: Retry = { limit: 2, delay_seconds: 0 };
 
 type Row = Record<string, string | number | null>;
 
 export class Store {
   readonly #database: DatabaseSync;
+  readonly #home: string;
   readonly #statements = new Map<string, StatementSync>();
   readonly #onEvents: (events: JobEvent[]) => void;
   #appended: JobEvent[] | undefined;
@@ -75,18 +73,8 @@ export class Store {
     this.#database.exec(`
       PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 67108864;
       PRAGMA temp_store = MEMORY;`);
-    const version = this.#get('PRAGMA user_version')!.user_version as number;
-    if (version === 0)
-      this.#database.exec(`BEGIN; ${SCHEMA} PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`);
-    else if (version !== SCHEMA_VERSION) {
-      throw new AnnealError(
-        'internal',
-        `${path} was written by another version of anneal (schema ${version}).`,
-        {
-          hint: `This version knows schema ${SCHEMA_VERSION}: use that version, or set ANNEAL_HOME to a new folder.`,
-        },
-      );
-    }
+    migrate(this.#database, path);
+    this.#home = dirname(path);
   }
 
   close(): void {
@@ -117,9 +105,11 @@ export class Store {
 
   createJob(job: NewJob): Job {
     return this.transaction(() => {
+      const { window = null, preempt = false, retry = DEFAULT_RETRY, selftest = null } = job;
       const { lastInsertRowid } = this.#statement(
-        `INSERT INTO jobs (name, kind, state, priority, device, created_at, recipe, fresh)
-         VALUES (?, ?, 'queued', ?, ?, ?, ?, ?)`,
+        `INSERT INTO jobs (name, kind, state, priority, device, created_at, recipe, fresh, window, preempt,
+           retry_limit, retry_seconds, selftest)
+         VALUES (?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       ).run(
         job.name,
         job.kind,
@@ -128,6 +118,11 @@ export class Store {
         now(),
         job.recipe && JSON.stringify(job.recipe),
         Number(job.fresh),
+        window,
+        Number(preempt),
+        retry.limit,
+        retry.delay_seconds,
+        selftest && JSON.stringify(selftest),
       );
       const id = `j${lastInsertRowid}`;
       this.append(id, 'state', { state: 'queued', error: null, attempt: 0 });
@@ -139,7 +134,7 @@ export class Store {
   job(id: string): StoredJob {
     const row = this.#get('SELECT * FROM jobs WHERE id = ?', rowOf(id));
     if (!row) throw notFound(id);
-    return toStoredJob(row);
+    return toStoredJob(row, this.#home);
   }
 
   /** The job of this id, or the newest recipe job of this name; else `job_not_found`. */
@@ -150,7 +145,7 @@ export class Store {
       byId ||
       this.#get("SELECT * FROM jobs WHERE name = ? AND kind = 'recipe' ORDER BY id DESC LIMIT 1", reference);
     if (!row) throw notFound(reference);
-    return toStoredJob(row);
+    return toStoredJob(row, this.#home);
   }
 
   /** Newest first. */
@@ -164,7 +159,7 @@ export class Store {
       filter.kinds ? JSON.stringify(filter.kinds) : null,
       filter.limit ?? -1,
     );
-    return rows.map(toStoredJob);
+    return rows.map((row) => toStoredJob(row, this.#home));
   }
 
   countByState(): Record<string, number> {
@@ -181,7 +176,7 @@ export class Store {
            started_at = CASE WHEN ?2 = 'running' THEN coalesce(started_at, ?4) ELSE started_at END,
            finished_at = CASE WHEN ?5 THEN ?4 END,
            attempts = attempts + (?2 = 'running'),
-           worker_pid = NULL, worker_start = NULL
+           worker_pid = NULL, worker_start = NULL, waiting = NULL, not_before = NULL
          WHERE id = ?1`,
       ).run(rowOf(id), state, error && JSON.stringify(error), time, Number(isFinal(state)));
       this.append(id, 'state', { state, error, attempt: this.job(id).job.attempts });
@@ -195,6 +190,48 @@ export class Store {
 
   setDeaths(id: string, deaths: number): void {
     this.#statement('UPDATE jobs SET deaths = ? WHERE id = ?').run(deaths, rowOf(id));
+  }
+
+  /** The job is not to start before this time (Unix seconds). */
+  setNotBefore(id: string, time: number): void {
+    this.#statement('UPDATE jobs SET not_before = ? WHERE id = ?').run(time, rowOf(id));
+  }
+
+  /** Notes what a queued job waits for; says so in an event when that is another thing than before. */
+  setWaiting(id: string, waiting: Waiting): void {
+    const text = JSON.stringify(waiting);
+    const before = this.#get('SELECT waiting FROM jobs WHERE id = ?', rowOf(id))?.waiting;
+    if (before === text) return;
+    this.transaction(() => {
+      this.#statement('UPDATE jobs SET waiting = ? WHERE id = ?').run(text, rowOf(id));
+      this.append(id, 'queue', waiting);
+    });
+  }
+
+  /** From now on stages that have failed count as not tried. */
+  forgetFailures(id: string): void {
+    this.#statement('UPDATE jobs SET tried_from = last_seq, deaths = 0 WHERE id = ?').run(rowOf(id));
+  }
+
+  /** Stages that have failed in the present try, with their errors. */
+  failures(id: string): Record<string, ErrorBody> {
+    const { tried_from: from } = this.#get('SELECT tried_from FROM jobs WHERE id = ?', rowOf(id))!;
+    const failures: Record<string, ErrorBody> = {};
+    for (const event of this.events(id, from as number, -1, ['stage'])) {
+      if (event.kind !== 'stage' || event.body.phase !== 'failed') continue;
+      failures[event.body.stage] = event.body.error as ErrorBody;
+    }
+    return failures;
+  }
+
+  /** The newest event of a kind. */
+  newest<K extends EventKind>(id: string, kind: K): EventBody<K> | undefined {
+    const row = this.#get(
+      'SELECT body FROM events WHERE job = ? AND kind = ? ORDER BY seq DESC LIMIT 1',
+      rowOf(id),
+      kind,
+    );
+    return row && (decodeNumbers(row.body as string) as EventBody<K>);
   }
 
   setWorker(id: string, pid: number, start: string): void {
@@ -251,7 +288,7 @@ export class Store {
     return rows
       .map((row) => ({ ...row, job: id, body: decodeNumbers(row.body as string) }) as unknown as JobEvent)
       .toSorted((a, b) => a.seq - b.seq)
-      .slice(0, limit);
+      .slice(0, limit < 0 ? undefined : limit);
   }
 
   // Requests
@@ -310,7 +347,7 @@ function notFound(reference: string): AnnealError {
   });
 }
 
-function toStoredJob(row: Row): StoredJob {
+function toStoredJob(row: Row, home: string): StoredJob {
   const job = {
     id: `j${row.id}`,
     name: row.name,
@@ -325,6 +362,9 @@ function toStoredJob(row: Row): StoredJob {
     stage: row.stage,
     last_seq: row.last_seq,
     error: row.error === null ? null : JSON.parse(row.error as string),
+    waiting: row.waiting === null ? null : JSON.parse(row.waiting as string),
+    window: row.window,
+    tensorboard: tensorboardFolder(home, `j${row.id}`),
   } as Job;
   return {
     job,
@@ -335,6 +375,11 @@ function toStoredJob(row: Row): StoredJob {
     deaths: row.deaths as number,
     workerPid: row.worker_pid as number | null,
     workerStart: row.worker_start as string | null,
+    window: row.window as string | null,
+    preempt: row.preempt === 1,
+    retry: { limit: row.retry_limit as number, delay_seconds: row.retry_seconds as number },
+    notBefore: row.not_before as number | null,
+    selftest: row.selftest === null ? null : (JSON.parse(row.selftest as string) as string[]),
   };
 }
 

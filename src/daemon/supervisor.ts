@@ -4,15 +4,16 @@
  */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { AnnealError, type ErrorBody } from '../../proto/errors.ts';
+import { AnnealError, type ErrorBody, TRANSIENT_ERRORS } from '../../proto/errors.ts';
 import type { HomeLayout } from '../../proto/home.ts';
 import type { WorkerTask } from '../../proto/worker.ts';
 import { pendingEventsPath } from '../worker/channel.ts';
+import type { Clock } from './clock.ts';
 import type { Generations } from './generations.ts';
 import type { Inbox } from './inbox.ts';
 import type { Log } from './log.ts';
 import { type Orphan, readPendingEvents, waitForOrphan } from './orphans.ts';
-import { nextToStart } from './scheduler.ts';
+import { decide, type Holder } from './scheduler.ts';
 import type { Settings } from './settings.ts';
 import type { Store, StoredJob } from './store.ts';
 import { processStart, type WorkerEnd, type WorkerMessage, WorkerProcess } from './worker-process.ts';
@@ -27,8 +28,6 @@ interface RunningJob {
   killTimer: NodeJS.Timeout | undefined;
 }
 
-/** Workers that die so often in a row without any new event end the job. */
-const MAX_DEATHS = 3;
 /** A worker that has said how its job ended has so long to end itself. */
 const EXIT_MS = 10_000;
 const START_RETRY_MS = 1_000;
@@ -40,10 +39,13 @@ export class Supervisor {
   readonly #generations: Generations;
   readonly #settings: Settings;
   readonly #log: Log;
+  readonly #clock: Clock;
   readonly #running = new Map<string, RunningJob>();
   /** Jobs whose worker of a daemon that was killed has not ended yet, and the device that it holds. */
   readonly #orphans = new Map<string, Orphan>();
   #stopping = false;
+  /** Calls off the next look at the queue that goes by the clock. */
+  #forgetAlarm: () => void = () => {};
   #onIdle: (() => void) | undefined;
 
   constructor(parts: {
@@ -53,6 +55,7 @@ export class Supervisor {
     generations: Generations;
     settings: Settings;
     log: Log;
+    clock: Clock;
   }) {
     this.#home = parts.home;
     this.#store = parts.store;
@@ -60,6 +63,7 @@ export class Supervisor {
     this.#generations = parts.generations;
     this.#settings = parts.settings;
     this.#log = parts.log;
+    this.#clock = parts.clock;
   }
 
   /** The devices in use, with the job and the memory of its worker. */
@@ -97,19 +101,43 @@ export class Supervisor {
     this.schedule();
   }
 
-  /** Starts whatever can start now. */
+  /** Starts what can start now, has what must give way checkpointed, and notes what the others wait for. */
   schedule(): void {
     if (this.#stopping) return;
-    const busy = new Set(this.devices().map(({ device }) => device));
+    this.#forgetAlarm();
+    const now = this.#clock.now();
     try {
-      for (const stored of nextToStart(this.#store.list({ states: ['queued'], kinds: ['recipe'] }), busy)) {
-        this.#start(stored);
-      }
+      const queued = this.#store.list({ states: ['queued'], kinds: ['recipe'] });
+      const decision = decide(queued, this.#holders(), now);
+      for (const { id, text } of decision.yield) this.#yield(id, text);
+      for (const stored of decision.start) this.#start(stored);
+      for (const [id, waiting] of decision.waiting) this.#store.setWaiting(id, waiting);
+      const { again } = decision;
+      this.#forgetAlarm = again === undefined ? () => {} : this.#clock.at(again, () => this.schedule());
     } catch (error) {
-      // The disk is full: the job stays queued.
-      this.#log.error({ err: error }, 'a job could not be started; trying again');
+      // The disk is full: the jobs stay as they are.
+      this.#log.error({ err: error }, 'the queue could not be worked on; trying again');
       setTimeout(() => this.schedule(), START_RETRY_MS);
     }
+  }
+
+  #holders(): Holder[] {
+    const running = [...this.#running].map(([id, { device, done }]): Holder => {
+      const stored = this.#store.job(id);
+      const stays = stored.intent === null && done === undefined && stored.job.state === 'running';
+      return { id, device, stored: stays ? stored : undefined };
+    });
+    const orphans = [...this.#orphans].map(([id, { device }]) => ({ id, device, stored: undefined }));
+    return [...running, ...orphans];
+  }
+
+  /** Has a running job checkpointed and queued again. */
+  #yield(id: string, text: string): void {
+    this.#store.transaction(() => {
+      this.#store.setIntent(id, 'yield');
+      this.#store.append(id, 'notice', { stage: null, level: 'info', text });
+    });
+    this.stop(id, 'pause');
   }
 
   /** Asks the worker of a running job to checkpoint and end; the job's state follows when it has. */
@@ -124,6 +152,7 @@ export class Supervisor {
   /** Checkpoints every job and resolves when no worker is left. The jobs are queued, to go on at the next start. */
   async shutdown(): Promise<void> {
     this.#stopping = true;
+    this.#forgetAlarm();
     for (const orphan of this.#orphans.values()) orphan.forget();
     for (const running of this.#running.values()) {
       running.worker.send({ type: 'stop', reason: 'shutdown' });
@@ -142,6 +171,8 @@ export class Supervisor {
       recipe: stored.recipe!,
       fresh: stored.fresh,
       attempt: stored.job.attempts + 1,
+      failed: this.#store.failures(id),
+      selftest: stored.selftest,
     };
     this.#store.setState(id, 'running');
     const running: RunningJob = {
@@ -190,7 +221,7 @@ export class Supervisor {
 
   /** What the end of the worker means for the job. Changes the store only: it may be tried again. */
   #ended(id: string, running: RunningJob, end: WorkerEnd): void {
-    const { intent, deaths } = this.#store.job(id);
+    const { intent } = this.#store.job(id);
     const outcome = running.done?.outcome;
     this.#generations.orphaned(running.worker, generationLost());
     if (outcome === 'succeeded') this.#store.setState(id, 'succeeded');
@@ -198,18 +229,42 @@ export class Supervisor {
     else if (outcome === 'failed') this.#store.setState(id, 'failed', running.done!.error);
     else if (intent === 'pause') this.#store.setState(id, 'paused');
     else if (outcome === 'stopped' || this.#stopping) this.#store.setState(id, 'queued');
-    else if (deaths + 1 >= MAX_DEATHS) this.#store.setState(id, 'failed', deathError(end, deaths + 1));
-    else this.#restart(id, deaths + 1, end);
+    else this.#faulted(id, end);
   }
 
-  #restart(id: string, deaths: number, end: WorkerEnd): void {
+  /** The worker ended without a word: the job goes on from its checkpoint as often as its recipe allows. */
+  #faulted(id: string, end: WorkerEnd): void {
+    const { deaths, retry, job } = this.#store.job(id);
+    const error = faultError(end, deaths + 1);
+    if (deaths >= retry.limit || !TRANSIENT_ERRORS.has(error.code)) {
+      this.#giveUp(id, error);
+      return;
+    }
+    const delay = retry.delay_seconds * 2 ** deaths;
     this.#store.setState(id, 'queued');
+    if (delay > 0) this.#store.setNotBefore(id, this.#clock.now() / 1000 + delay);
     this.#store.append(id, 'notice', {
-      stage: this.#store.job(id).job.stage,
+      stage: job.stage,
       level: 'warning',
       text: `The worker ${describeEnd(end)}; the job goes on from its last checkpoint.`,
     });
-    this.#store.setDeaths(id, deaths);
+    this.#store.setDeaths(id, deaths + 1);
+  }
+
+  /**
+   * The stage at which the workers ended has failed, and a further worker runs those that do not need it. Without
+   * such a stage the job has failed.
+   */
+  #giveUp(id: string, error: ErrorBody): void {
+    const last = this.#store.newest(id, 'stage');
+    if (last?.phase !== 'started') {
+      this.#store.setState(id, 'failed', error);
+      return;
+    }
+    const key = `${last.stage}/stage/failed/${this.#store.job(id).job.attempts}`;
+    this.#store.append(id, 'stage', { ...last, phase: 'failed', error }, key);
+    this.#store.setDeaths(id, 0);
+    this.#store.setState(id, 'queued');
   }
 
   #gone(id: string, running: RunningJob, end: WorkerEnd): void {
@@ -232,7 +287,7 @@ export class Supervisor {
     const apply = (): void => {
       for (const { kind, body, key } of events) this.#store.append(id, kind, body, key);
       const { intent, job } = this.#store.job(id);
-      if (intent !== null) {
+      if (intent === 'pause' || intent === 'cancel') {
         this.#store.setState(id, intent === 'pause' ? 'paused' : 'cancelled');
         return;
       }
@@ -263,7 +318,7 @@ function generationLost(): ErrorBody {
   }).toBody();
 }
 
-function deathError(end: WorkerEnd, deaths: number): ErrorBody {
+function faultError(end: WorkerEnd, deaths: number): ErrorBody {
   const words = end.lastWords ? ` Its last words: ${end.lastWords}` : '';
   const code = end.hung === null ? 'worker_died' : 'worker_hung';
   return new AnnealError(

@@ -6,9 +6,11 @@
 import { stat } from 'node:fs/promises';
 import { join, parse as parsePath, resolve } from 'node:path';
 import { z } from 'zod';
+import { windowSchema } from '../../proto/commands.ts';
 import { AnnealError } from '../../proto/errors.ts';
-import type { RecipeSource } from '../../proto/worker.ts';
+import type { RecipeSource, Retry } from '../../proto/worker.ts';
 import type { AnyStage } from '../stages/stage.ts';
+import { loadUserStage, namesModule } from '../stages/user_stage.ts';
 import { nearest } from '../util/nearest.ts';
 import { readDocument } from './document.ts';
 import { type Locate, recipeError, unknownKey } from './errors.ts';
@@ -26,6 +28,10 @@ export interface RecipeStage {
   settings: Record<string, unknown>;
   /** By settings key, or `key.name` for a map of inputs. */
   inputs: Record<string, InputSource>;
+  /** Stages that it has to wait for without using what they make. */
+  after: string[];
+  /** The files of a stage of the recipe's own. */
+  module: string[];
 }
 
 export interface Recipe {
@@ -34,6 +40,9 @@ export interface Recipe {
   /** undefined: as many as the machine has cores. */
   threads: number | undefined;
   device: string;
+  /** Hours of the day in which the job runs. */
+  window: string | undefined;
+  retry: Retry;
   baseDir: string;
   /** In the order in which they run. */
   stages: RecipeStage[];
@@ -42,12 +51,37 @@ export interface Recipe {
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 const nameSchema = z.string().max(100).regex(NAME, 'a name is letters, digits, `.`, `_` and `-`');
 
+/** Beside `type`, what every stage takes. */
+export const afterSchema = z
+  .union([z.string(), z.array(z.string())])
+  .describe('Stages that run before this one, although it uses nothing of theirs.');
+
 /** The top level of a recipe; each stage's settings have the schema of its type. */
 export const recipeSchema = z.strictObject({
   name: nameSchema.optional().describe('Default: the name of the file.'),
   seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER).default(0),
   threads: z.int().min(1).max(1024).optional().describe('Default: as many as the machine has cores.'),
   device: z.literal('cpu').default('cpu'),
+  window: windowSchema.optional(),
+  retry: z
+    .strictObject({
+      limit: z
+        .int()
+        .min(0)
+        .max(1000)
+        .default(2)
+        .describe('Tries after the first without progress in between.'),
+      delay_seconds: z
+        .number()
+        .min(0)
+        .max(86_400)
+        .default(0)
+        .describe('Before the first of them; each further one waits twice as long.'),
+    })
+    .prefault({})
+    .describe(
+      'When the worker of the job dies or hangs, which may be chance. Errors that would come again end a stage at once.',
+    ),
   stages: z.record(z.string(), z.record(z.string(), z.unknown()).nullable()),
 });
 
@@ -59,7 +93,7 @@ export async function parseRecipe(source: RecipeSource, types: StageTypes, home:
   const { value, locate } = readDocument(source);
   const parsed = recipeSchema.safeParse(value);
   if (!parsed.success) throw recipeError(parsed.error, recipeSchema, [], locate);
-  const { stages: raw, name, seed, threads, device } = parsed.data;
+  const { stages: raw, name, seed, threads, device, window, retry } = parsed.data;
   if (Object.keys(raw).length === 0) {
     throw new AnnealError('recipe_invalid', `${locate(['stages'])}: stages is empty.`, {
       path: 'stages',
@@ -68,16 +102,24 @@ export async function parseRecipe(source: RecipeSource, types: StageTypes, home:
   }
   const stages = new Map<string, RecipeStage>();
   for (const [stage, settings] of Object.entries(raw)) {
-    stages.set(stage, parseStage(stage, settings ?? {}, types, locate));
+    stages.set(stage, await parseStage(stage, settings ?? {}, types, source.base_dir, locate));
   }
   for (const stage of stages.values()) {
-    await resolveInputs(stage, stages, [source.base_dir, join(home, 'models'), join(home, 'datasets')], locate);
+    checkAfter(stage, stages, locate);
+    await resolveInputs(
+      stage,
+      stages,
+      [source.base_dir, join(home, 'models'), join(home, 'datasets')],
+      locate,
+    );
   }
   return {
     name: name ?? defaultName(source.source),
     seed,
     threads,
     device,
+    window,
+    retry,
     baseDir: source.base_dir,
     stages: inOrder(stages, locate),
   };
@@ -88,12 +130,13 @@ function defaultName(source: string): string {
   return NAME.test(stem) ? stem : 'recipe';
 }
 
-function parseStage(
+async function parseStage(
   name: string,
   raw: Record<string, unknown>,
   types: StageTypes,
+  baseDir: string,
   locate: Locate,
-): RecipeStage {
+): Promise<RecipeStage> {
   const path = ['stages', name];
   if (!NAME.test(name) || name.length > 100) {
     throw new AnnealError('recipe_invalid', `${locate(path)}: stages.${name}: not a name for a stage.`, {
@@ -101,8 +144,12 @@ function parseStage(
       hint: 'Use letters, digits, `.`, `_` and `-`.',
     });
   }
-  const { type = name, ...settings } = raw;
-  const definition = typeof type === 'string' ? types.get(type) : undefined;
+  const { type = name, after = [], ...settings } = raw;
+  const own =
+    typeof type === 'string' && namesModule(type)
+      ? await loadUserStage(type, baseDir, [...path, 'type'].join('.'))
+      : undefined;
+  const definition = own?.definition ?? (typeof type === 'string' ? types.get(type) : undefined);
   if (!definition) {
     const guess = nearest(String(type), types.keys());
     const where = 'type' in raw ? [...path, 'type'] : path;
@@ -121,13 +168,44 @@ function parseStage(
     if (unknown?.code === 'unrecognized_keys' && definition.schema instanceof z.ZodObject) {
       throw unknownKey(
         [...path, unknown.keys[0]!],
-        [...Object.keys(definition.schema.shape), 'type'],
+        [...Object.keys(definition.schema.shape), 'type', 'after'],
         locate,
       );
     }
     throw recipeError(parsed.error, definition.schema, path, locate);
   }
-  return { name, definition, settings: parsed.data as Record<string, unknown>, inputs: {} };
+  const order = afterSchema.safeParse(after);
+  if (!order.success) throw recipeError(order.error, afterSchema, [...path, 'after'], locate);
+  return {
+    name,
+    definition,
+    settings: parsed.data as Record<string, unknown>,
+    inputs: {},
+    after: [order.data].flat(),
+    module: own?.files ?? [],
+  };
+}
+
+/** The stages that have to be done before this one runs. */
+export function needsOf(stage: RecipeStage): string[] {
+  const made = Object.values(stage.inputs).flatMap((input) => (input.kind === 'stage' ? [input.stage] : []));
+  return [...new Set([...made, ...stage.after])];
+}
+
+function checkAfter(stage: RecipeStage, stages: ReadonlyMap<string, RecipeStage>, locate: Locate): void {
+  for (const other of stage.after) {
+    if (stages.has(other)) continue;
+    const path = ['stages', stage.name, 'after'];
+    const guess = nearest(other, stages.keys());
+    throw new AnnealError(
+      'recipe_reference',
+      `${locate(path)}: ${path.join('.')} names ${other}, which is no stage of this recipe.`,
+      {
+        path: path.join('.'),
+        hint: guess ? `Did you mean ${guess}?` : `Stages are ${[...stages.keys()].join(', ')}.`,
+      },
+    );
+  }
 }
 
 /** Settings as a stage's `files` gets them: without those that may name files and have named an input. */
@@ -248,9 +326,7 @@ function inOrder(stages: ReadonlyMap<string, RecipeStage>, locate: Locate): Reci
       );
     }
     state.set(stage.name, 'visiting');
-    for (const input of Object.values(stage.inputs)) {
-      if (input.kind === 'stage') visit(stages.get(input.stage)!, [...trail, stage.name]);
-    }
+    for (const other of needsOf(stage)) visit(stages.get(other)!, [...trail, stage.name]);
     state.set(stage.name, 'done');
     order.push(stage);
   };

@@ -4,8 +4,8 @@
  */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { access, mkdir, open, readdir, readFile, rename, rm, stat, statfs } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { access, mkdir, open, readdir, readFile, rename, rm, stat, statfs, symlink } from 'node:fs/promises';
+import { basename, dirname, join, relative } from 'node:path';
 import { AnnealError } from '../../proto/errors.ts';
 
 /** Makes the entries of a folder (created, renamed, removed names) durable. */
@@ -70,6 +70,20 @@ export async function renameDirAtomic(from: string, to: string): Promise<void> {
   } catch (error) {
     throw asFileError(error, to);
   }
+}
+
+/** Makes `link` a link to a folder, by a relative path; an earlier link of this name is replaced. */
+export async function linkAtomic(folder: string, link: string): Promise<void> {
+  const dir = dirname(link);
+  await makeDir(dir);
+  const temporary = join(dir, `.${basename(link)}.${randomBytes(6).toString('hex')}.tmp`);
+  try {
+    await symlink(relative(dir, folder), temporary);
+    await rename(temporary, link);
+  } catch (error) {
+    throw asFileError(error, link);
+  }
+  await fsyncDir(dir);
 }
 
 /** fsyncs every file and folder below `dir`, for folders that other writers filled. */

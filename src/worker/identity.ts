@@ -35,6 +35,7 @@ export async function identifyStages(recipe: Recipe, home: string): Promise<Map<
     const settings = fileSettings(stage) as never;
     const { baseDir } = recipe;
     const paths = [
+      ...stage.module,
       ...(await definition.files(settings, baseDir)),
       ...((await definition.homeFiles?.(settings, { home, baseDir, inputs })) ?? []),
     ];

@@ -1,24 +1,27 @@
 /**
  * Runs a recipe: its stages in order, each reused where an artifact of the same inputs exists. Restarted after a
- * kill it finds finished stages in the store and the running one's checkpoints in its work folder.
+ * kill it finds finished stages in the store and the running one's checkpoints in its work folder. A stage that fails
+ * takes those with it that need it; the others run, and the job fails in the end.
  */
 import { rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { AnnealError, toAnnealError } from '../../proto/errors.ts';
+import { AnnealError, type ErrorBody, toAnnealError } from '../../proto/errors.ts';
 import type { EventBody, EventKind } from '../../proto/events.ts';
+import { tensorboardFolder } from '../../proto/home.ts';
 import { ANNEAL_VERSION } from '../../proto/version.ts';
 import type { FromWorker, WorkerEvent, WorkerTask } from '../../proto/worker.ts';
 import { ArtifactStore, readLineage } from '../artifacts/store.ts';
 import { type Addon, loadAddon } from '../native/addon.ts';
-import { parseRecipe, type Recipe, type RecipeStage } from '../recipe/recipe.ts';
+import { needsOf, parseRecipe, type Recipe, type RecipeStage } from '../recipe/recipe.ts';
 import { STAGES } from '../stages/registry.ts';
 import { type Artifact, type StageContext, StageStopped } from '../stages/stage.ts';
-import { asFileError, makeDir } from '../util/files.ts';
+import { asFileError, linkAtomic, makeDir } from '../util/files.ts';
 import type { WorkerChannel } from './channel.ts';
 import { GenerateQueue } from './generate.ts';
 import { codeHash, identifyStages, type StageIdentity } from './identity.ts';
 import { matrixSpeed } from './machine.ts';
+import { jobError, missingNeeds, skipError } from './outcome.ts';
 import { trackedAddon } from './tracked.ts';
 
 type RecipeTask = Extract<WorkerTask, { task: 'recipe' }>;
@@ -37,7 +40,6 @@ export async function runRecipe(task: RecipeTask, channel: WorkerChannel): Promi
       return;
     }
     const known = toAnnealError(asFileError(error, (error as NodeJS.ErrnoException).path ?? task.home));
-    // A fault of our own: its stack goes to the log.
     if (known.code === 'internal') process.stderr.write(`${(error as Error).stack ?? String(error)}\n`);
     done('failed', known);
   } finally {
@@ -67,17 +69,52 @@ class RecipeRun {
   async run(): Promise<void> {
     const recipe = await parseRecipe(this.#task.recipe, STAGES, this.#task.home);
     const identities = await identifyStages(recipe, this.#task.home);
+    this.#emitGraph(recipe);
     const made = new Map<string, Artifact>();
+    const failed = new Map(Object.entries(this.#task.failed));
+    const skipped = new Map<string, ErrorBody>();
     for (const [index, stage] of recipe.stages.entries()) {
       if (this.#stopRequested) throw new StageStopped();
-      const identity = identities.get(stage.name)!;
-      const place = { stage: stage.name, type: stage.definition.type, index, count: recipe.stages.length };
-      const artifact =
-        (await this.#reuse(stage, identity, place)) ??
-        (await this.#runStage(recipe, stage, identity, place, made));
-      await this.#store.nameArtifact(recipe.name, stage.name, artifact);
-      made.set(stage.name, artifact);
+      const { name, definition } = stage;
+      if (failed.has(name)) continue;
+      const place = { stage: name, type: definition.type, index, count: recipe.stages.length };
+      const unmade = new Map([...failed, ...skipped]);
+      const missing = missingNeeds(stage, unmade);
+      if (missing.length > 0) {
+        const error = skipError(missing, unmade);
+        skipped.set(name, error);
+        this.#emitEnd(place, 'skipped', error);
+        continue;
+      }
+      const identity = identities.get(name)!;
+      try {
+        const artifact =
+          (await this.#reuse(stage, identity, place)) ??
+          (await this.#runStage(recipe, stage, identity, place, made));
+        await this.#store.nameArtifact(recipe.name, name, artifact);
+        if (definition.serves) await linkAtomic(artifact.path, this.#tensorboard(name));
+        made.set(name, artifact);
+      } catch (error) {
+        if (error instanceof StageStopped) throw error;
+        const known = this.#known(error).toBody();
+        failed.set(name, known);
+        this.#emitEnd(place, 'failed', known);
+      }
     }
+    if (failed.size > 0) throw jobError(failed, skipped);
+  }
+
+  /** Any thrown value as an error of the catalogue. */
+  #known(error: unknown): AnnealError {
+    const known = toAnnealError(asFileError(error, (error as NodeJS.ErrnoException).path ?? this.#task.home));
+    // A fault of our own: its stack goes to the log.
+    if (known.code === 'internal') process.stderr.write(`${(error as Error).stack ?? String(error)}\n`);
+    return known;
+  }
+
+  /** The link under which TensorBoard finds the events of a stage, while it runs and afterwards. */
+  #tensorboard(stage: string): string {
+    return join(tensorboardFolder(this.#task.home, this.#task.job), stage);
   }
 
   /** An artifact that exists; with `fresh` only one that this very job has made. */
@@ -125,6 +162,7 @@ class RecipeRun {
     }
     const workDir = join(task.home, 'jobs', task.job, 'work', name);
     await makeDir(workDir);
+    if (definition.serves) await linkAtomic(workDir, this.#tensorboard(name));
     const outDir = await this.#store.begin(identity.hash);
     const threads = recipe.threads ?? availableParallelism();
     const results: Record<string, number | string> = {};
@@ -174,6 +212,21 @@ class RecipeRun {
     this.#emitStage(place, 'finished', artifact.hash, seconds);
     await rm(workDir, { recursive: true, force: true });
     return artifact;
+  }
+
+  #emitGraph({ stages }: Recipe): void {
+    const graph = stages.map((stage) => ({
+      stage: stage.name,
+      type: stage.definition.type,
+      needs: needsOf(stage),
+    }));
+    this.#emit('graph', { stages: graph }, 'graph');
+  }
+
+  /** A stage that fails again after it was tried again says so again. */
+  #emitEnd(place: StagePlace, phase: 'failed' | 'skipped', error: ErrorBody): void {
+    const key = `${place.stage}/stage/${phase}/${this.#task.attempt}`;
+    this.#emit('stage', { ...place, phase, artifact: null, seconds: null, error }, key);
   }
 
   #emitStage(

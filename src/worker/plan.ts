@@ -28,7 +28,8 @@ export async function runPlan(
     ? 0
     : await matrixSpeed(task.home, addon, recipe.threads ?? availableParallelism());
   const plan = await planRecipe(recipe, found, addon, speed, task.home);
-  channel.send({ type: 'planned', plan, name: recipe.name, device: recipe.device });
+  const { name, device, window = null, retry } = recipe;
+  channel.send({ type: 'planned', plan, recipe: { name, device, window, retry } });
 }
 
 /** Stages whose artifact exists already. */

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { displayWidth, painter } from '../../src/cli/text.ts';
 import { renderBars, sparkline } from '../../src/cli/view/bars.ts';
 import { renderBlock, wrapSpans } from '../../src/cli/view/blocks.ts';
-import { emptyView, type JobView, LOSS_WINDOW, reduce } from '../../src/cli/view/model.ts';
+import { CURVE_WINDOW, emptyView, type JobView, reduce } from '../../src/cli/view/model.ts';
 import { createPlainRenderer } from '../../src/cli/view/plain.ts';
 import { ending, eventBuilder, story, timeAt } from './story.ts';
 
@@ -72,7 +72,7 @@ describe('the model', () => {
 
   test('keeps a window of the losses', () => {
     const event = eventBuilder();
-    const steps = Array.from({ length: LOSS_WINDOW + 50 }, (_, i) =>
+    const steps = Array.from({ length: CURVE_WINDOW + 50 }, (_, i) =>
       event(i, 'progress', { stage: 'sft', done: i, total: null, unit: 'step', metrics: { loss: i } }),
     );
     const started = {
@@ -84,8 +84,8 @@ describe('the model', () => {
       artifact: null,
     } as const;
     const view = feed([event(0, 'stage', { ...started, seconds: null }), ...steps]);
-    expect(view.stages[0]?.losses).toHaveLength(LOSS_WINDOW);
-    expect(view.stages[0]?.losses.at(-1)).toBe(LOSS_WINDOW + 49);
+    expect(view.stages[0]?.curve).toHaveLength(CURVE_WINDOW);
+    expect(view.stages[0]?.curve.at(-1)).toBe(CURVE_WINDOW + 49);
   });
 
   test('a stage stops with its job and runs again after a restart, without a second `started`', () => {

@@ -1,8 +1,8 @@
-/** The job store by itself: events once, order, retention, retries; and the order of the queue. */
+/** The job store by itself: events once, order, retention, retries. */
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { expect, it } from 'vitest';
 import type { JobEvent } from '../../proto/events.ts';
-import { nextToStart } from '../../src/daemon/scheduler.ts';
 import { type NewJob, Store } from '../../src/daemon/store.ts';
 import { atEnd, temporaryFolder } from './harness.ts';
 
@@ -94,18 +94,65 @@ it('removes generations that are old, and none that run', () => {
   expect(store.events(ended[0]!, 0, 10)).toEqual([]);
 });
 
-it('starts one job a device, by priority and then age', () => {
+it('takes over the tables of the first version', () => {
+  const path = join(temporaryFolder(), 'state.db');
+  const old = new DatabaseSync(path);
+  // As that version made them.
+  old.exec(`
+    CREATE TABLE jobs (
+      id INTEGER PRIMARY KEY AUTOINCREMENT,
+      name TEXT NOT NULL, kind TEXT NOT NULL, state TEXT NOT NULL, priority INTEGER NOT NULL, device TEXT NOT NULL,
+      created_at REAL NOT NULL, started_at REAL, finished_at REAL, attempts INTEGER NOT NULL DEFAULT 0,
+      stage TEXT, last_seq INTEGER NOT NULL DEFAULT 0, error TEXT, recipe TEXT, fresh INTEGER NOT NULL,
+      intent TEXT, deaths INTEGER NOT NULL DEFAULT 0, worker_pid INTEGER, worker_start TEXT
+    ) STRICT;
+    CREATE TABLE events (
+      job INTEGER NOT NULL, seq INTEGER NOT NULL, kind TEXT NOT NULL, time REAL NOT NULL, key TEXT, body TEXT NOT NULL,
+      PRIMARY KEY (job, seq)
+    ) STRICT, WITHOUT ROWID;
+    CREATE UNIQUE INDEX events_by_key ON events (job, key) WHERE key IS NOT NULL;
+    INSERT INTO jobs (name, kind, state, priority, device, created_at, fresh)
+      VALUES ('old', 'recipe', 'queued', 3, 'cpu', 1.5, 0);
+    PRAGMA user_version = 1;`);
+  old.close();
+  const store = new Store(path, () => {});
+  atEnd(() => store.close());
+  expect(store.job('j1')).toMatchObject({
+    job: { name: 'old', priority: 3, waiting: null, window: null },
+    preempt: false,
+    retry: { limit: 2, delay_seconds: 0 },
+    selftest: null,
+  });
+  store.setState('j1', 'running');
+  expect(store.events('j1', 0, 10)).toHaveLength(1);
+});
+
+it('remembers the stages that failed until they are tried again', () => {
   const { store } = openStore();
-  const jobs = [
-    newJob({ device: 'cpu' }),
-    newJob({ device: 'cuda:0', priority: 1 }),
-    newJob({ device: 'cpu', priority: 2 }),
-    newJob({ device: 'cpu', priority: 2 }),
-    newJob({ device: 'cuda:0', priority: 1 }),
-  ].map((job) => store.createJob(job).id);
-  const queued = store.list({ states: ['queued'] });
-  const started = (...busy: string[]) => nextToStart(queued, new Set(busy)).map(({ job }) => job.id);
-  expect(started()).toEqual([jobs[2], jobs[1]]);
-  expect(started('cpu')).toEqual([jobs[1]]);
-  expect(started('cpu', 'cuda:0')).toEqual([]);
+  const { id } = store.createJob(newJob());
+  const fail = (stage: string, attempt: number) =>
+    store.transaction(() =>
+      store.append(
+        id,
+        'stage',
+        {
+          stage,
+          type: stage,
+          phase: 'failed',
+          index: 0,
+          count: 1,
+          artifact: null,
+          seconds: null,
+          error: { code: 'worker_died', message: stage },
+        },
+        `${stage}/${attempt}`,
+      ),
+    );
+  fail('a', 1);
+  store.setState(id, 'queued');
+  expect(store.failures(id)).toEqual({ a: { code: 'worker_died', message: 'a' } });
+  store.forgetFailures(id);
+  expect(store.failures(id)).toEqual({});
+  fail('b', 2);
+  expect(Object.keys(store.failures(id))).toEqual(['b']);
 });

@@ -208,6 +208,8 @@ export async function runHere(
       recipe: recipeSource(fixture, text),
       fresh: options.fresh ?? false,
       attempt: 1,
+      failed: {},
+      selftest: null,
     },
     channel,
   );

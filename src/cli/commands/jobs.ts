@@ -37,7 +37,7 @@ export default defineCommand<Options>({
         job.device,
         formatTime(job.created_at),
         job.started_at === null ? '-' : formatDuration((job.finished_at ?? now) - job.started_at),
-        job.error?.message ?? '',
+        job.waiting?.text ?? job.error?.message ?? '',
       ]);
       const heads = ['id', 'name', 'state', 'stage', 'device', 'created', 'took', ''];
       for (const line of renderTable(heads, rows, out.width(), out.paint)) out.line(line);

@@ -22,6 +22,7 @@ export default defineCommand({
         device,
         job === null ? 'free' : `runs ${job}`,
       ]),
+      ...status.queue.map(({ job, name, text }): [string, string] => ['queue', `${job} (${name}) ${text}`]),
       ['jobs', jobs.length === 0 ? 'none' : jobs.map(([state, count]) => `${count} ${state}`).join(', ')],
     ];
     const width = Math.max(...facts.map(([name]) => name.length));

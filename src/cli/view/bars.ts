@@ -10,7 +10,8 @@ import {
   formatMetric,
   formatShare,
 } from '../format.ts';
-import { displayWidth, type Paint, pad, truncate } from '../text.ts';
+import { clean, displayWidth, type Paint, pad, truncate } from '../text.ts';
+import { shownMetrics } from './metrics.ts';
 import type { JobView, StageView } from './model.ts';
 
 export interface BarOptions {
@@ -31,9 +32,11 @@ const SPARKS = '▁▂▃▄▅▆▇█';
 /** The lines of a job as it stands. */
 export function renderBars(view: JobView, options: BarOptions): string[] {
   const head = headLine(view, options);
-  const nameWidth = Math.min(20, Math.max(0, ...view.stages.map((stage) => displayWidth(stage.name))));
-  const blocks = view.stages.map((stage) => stageLines(stage, nameWidth, options));
-  let height = blocks.reduce((sum, lines) => sum + lines.length, 1);
+  const begun = view.stages.filter((stage) => stage.phase !== 'waiting');
+  const nameWidth = Math.min(20, Math.max(0, ...begun.map((stage) => displayWidth(stage.name))));
+  const blocks = begun.map((stage) => stageLines(stage, nameWidth, options));
+  const then = waitingLine(view, options);
+  let height = blocks.reduce((sum, lines) => sum + lines.length, 1 + then.length);
   let hidden = 0;
   while (height > options.height && hidden < blocks.length - 1) {
     height -= blocks[hidden]!.length - (hidden === 0 ? 1 : 0);
@@ -41,12 +44,21 @@ export function renderBars(view: JobView, options: BarOptions): string[] {
   }
   const shown = blocks.slice(hidden).flat();
   const more = hidden > 0 ? [options.paint(`${INDENT}… ${hidden} earlier stages`, 'dim')] : [];
-  return [head, ...more, ...shown].map((line) => truncate(line, options.width));
+  return [head, ...more, ...shown, ...(height > options.height ? [] : then)].map((line) =>
+    truncate(line, options.width),
+  );
+}
+
+/** The stages that have not begun, on one line. */
+function waitingLine({ stages }: JobView, { paint }: BarOptions): string[] {
+  const names = stages.filter(({ phase }) => phase === 'waiting').map(({ name }) => name);
+  return names.length === 0 ? [] : [paint(`${INDENT}then ${names.join(', ')}`, 'dim')];
 }
 
 function headLine(view: JobView, { paint, now }: BarOptions): string {
   const parts = [`${paint(view.name, 'bold')} ${paint(view.id, 'dim')}`, stateWord(view.state, paint)];
-  const current = view.stages.at(-1);
+  if (view.waiting !== null) parts.push(view.waiting.text);
+  const current = view.stages.findLast(({ phase }) => phase !== 'waiting' && phase !== 'skipped');
   if (current && view.count > 1) parts.push(`stage ${current.index + 1} of ${view.count}`);
   if (view.startedAt !== null) {
     const until = view.state === 'running' ? Math.max(now, view.time) : view.time;
@@ -65,6 +77,8 @@ export function stateWord(state: string, paint: Paint): string {
 }
 
 const marks: Record<StageView['phase'], string> = {
+  waiting: ' ',
+  skipped: '-',
   running: '●',
   finished: '✓',
   reused: '✓',
@@ -75,14 +89,19 @@ const marks: Record<StageView['phase'], string> = {
 function stageLines(stage: StageView, nameWidth: number, options: BarOptions): string[] {
   const { paint, width } = options;
   const style = stage.phase === 'running' ? 'cyan' : stage.phase === 'failed' ? 'red' : 'green';
-  const mark = stage.phase === 'stopped' ? paint(marks.stopped, 'yellow') : paint(marks[stage.phase], style);
+  const halted = stage.phase === 'stopped' || stage.phase === 'skipped';
+  const mark = paint(marks[stage.phase], halted ? 'yellow' : style);
   const name = pad(truncate(stage.name, nameWidth), nameWidth);
   const lead = `${mark} ${stage.phase === 'running' ? paint(name, 'bold') : name} `;
+  if (stage.error !== null) {
+    const text = clean(stage.error.message).replaceAll('\n', ' ');
+    return [lead + truncate(`${stage.phase}: ${text}`, width - displayWidth(lead))];
+  }
   if (stage.phase === 'finished' || stage.phase === 'reused') {
     const facts = [
       stage.phase === 'reused' ? paint('reused', 'dim') : formatDuration(stage.seconds),
       stage.done > 0 ? amount(stage) : '',
-      ...lossParts(stage, options, 0),
+      ...metricParts(stage, options, 0),
     ];
     return [lead + joinFitting(facts, width - displayWidth(lead), paint)];
   }
@@ -102,13 +121,13 @@ function stageLines(stage: StageView, nameWidth: number, options: BarOptions): s
   return second === '' ? [first] : [first, indent + second];
 }
 
-/** Losses and figures of the machine; the curve takes the room that the figures leave. */
+/** Metrics and figures of the machine; the curve takes the room that the figures leave. */
 function detailParts(stage: StageView, width: number, options: BarOptions): string[] {
   const speed = speedParts(stage);
-  const without = [...lossParts(stage, options, 0), ...speed];
+  const without = [...metricParts(stage, options, 0), ...speed];
   const used = without.reduce((sum, part) => sum + displayWidth(part) + SEPARATOR.length, 0);
   return [
-    ...lossParts(stage, options, Math.min(MOST_SPARKS, Math.max(LEAST_SPARKS, width - used))),
+    ...metricParts(stage, options, Math.min(MOST_SPARKS, Math.max(LEAST_SPARKS, width - used))),
     ...speed,
   ];
 }
@@ -129,15 +148,20 @@ function amount(stage: StageView): string {
   return `${of} ${plural}`;
 }
 
-function lossParts(stage: StageView, { paint }: BarOptions, sparks: number): string[] {
+function metricParts(stage: StageView, { paint }: BarOptions, sparks: number): string[] {
   const parts: string[] = [];
-  const loss = stage.metrics.loss;
-  if (loss !== undefined) {
-    const curve = sparks > 0 ? ` ${paint(sparkline(stage.losses, sparks), 'blue')}` : '';
-    parts.push(`loss ${paint(formatMetric(loss), 'bold')}${curve}`);
+  const { curve, facts } = shownMetrics(stage.type);
+  const value = stage.metrics[curve[0]];
+  if (value !== undefined) {
+    const line = sparks > 0 ? ` ${paint(sparkline(stage.curve, sparks), 'blue')}` : '';
+    parts.push(`${curve[1]} ${paint(formatMetric(value), 'bold')}${line}`);
   }
   const validation = validationLoss(stage);
   if (validation !== undefined) parts.push(`val ${formatMetric(validation)}`);
+  for (const [metric, word] of facts) {
+    const fact = stage.metrics[metric];
+    if (fact !== undefined) parts.push(`${word} ${formatMetric(fact)}`);
+  }
   return parts;
 }
 

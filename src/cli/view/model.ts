@@ -3,8 +3,9 @@
  * knows no clock and no terminal, so a job watched as it runs and the same job watched afterwards look the same.
  */
 import type { EventBody, JobEvent } from '../../../proto/events.ts';
+import { shownMetrics } from './metrics.ts';
 
-export type StagePhase = 'running' | 'finished' | 'reused' | 'stopped' | 'failed';
+export type StagePhase = 'waiting' | 'running' | 'finished' | 'reused' | 'stopped' | 'failed' | 'skipped';
 
 export interface StageView {
   name: string;
@@ -20,13 +21,15 @@ export interface StageView {
   unit: string;
   /** The newest of each metric. */
   metrics: Record<string, number>;
-  /** The losses of the latest steps, oldest first. */
-  losses: number[];
+  /** The metric whose curve is drawn (metrics.ts), of the latest steps, oldest first. */
+  curve: number[];
   validation: { step: number; metrics: Record<string, number> } | null;
   /** Figures of the machine with the time at which they were taken. */
   speed: (EventBody<'speed'> & { time: number }) | null;
   /** Step of the newest complete checkpoint. */
   checkpoint: number | null;
+  /** Why it failed or was skipped. */
+  error: EventBody<'state'>['error'];
 }
 
 export interface JobView {
@@ -35,7 +38,9 @@ export interface JobView {
   state: string;
   error: EventBody<'state'>['error'];
   attempt: number;
-  /** Stages that have begun, in order. */
+  /** Why it is queued. */
+  waiting: EventBody<'queue'> | null;
+  /** All stages of the recipe, in the order in which they run. */
   stages: StageView[];
   /** Number of stages of the recipe; 0 until the first begins. */
   count: number;
@@ -46,8 +51,8 @@ export interface JobView {
   generated: string;
 }
 
-/** How many losses the curve keeps. */
-export const LOSS_WINDOW = 120;
+/** How many values the curve keeps. */
+export const CURVE_WINDOW = 120;
 
 /** A job of which no event has been seen yet. */
 export function emptyView(id: string, name: string): JobView {
@@ -57,6 +62,7 @@ export function emptyView(id: string, name: string): JobView {
     state: 'queued',
     error: null,
     attempt: 0,
+    waiting: null,
     stages: [],
     count: 0,
     startedAt: null,
@@ -71,14 +77,21 @@ export function reduce(view: JobView, event: JobEvent): JobView {
   switch (event.kind) {
     case 'state':
       return reduceState(next, event.body);
+    case 'queue':
+      return { ...next, waiting: event.body };
+    case 'graph': {
+      const { stages } = event.body;
+      const waiting = stages.map(({ stage, type }, index) => newStage(stage, type, index, event.time));
+      return { ...next, count: stages.length, stages: waiting };
+    }
     case 'stage':
       return reduceStage(next, event.body);
     case 'progress':
       return onStage(next, event.body.stage, (stage) => {
         const { done, total, unit, metrics } = event.body;
-        const loss = metrics.loss;
-        const losses = loss === undefined ? stage.losses : [...stage.losses, loss].slice(-LOSS_WINDOW);
-        return { ...stage, done, total, unit, metrics: { ...stage.metrics, ...metrics }, losses };
+        const value = metrics[shownMetrics(stage.type).curve[0]];
+        const curve = value === undefined ? stage.curve : [...stage.curve, value].slice(-CURVE_WINDOW);
+        return { ...stage, done, total, unit, metrics: { ...stage.metrics, ...metrics }, curve };
       });
     case 'validation':
       return onStage(next, event.body.stage, (stage) => ({
@@ -109,6 +122,7 @@ function reduceState(view: JobView, body: EventBody<'state'>): JobView {
     state: body.state,
     error: body.error,
     attempt: body.attempt,
+    waiting: null,
     startedAt: view.startedAt ?? (running ? view.time : null),
     stages: view.stages.map((stage) => {
       if (stage.phase === 'running' && !running) {
@@ -122,31 +136,35 @@ function reduceState(view: JobView, body: EventBody<'state'>): JobView {
 function reduceStage(view: JobView, body: EventBody<'stage'>): JobView {
   const known = view.stages.find((stage) => stage.name === body.stage);
   const phase: StagePhase = body.phase === 'started' ? 'running' : body.phase;
+  const begins = known === undefined || (known.phase === 'waiting' && phase === 'running');
   const stage: StageView = {
-    ...(known ?? newStage(body, view.time)),
+    ...(known ?? newStage(body.stage, body.type, body.index, view.time)),
+    ...(begins ? { startedAt: view.time } : {}),
     phase,
+    error: body.error ?? null,
     seconds: body.phase === 'started' ? null : body.seconds,
     speed: phase === 'running' ? (known?.speed ?? null) : null,
   };
   return { ...view, count: body.count, stages: putStage(view.stages, stage) };
 }
 
-function newStage(body: EventBody<'stage'>, time: number): StageView {
+function newStage(name: string, type: string, index: number, time: number): StageView {
   return {
-    name: body.stage,
-    type: body.type,
-    index: body.index,
-    phase: 'running',
+    name,
+    type,
+    index,
+    phase: 'waiting',
     startedAt: time,
     seconds: null,
     done: 0,
     total: null,
     unit: '',
     metrics: {},
-    losses: [],
+    curve: [],
     validation: null,
     speed: null,
     checkpoint: null,
+    error: null,
   };
 }
 
@@ -162,10 +180,9 @@ function putStage(stages: StageView[], stage: StageView): StageView[] {
 function onStage(view: JobView, name: string, change: (stage: StageView) => StageView): JobView {
   const stage = view.stages.find((other) => other.name === name);
   if (stage === undefined) return view;
+  const done = stage.phase === 'finished' || stage.phase === 'reused';
   const revived: StageView =
-    stage.phase === 'stopped' || stage.phase === 'failed'
-      ? { ...stage, phase: 'running', seconds: null }
-      : stage;
+    done || stage.phase === 'running' ? stage : { ...stage, phase: 'running', seconds: null, error: null };
   return { ...view, stages: putStage(view.stages, change(revived)) };
 }
 

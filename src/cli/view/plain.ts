@@ -11,7 +11,9 @@ import {
   formatMetric,
   formatShare,
 } from '../format.ts';
+import { clean } from '../text.ts';
 import { type BlockOptions, renderBlock } from './blocks.ts';
+import { shownMetrics } from './metrics.ts';
 import type { JobView, StageView } from './model.ts';
 
 /** Seconds between two lines of progress of one stage. */
@@ -24,10 +26,13 @@ export function createPlainRenderer(options: BlockOptions): (view: JobView, even
     switch (event.kind) {
       case 'stage': {
         told = event.time;
-        const { stage, phase, index, count, seconds } = event.body;
+        const { stage, phase, index, count, seconds, error } = event.body;
         const took = phase === 'finished' && seconds !== null ? ` in ${formatDuration(seconds)}` : '';
-        return [`[${index + 1}/${count}] ${stage}: ${phase}${took}`];
+        const why = error === undefined ? '' : `: ${clean(error.message)}`;
+        return [`[${index + 1}/${count}] ${stage}: ${phase}${took}${why}`];
       }
+      case 'queue':
+        return [`${view.name} (${view.id}): ${event.body.text}`];
       case 'progress': {
         const last = event.body.total !== null && event.body.done >= event.body.total;
         if (!last && event.time - told < PROGRESS_SECONDS) return [];
@@ -67,8 +72,10 @@ function progressFacts(stage: StageView): string[] {
       ? `${unit} ${number(done)}`
       : `${unit} ${number(done)} of ${number(total)} (${formatShare(total === 0 ? 1 : done / total)})`,
   ];
-  for (const key of ['loss', 'learning_rate', 'grad_norm']) {
-    if (metrics[key] !== undefined) facts.push(`${key} ${formatMetric(metrics[key])}`);
+  const shown = shownMetrics(stage.type);
+  const names = new Set([shown.curve[0], ...shown.facts.map(([name]) => name), 'learning_rate', 'grad_norm']);
+  for (const name of names) {
+    if (metrics[name] !== undefined) facts.push(`${name} ${formatMetric(metrics[name])}`);
   }
   if (speed?.tokens_per_second != null) facts.push(`${formatCompact(speed.tokens_per_second)} tok/s`);
   if (speed?.matrix_share != null) facts.push(`${formatShare(speed.matrix_share)} of matrix speed`);

@@ -19,6 +19,6 @@ export const jobCancel: Handler<'job.cancel'> = ({ job: reference }, services, c
   if (state === 'running') {
     if (job.kind === 'generate') generations.cancel(id);
     else supervisor.stop(id, 'cancel');
-  }
+  } else supervisor.schedule();
   return reply;
 };

@@ -22,5 +22,6 @@ export const jobPause: Handler<'job.pause'> = ({ job: reference }, services, con
     return job;
   });
   if (state === 'running') supervisor.stop(id, 'pause');
+  else supervisor.schedule();
   return reply;
 };

@@ -6,7 +6,11 @@ export const jobResume: Handler<'job.resume'> = ({ job: reference }, services, c
   const { store, supervisor } = services;
   const { job, intent } = store.find(reference);
   const { id, state } = job;
-  if (job.kind !== 'recipe' || state === 'succeeded' || (state === 'running' && intent !== null)) {
+  if (
+    job.kind !== 'recipe' ||
+    state === 'succeeded' ||
+    (state === 'running' && intent !== null && intent !== 'yield')
+  ) {
     const is = intent === 'pause' ? 'being paused' : intent === 'cancel' ? 'being cancelled' : state;
     throw new AnnealError('job_state', `${id} (${job.name}) cannot be resumed: it is ${is}.`, {
       hint: intent
@@ -17,7 +21,7 @@ export const jobResume: Handler<'job.resume'> = ({ job: reference }, services, c
   }
   const reply = changeOnce(services, context, () => {
     if (state === 'queued' || state === 'running') return job;
-    store.setDeaths(id, 0);
+    store.forgetFailures(id);
     return store.setState(id, 'queued');
   });
   supervisor.schedule();

@@ -16,5 +16,9 @@ export const status: Handler<'status'> = (_request, { home, store, supervisor, s
     memory_bytes: process.memoryUsage.rss(),
     devices: [...busy, ...idle],
     jobs: store.countByState(),
+    queue: store
+      .list({ states: ['queued'], kinds: ['recipe'] })
+      .toSorted((a, b) => b.job.priority - a.job.priority || a.row - b.row)
+      .map(({ job }) => ({ job: job.id, name: job.name, text: job.waiting?.text ?? 'starts' })),
   };
 };
