@@ -1,5 +1,6 @@
 /** Every type of stage: adding one is its file and a line here. */
 import { bcoStage } from './bco.ts';
+import { compareStage } from './compare.ts';
 import { cpoStage } from './cpo.ts';
 import { dpoStage } from './dpo.ts';
 import { evaluateStage } from './evaluate.ts';
@@ -30,6 +31,7 @@ const all: AnyStage[] = [
   rlooStage,
   onlineDpoStage,
   evaluateStage,
+  compareStage,
 ];
 
 export const STAGES: ReadonlyMap<string, AnyStage> = new Map(all.map((stage) => [stage.type, stage]));
