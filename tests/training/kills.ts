@@ -44,11 +44,12 @@ export async function undisturbedDuration(fixture: Fixture, text: string): Promi
 
 /**
  * Runs in this process, asked to stop after a microbatch again and again; returns the attempts that it took and the
- * keys of all events.
+ * keys of all events. `calls` of the engine lead from the audit to the end of the first microbatch.
  */
 export async function runWithStops(
   fixture: Fixture,
   text: string,
+  calls = 5,
 ): Promise<{ attempts: number; keys: ReadonlySet<string> }> {
   const keys = new Set<string>();
   for (let attempts = 1; attempts <= 300; attempts++) {
@@ -57,14 +58,14 @@ export async function runWithStops(
         // Behind the audit come the session, its weights, and one or two calls for the last checkpoint or the first
         // snapshot; the fifth call is a microbatch. Now and then the stop comes a little later: a validation that
         // is stopped begins anew, and must once come to its end.
-        const last = 5 + (attempts % 4 === 0 ? 4 : 0);
-        let calls = 0;
+        const last = calls + (attempts % 4 === 0 ? 4 : 0);
+        let done = 0;
         started.onMessage = (message) => {
-          if (message.type === 'event' && message.kind === 'audit') calls = 0;
+          if (message.type === 'event' && message.kind === 'audit') done = 0;
         };
         started.onCall = () => {
-          calls += 1;
-          if (calls === last) started.stop();
+          done += 1;
+          if (done === last) started.stop();
         };
       },
     });
