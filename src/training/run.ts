@@ -7,18 +7,24 @@ import { join } from 'node:path';
 import { AnnealError } from '../../proto/errors.ts';
 import { complete } from '../models/complete.ts';
 import type { Family } from '../models/families.ts';
-import { importWeights, loadModel, type ModelFolder, openModelFolder } from '../models/load.ts';
-import { PROBE_TOKENS, probeModel, readBack, saveModel } from '../models/save.ts';
-import type { Addon, Architecture, Batch, Session, SessionOptions } from '../native/addon.ts';
+import { importAdapterWeights } from '../models/adapter.ts';
+import { importWeights, type ModelFolder, openModelFolder } from '../models/load.ts';
+import { adapterParameters } from '../models/lora.ts';
+import { PROBE_TOKENS, probeModel, readBack, saveAdapterModel, saveModel } from '../models/save.ts';
+import type { Addon, Architecture, SessionOptions, SessionPlan } from '../native/addon.ts';
 import type { ServedModel, StageContext, StagePlan } from '../stages/stage.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { exists, makeDir, renameDirAtomic, requireDiskSpace, writeFileAtomic } from '../util/files.ts';
 import { sha256 } from '../util/hash.ts';
 import { requireMemory } from '../util/memory.ts';
+import { openTrainingModel, type TrainingModel, type TrainingRuntime, trainingAdapters } from './model.ts';
+import { parameterGroups } from './optimizer.ts';
 import { type TrainingSettings, warmupSteps } from './settings.ts';
 import type { TrainerState } from './state.ts';
 import { LEDGER_FILE, METRICS_FILE, Trainer } from './trainer.ts';
-import type { Cursor, Work } from './work.ts';
+import type { Work } from './work.ts';
+
+export type { TrainingPass, TrainingRuntime } from './model.ts';
 
 /** What a stage has made ready. */
 export interface TrainingTask {
@@ -31,25 +37,16 @@ export interface TrainingTask {
   /** Ids that a sample's prompt becomes. */
   samplePrompt(text: string): Int32Array;
   defaultWarmupRatio: number;
+  /** The session has a scalar head for values, which is no part of the model. Absent: none. */
+  valueHead?: boolean;
   /** What the work needs of the session beyond a supervised stage; absent: nothing. */
   room?: SessionRoom;
   /** Rows that the work draws from, told by origin in the artifact's rows.txt. */
   rows: number;
   /** The rows and the objective, once the model is open. */
   work(runtime: TrainingRuntime): Work | Promise<Work>;
-}
-
-/** The open model, as a work uses it. */
-export interface TrainingRuntime {
-  session: Session;
-  /** Fields of every pass of the trained model; with `pass` (a pass that trains) also its dropout. */
-  passFields(pass: TrainingPass | undefined): Pick<Batch, 'adapter' | 'dropoutSeed'>;
-}
-
-/** A pass that trains: the microbatch of the step that begins at `cursor`. */
-export interface TrainingPass {
-  cursor: Cursor;
-  microbatch: number;
+  /** Called with the trained model, before it is saved. Absent: nothing. */
+  finish?(runtime: TrainingRuntime): Promise<void>;
 }
 
 /** Sizes of a session that a work asks for itself. */
@@ -74,19 +71,21 @@ export function rowLength(settings: TrainingSettings, architecture: Architecture
   );
 }
 
-/** The session of a training stage. */
+/** The session of a training stage. `base`: the model to go on from, where it is known already. */
 export function trainingSession(
   settings: TrainingSettings,
   architecture: Architecture,
   threads: number,
   maxLength: number,
   room: SessionRoom = {},
+  base?: ModelFolder,
 ): SessionOptions {
   const maxTokens = Math.max(settings.per_device_train_batch_size * maxLength, PROBE_TOKENS);
   return {
     architecture,
     threads,
-    trainable: true,
+    ...trainingAdapters(settings.lora, architecture, base),
+    optimizer: settings.optim,
     maxTokens,
     maxSequences: maxTokens,
     maxScored: maxTokens,
@@ -109,10 +108,11 @@ export function planTraining(
   const flops = tokens * plan.trainFlopsPerToken;
   return {
     memoryBytes: plan.total,
-    diskBytes: diskBytes(settings, plan.snapshot, plan.weights),
+    diskBytes: diskBytes(settings, plan.snapshot, savedBytes(settings, session, plan)),
     seconds: matrixSpeed <= 0 ? null : flops / (matrixSpeed * ASSUMED_SHARE),
     detail: {
       parameters: plan.parameters,
+      trained_parameters: trainedParameters(settings, session, plan),
       tokens,
       weights_bytes: plan.weights,
       gradients_bytes: plan.gradients,
@@ -126,8 +126,20 @@ export function planTraining(
 }
 
 /** Checkpoints (one more than is kept while it is written), the model and the best one. */
-function diskBytes(settings: TrainingSettings, snapshot: number, weights: number): number {
-  return (settings.keep_last + 1) * snapshot + (settings.eval_steps === undefined ? 1 : 3) * weights;
+function diskBytes(settings: TrainingSettings, snapshot: number, saved: number): number {
+  return (settings.keep_last + 1) * snapshot + (settings.eval_steps === undefined ? 1 : 3) * saved;
+}
+
+/** Parameters that are trained: the adapter's, or all. */
+function trainedParameters(settings: TrainingSettings, session: SessionOptions, plan: SessionPlan): number {
+  return settings.lora ? adapterParameters(session.adapters![0]!, session.architecture) : plan.parameters;
+}
+
+/** Size of the saved model or adapter; one that began with `pissa` is saved with twice the rank. */
+function savedBytes(settings: TrainingSettings, session: SessionOptions, plan: SessionPlan): number {
+  if (!settings.lora) return plan.weights;
+  const factor = settings.lora.init_lora_weights === 'pissa' ? 2 : 1;
+  return factor * 4 * trainedParameters(settings, session, plan);
 }
 
 /** Trains and writes the artifact. */
@@ -138,18 +150,25 @@ export async function runTraining(
   const { settings, addon, threads, name } = context;
   const { architecture } = task.model;
   const maxLength = rowLength(settings, architecture, name);
-  const options = trainingSession(settings, architecture, threads, maxLength, task.room);
+  const trained = task.valueHead ? { ...architecture, scoreHead: true } : architecture;
+  const options = trainingSession(settings, trained, threads, maxLength, task.room, task.base);
   const plan = addon.planSession(options);
   requireMemory(plan.total, `Stage ${name}`);
-  await requireDiskSpace(context.workDir, diskBytes(settings, plan.snapshot, plan.weights), `Stage ${name}`);
-  const session = await openSession(context, task, options);
+  const disk = diskBytes(settings, plan.snapshot, savedBytes(settings, options, plan));
+  await requireDiskSpace(context.workDir, disk, `Stage ${name}`);
+  const { base, model: planned } = task;
+  const model = await openTrainingModel(context, { base, initializerRange: planned.initializerRange }, options);
+  const { runtime } = model;
+  const { session, adapter } = runtime;
   let expected: Float32Array;
   try {
-    const work = await task.work({ session, passFields: () => ({}) });
-    const state = await train(context, task, session, work, options.generationLength);
-    await takeBest(context, session, state);
-    expected = await probeModel(session, architecture);
-    await save(session, context.outDir, task);
+    await session.setParameterGroups(parameterGroups(settings, session.tensors(adapter), name), adapter);
+    const work = await task.work(runtime);
+    const state = await train(context, task, model, work, options.generationLength);
+    await takeBest(context, model, state);
+    await task.finish?.(runtime);
+    expected = await probeModel(session, architecture, adapter);
+    await save(model, context.outDir, task, 'final');
     for (const file of [METRICS_FILE, LEDGER_FILE]) {
       await copyFile(join(context.workDir, file), join(context.outDir, file));
     }
@@ -157,6 +176,7 @@ export async function runTraining(
     await writeFileAtomic(join(context.outDir, 'rows.txt'), origins.join(''));
     context.record({
       parameters: plan.parameters,
+      trained_parameters: trainedParameters(settings, options, plan),
       steps: state.step,
       trained_tokens: state.numTokens,
       tokenizer_hash: task.tokenizer.hash,
@@ -166,34 +186,30 @@ export async function runTraining(
       ...(state.best === null ? {} : { best_step: state.best.step, best_eval_loss: state.best.loss }),
     });
   } finally {
-    await session.close();
+    await model.close();
   }
   // Only now: both sessions at once might not fit.
   await readBack(addon, context.outDir, threads, expected);
 }
 
-async function openSession(
-  context: StageContext<TrainingSettings>,
-  task: TrainingTask,
-  options: SessionOptions,
-): Promise<Session> {
-  if (task.base) return loadModel(context.addon, task.base, options);
-  const session = await context.addon.createSession(options);
-  await session.initWeights(context.seed, task.model.initializerRange);
-  return session;
-}
-
 async function train(
   context: StageContext<TrainingSettings>,
   task: TrainingTask,
-  session: Session,
+  model: TrainingModel,
   work: Work,
   generationLength: number,
 ): Promise<TrainerState> {
   const { settings } = context;
+  const { session, adapter } = model.runtime;
   const { totalSteps } = work;
   const { tokenizer, stopIds } = task;
-  const served: ServedModel = { session, tokenizer, stopIds, generationLength };
+  const served: ServedModel = {
+    session,
+    ...(adapter === undefined ? {} : { adapter }),
+    tokenizer,
+    stopIds,
+    generationLength,
+  };
   if (settings.eval_steps !== undefined && !work.validate) {
     throw new AnnealError('data_empty', `Stage ${context.name} has no rows to validate on.`, {
       path: `stages.${context.name}.eval_steps`,
@@ -234,7 +250,7 @@ async function train(
       const partial = join(context.workDir, '.best.partial');
       await rm(partial, { recursive: true, force: true });
       await makeDir(partial);
-      await save(session, partial, task);
+      await save(model, partial, task, 'best');
       await renameDirAtomic(partial, best);
     },
   });
@@ -244,16 +260,34 @@ async function train(
 /** Makes the best weights the result, or lays them beside it, as the recipe says. */
 async function takeBest(
   context: StageContext<TrainingSettings>,
-  session: Session,
+  { runtime: { session, adapter } }: TrainingModel,
   state: TrainerState,
 ): Promise<void> {
   const best = join(context.workDir, 'best');
   if (state.best === null || state.best.step === state.step || !(await exists(best))) return;
-  if (context.settings.load_best_model_at_end) await importWeights(session, await openModelFolder(best));
-  else await cp(best, join(context.outDir, 'best'), { recursive: true });
+  if (!context.settings.load_best_model_at_end) {
+    await cp(best, join(context.outDir, 'best'), { recursive: true });
+    return;
+  }
+  const folder = await openModelFolder(best);
+  if (adapter === undefined) await importWeights(session, folder);
+  else await importAdapterWeights(session, adapter, folder.adapter!);
 }
 
-function save(session: Session, dir: string, task: TrainingTask): Promise<void> {
-  const { tokenizer, stopIds, model } = task;
-  return saveModel(session, dir, { ...model, tokenizer, stopIds });
+/**
+ * Saves the model or the adapter. One that began with `pissa` is saved as a difference to its base in the end; the best
+ * so far is kept as it is, to be loaded again.
+ */
+function save(model: TrainingModel, dir: string, task: TrainingTask, which: 'best' | 'final'): Promise<void> {
+  const { tokenizer, stopIds, model: made } = task;
+  const { runtime, trained } = model;
+  if (!trained) return saveModel(runtime.session, dir, { ...made, tokenizer, stopIds });
+  const pissa = trained.settings.init_lora_weights === 'pissa';
+  return saveAdapterModel(runtime.session, runtime.adapter!, dir, {
+    ...trained,
+    classifier: made.architecture.scoreHead === true,
+    initial: pissa && which === 'final' ? trained.start : undefined,
+    tokenizer,
+    stopIds,
+  });
 }

@@ -3,6 +3,8 @@
  * `trainingFields(defaults)` into its schema and calls `checkTraining` in its refinement.
  */
 import { z } from 'zod';
+import { loraSettings } from '../models/lora.ts';
+import { checkOptimizer, optimizerFields } from './optimizer.ts';
 
 export const schedulerTypes = ['constant', 'linear', 'cosine', 'warmup_stable_decay'] as const;
 
@@ -27,6 +29,10 @@ export function trainingFields(defaults: {
     max_steps: count.optional().describe('Optimiser steps in all.'),
     max_tokens: count.optional().describe('Tokens that the model reads in all.'),
 
+    lora: loraSettings
+      .optional()
+      .describe("Trains an adapter over the frozen model instead of the model. Keys are PEFT's."),
+
     // Batch.
     per_device_train_batch_size: count
       .default(8)
@@ -48,20 +54,7 @@ export function trainingFields(defaults: {
       .describe('Share of the steps in which the rate rises. Default: a few per cent.'),
     warmup_steps: z.int().min(0).optional().describe('Steps in which the rate rises.'),
     decay_ratio: fraction.default(0.2).describe('Share of the steps in which warmup_stable_decay decays.'),
-    adam_beta1: z.number().min(0).lt(1).default(0.9).describe('Decay of the mean of gradients.'),
-    adam_beta2: z
-      .number()
-      .min(0)
-      .lt(1)
-      .default(defaults.adam_beta2)
-      .describe('Decay of the mean of squares.'),
-    adam_epsilon: z.number().positive().default(1e-8).describe('Added to the root of the mean of squares.'),
-    weight_decay: z.number().min(0).default(defaults.weight_decay).describe('Decoupled; of matrices only.'),
-    max_grad_norm: z
-      .number()
-      .min(0)
-      .default(1)
-      .describe('Global norm to which gradients are clipped; 0: no clipping.'),
+    ...optimizerFields(defaults),
 
     // Guard. A loss or gradient that is not a number always counts as a spike.
     max_loss_spike: z
@@ -133,4 +126,5 @@ export function checkTraining(settings: TrainingSettings, context: z.RefinementC
   if (settings.sample_steps !== undefined && settings.sample_prompts.length === 0) {
     issue('sample_prompts', 'is empty, but sample_steps asks for samples');
   }
+  checkOptimizer(settings, issue);
 }

@@ -13,6 +13,7 @@ import { type ServedModel, type StageContext, StageStopped } from '../stages/sta
 import { CheckpointStore } from './checkpoint.ts';
 import { acceptStep, countFailure, type GuardBounds, gradNormSpike, lossSpike } from './guard.ts';
 import { Journal } from './journal.ts';
+import { stepOptions } from './optimizer.ts';
 import { learningRate, type Schedule } from './schedule.ts';
 import type { TrainingSettings } from './settings.ts';
 import { SpeedMeter } from './speed.ts';
@@ -132,15 +133,7 @@ export class Trainer {
     if (spike) return this.#throwAway(group, spike);
     const step = state.step + 1;
     const rate = learningRate(schedule, step);
-    const result = await session.step({
-      learningRate: rate,
-      beta1: settings.adam_beta1,
-      beta2: settings.adam_beta2,
-      epsilon: settings.adam_epsilon,
-      weightDecay: settings.weight_decay,
-      maxGradNorm: settings.max_grad_norm,
-      step,
-    });
+    const result = await session.step(stepOptions(settings, rate, step));
     const { gradNorm, applied } = result;
     const steep = applied ? gradNormSpike(gradNorm, state, this.#bounds) : `gradient norm ${gradNorm}`;
     if (steep) return this.#throwAway(group, steep);
