@@ -135,7 +135,7 @@ function withAdvantages(
     metrics: {
       ...rolloutMetrics(rollout),
       frac_reward_zero_std: uniform / groups,
-      ...(hasReference ? { kl: sumOf(logRatios(rollout)) / ids.length } : {}),
+      ...(hasReference ? { kl: sumOf(logRatios(rollout)) / ids.length, beta: rollout.klCoefficient } : {}),
     },
   };
 }

@@ -3,6 +3,7 @@
  * `rolloutFields(...)` into its schema and calls `checkRollout` in its refinement.
  */
 import { z } from 'zod';
+import type { KlController } from '../objectives/kl.ts';
 import { rewardSettings } from '../rewards/index.ts';
 import { trainingFields } from '../training/settings.ts';
 
@@ -133,6 +134,27 @@ export function checkGroups(settings: GroupFields, context: z.RefinementCtx, lea
       `a rollout of ${size} completions is not made of whole groups of ${settings.num_generations}`,
     );
   }
+}
+
+/** Fields of the methods whose rewards pay for the divergence from the reference: what its weight is adapted to. */
+export const klControlFields = {
+  kl_target: z
+    .number()
+    .positive()
+    .optional()
+    .describe(
+      'Divergence of a completion in nats that its weight is adapted to hold. Default: the weight stays.',
+    ),
+  kl_horizon: z.number().positive().default(10_000).describe('Completions over which it is adapted.'),
+};
+
+/** The controller of those settings. */
+export function klController(settings: {
+  kl_target?: number | undefined;
+  kl_horizon: number;
+}): KlController | undefined {
+  const { kl_target, kl_horizon } = settings;
+  return kl_target === undefined ? undefined : { target: kl_target, horizon: kl_horizon };
 }
 
 /** Contradictions between the shared fields. */

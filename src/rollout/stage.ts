@@ -5,15 +5,15 @@
 import type { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import { chatPrompt, rawPrompt } from '../models/complete.ts';
-import { loadModel, type ModelFolder, openModelFolder } from '../models/load.ts';
+import { loadModel, openModelFolder } from '../models/load.ts';
 import { readStopIds } from '../models/save.ts';
+import { openAskedModel } from '../preference/reference_model.ts';
 import { openScorers, rewardFiles } from '../rewards/index.ts';
 import { modelScorer } from '../rewards/model.ts';
 import { defineStage, type StageContext, type StageDefinition } from '../stages/stage.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { plannedArchitecture } from '../training/planned.ts';
 import { planTraining, rowLength, runTraining, type SessionRoom, trainingSession } from '../training/run.ts';
-import type { Algorithm } from './algorithm.ts';
 import { type Method, promptFiles, rolloutWork, stagePrompts, stepsOfRollout } from './open.ts';
 import type { WeightedScorer } from './rewards.ts';
 import { type GroupSettings, generationBatchSize, type RolloutSettings, rolloutInputs } from './settings.ts';
@@ -34,7 +34,7 @@ export interface RolloutStage<Schema extends z.ZodType<RolloutSettings>> {
 /** The method of stages that draw groups, but for its algorithm and its divergence. */
 export function groupMethod(
   settings: GroupSettings,
-  own: { algorithm: Algorithm; klCoefficient: number; needsReference: boolean },
+  own: Pick<Method, 'algorithm' | 'klCoefficient' | 'klController' | 'needsReference'>,
 ): Method {
   return {
     ...own,
@@ -43,7 +43,6 @@ export function groupMethod(
     passes: settings.num_iterations,
     batchSize: settings.per_device_train_batch_size,
     maxCompletionLength: settings.max_completion_length,
-    klController: undefined,
     missingEosPenalty: 0,
     maxDraws: settings.dynamic_sampling ? settings.dynamic_sampling_max_draws : undefined,
     critic: undefined,
@@ -146,7 +145,7 @@ async function runRollouts(context: StageContext<RolloutSettings>, method: Metho
       defaultWarmupRatio: 0,
       async work({ session, passFields }) {
         const reference = method.needsReference
-          ? await openReference(context, base, room, maxLength)
+          ? await openAskedModel(context, path, room.maxTokens)
           : undefined;
         if (reference) closing.push(() => reference.close());
         const runtime = {
@@ -164,22 +163,6 @@ async function runRollouts(context: StageContext<RolloutSettings>, method: Metho
   } finally {
     for (const close of closing.reverse()) await close();
   }
-}
-
-/** The model as it is before training. */
-function openReference(
-  context: StageContext<RolloutSettings>,
-  base: ModelFolder,
-  room: SessionRoom,
-  maxLength: number,
-) {
-  const { settings, addon, threads } = context;
-  return loadModel(addon, base, {
-    ...trainingSession(settings, base.architecture, threads, maxLength, room),
-    trainable: false,
-    generationSlots: 0,
-    generationLength: 0,
-  });
 }
 
 /** Programs and the reward model, with their weights. */

@@ -55,6 +55,7 @@ export const grpoStage = rolloutStage({
     groupMethod(settings, {
       algorithm: (await algorithmOf(settings, baseDir, name)) as Algorithm,
       klCoefficient: settings.beta,
+      klController: undefined,
       needsReference: settings.beta > 0,
     }),
 });

@@ -5,7 +5,14 @@
 import { z } from 'zod';
 import type { Algorithm } from '../rollout/algorithm.ts';
 import { reinforcePlusPlus, rloo } from '../rollout/group_relative.ts';
-import { checkGroups, checkRollout, groupFields, rolloutFields } from '../rollout/settings.ts';
+import {
+  checkGroups,
+  checkRollout,
+  groupFields,
+  klControlFields,
+  klController,
+  rolloutFields,
+} from '../rollout/settings.ts';
 import { groupMethod, rolloutStage } from '../rollout/stage.ts';
 import { checkTraining } from '../training/settings.ts';
 
@@ -24,6 +31,7 @@ const schema = z
       .min(0)
       .default(0.05)
       .describe('Weight of the divergence from the reference in the reward.'),
+    ...klControlFields,
     epsilon: z.number().positive().default(0.2).describe('Clipping of the ratio below, and above.'),
     epsilon_high: z.number().positive().optional().describe('Clipping above, where it differs.'),
     normalize_advantages: z.boolean().default(false).describe('Advantages to mean 0 and deviation 1.'),
@@ -36,6 +44,13 @@ const schema = z
   .superRefine((settings, context) => {
     checkTraining(settings, context);
     checkRollout(settings, context);
+    if (settings.kl_target !== undefined && settings.beta === 0) {
+      context.addIssue({
+        code: 'custom',
+        path: ['kl_target'],
+        message: 'needs a beta above 0 to begin with',
+      });
+    }
     checkGroups(settings, context, settings.advantage_estimator === 'rloo' ? 2 : 1);
   });
 
@@ -53,6 +68,7 @@ export const rlooStage = rolloutStage({
         maskTruncated: settings.mask_truncated_completions,
       }) as Algorithm,
       klCoefficient: settings.beta,
+      klController: klController(settings),
       needsReference: settings.beta > 0,
     });
   },
