@@ -1,6 +1,6 @@
 /**
- * A file of JSON lines that only grows: the metrics and the ledger of a training run. A checkpoint notes how long
- * it was; a resumed or rolled-back run cuts it to that length and writes the same lines again.
+ * A file that only grows, of JSON lines or of records: what a training run writes down. A checkpoint notes how long
+ * it was; a resumed or rolled-back run cuts it to that length and writes the same again.
  */
 import { closeSync, fsyncSync, ftruncateSync, openSync, writeSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
@@ -38,8 +38,12 @@ export class Journal {
     return this.#bytes;
   }
 
+  /** Appends a line of JSON. */
   append(line: unknown): void {
-    const data = Buffer.from(`${JSON.stringify(line)}\n`, 'utf8');
+    this.write(Buffer.from(`${JSON.stringify(line)}\n`, 'utf8'));
+  }
+
+  write(data: Buffer): void {
     try {
       for (let written = 0; written < data.length; ) written += writeSync(this.#file, data, written);
     } catch (error) {

@@ -2,12 +2,12 @@
  * A training stage from settings to artifact, whatever its data: the session (memory and disk counted first), the
  * trainer, and the model folder, read back before it counts. `planTraining` tells the same sizes beforehand.
  */
-import { copyFile, cp, rm } from 'node:fs/promises';
+import { cp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AnnealError } from '../../proto/errors.ts';
+import { importAdapterWeights } from '../models/adapter.ts';
 import { complete } from '../models/complete.ts';
 import type { Family } from '../models/families.ts';
-import { importAdapterWeights } from '../models/adapter.ts';
 import { importWeights, type ModelFolder, openModelFolder } from '../models/load.ts';
 import { adapterParameters } from '../models/lora.ts';
 import { PROBE_TOKENS, probeModel, readBack, saveAdapterModel, saveModel } from '../models/save.ts';
@@ -19,9 +19,10 @@ import { sha256 } from '../util/hash.ts';
 import { requireMemory } from '../util/memory.ts';
 import { openTrainingModel, type TrainingModel, type TrainingRuntime, trainingAdapters } from './model.ts';
 import { parameterGroups } from './optimizer.ts';
+import { Records } from './records.ts';
 import { type TrainingSettings, warmupSteps } from './settings.ts';
 import type { TrainerState } from './state.ts';
-import { LEDGER_FILE, METRICS_FILE, Trainer } from './trainer.ts';
+import { Trainer } from './trainer.ts';
 import type { Work } from './work.ts';
 
 export type { TrainingPass, TrainingRuntime } from './model.ts';
@@ -157,7 +158,11 @@ export async function runTraining(
   const disk = diskBytes(settings, plan.snapshot, savedBytes(settings, options, plan));
   await requireDiskSpace(context.workDir, disk, `Stage ${name}`);
   const { base, model: planned } = task;
-  const model = await openTrainingModel(context, { base, initializerRange: planned.initializerRange }, options);
+  const model = await openTrainingModel(
+    context,
+    { base, initializerRange: planned.initializerRange },
+    options,
+  );
   const { runtime } = model;
   const { session, adapter } = runtime;
   let expected: Float32Array;
@@ -169,9 +174,7 @@ export async function runTraining(
     await task.finish?.(runtime);
     expected = await probeModel(session, architecture, adapter);
     await save(model, context.outDir, task, 'final');
-    for (const file of [METRICS_FILE, LEDGER_FILE]) {
-      await copyFile(join(context.workDir, file), join(context.outDir, file));
-    }
+    await Records.copy(context.workDir, context.outDir);
     const origins = Array.from({ length: task.rows }, (_, row) => `${work.origin(row)}\n`);
     await writeFileAtomic(join(context.outDir, 'rows.txt'), origins.join(''));
     context.record({
@@ -221,6 +224,7 @@ async function train(
     context,
     addon: context.addon,
     session,
+    adapter,
     served,
     settings,
     schedule: {

@@ -25,9 +25,10 @@ export const trainerStateSchema = z.strictObject({
   validatedStep: z.int().min(0),
   sampledStep: z.int().min(0),
   best: z.strictObject({ step: z.int(), loss: z.number() }).nullable(),
-  /** Lengths of the journals. */
+  /** Lengths of the files of `records.ts`. */
   metricsBytes: z.int().min(0),
   ledgerBytes: z.int().min(0),
+  tensorboardBytes: z.int().min(0),
 });
 export type TrainerState = z.infer<typeof trainerStateSchema>;
 
@@ -50,5 +51,6 @@ export function initialState(): TrainerState {
     best: null,
     metricsBytes: 0,
     ledgerBytes: 0,
+    tensorboardBytes: 0,
   };
 }

@@ -12,8 +12,8 @@ import type { Addon, Session } from '../native/addon.ts';
 import { type ServedModel, type StageContext, StageStopped } from '../stages/stage.ts';
 import { CheckpointStore } from './checkpoint.ts';
 import { acceptStep, countFailure, type GuardBounds, gradNormSpike, lossSpike } from './guard.ts';
-import { Journal } from './journal.ts';
 import { stepOptions } from './optimizer.ts';
+import { Records } from './records.ts';
 import { learningRate, type Schedule } from './schedule.ts';
 import type { TrainingSettings } from './settings.ts';
 import { SpeedMeter } from './speed.ts';
@@ -27,6 +27,8 @@ export interface TrainerOptions {
   >;
   addon: Addon;
   session: Session;
+  /** The adapter that is trained; undefined: the base is. */
+  adapter: number | undefined;
   served: ServedModel;
   settings: TrainingSettings;
   schedule: Schedule;
@@ -37,10 +39,6 @@ export interface TrainerOptions {
   onBest(): Promise<void>;
 }
 
-/** The files beside the model that a training leaves. */
-export const METRICS_FILE = 'metrics.jsonl';
-export const LEDGER_FILE = 'ledger.jsonl';
-
 export class Trainer {
   readonly #options: TrainerOptions;
   readonly #checkpoints: CheckpointStore;
@@ -49,8 +47,7 @@ export class Trainer {
   #state: TrainerState = initialState();
   /** The state that belongs to the engine's last snapshot. */
   #snapshotState: TrainerState = initialState();
-  #metrics!: Journal;
-  #ledger!: Journal;
+  #records!: Records;
   #lastSave = performance.now();
   /** The checkpoint that is being written, and what went wrong with it. */
   #writing: Promise<void> = Promise.resolve();
@@ -84,19 +81,14 @@ export class Trainer {
       return this.#state;
     } finally {
       await this.#writing;
-      this.#metrics.close();
-      this.#ledger.close();
+      this.#records.close();
     }
   }
 
   async #begin(): Promise<void> {
     const { context, session } = this.#options;
-    const metrics = join(context.workDir, METRICS_FILE);
-    const ledger = join(context.workDir, LEDGER_FILE);
     const loaded = await this.#checkpoints.newest(
-      async (state) =>
-        (await Journal.holds(metrics, state.metricsBytes)) &&
-        (await Journal.holds(ledger, state.ledgerBytes)),
+      (state) => Records.hold(context.workDir, state),
       (text) => context.emit('notice', { stage: context.name, level: 'warning', text }),
     );
     if (loaded) {
@@ -106,13 +98,12 @@ export class Trainer {
       await session.snapshot();
     }
     this.#snapshotState = structuredClone(this.#state);
-    this.#metrics = Journal.open(metrics, this.#state.metricsBytes);
-    this.#ledger = Journal.open(ledger, this.#state.ledgerBytes);
+    this.#records = Records.open(context.workDir, this.#state);
   }
 
   /** One optimiser step; false when the guard threw it away. */
   async #trainStep(): Promise<boolean> {
-    const { settings, schedule, work, session, context } = this.#options;
+    const { settings, schedule, work, session, adapter, context } = this.#options;
     const state = this.#state;
     const group = await work.group(state.cursor, state.setAside, () => this.#boundary());
     while (state.microstep < group.microbatches) {
@@ -133,7 +124,10 @@ export class Trainer {
     if (spike) return this.#throwAway(group, spike);
     const step = state.step + 1;
     const rate = learningRate(schedule, step);
-    const result = await session.step(stepOptions(settings, rate, step));
+    const result = await session.step({
+      ...stepOptions(settings, rate, step),
+      ...(adapter === undefined ? {} : { adapter }),
+    });
     const { gradNorm, applied } = result;
     const steep = applied ? gradNormSpike(gradNorm, state, this.#bounds) : `gradient norm ${gradNorm}`;
     if (steep) return this.#throwAway(group, steep);
@@ -153,9 +147,9 @@ export class Trainer {
     // The ledger tells of thrown-away batches where training went on, wherever the snapshot was taken.
     const thrownAway = step === state.failingStep ? state.failures : 0;
     for (const { rows } of state.setAside.slice(state.setAside.length - thrownAway)) {
-      this.#ledger.append({ step, set_aside: rows });
+      this.#records.ledger({ step, set_aside: rows });
     }
-    this.#ledger.append({ step, rows: group.rows });
+    this.#records.ledger({ step, rows: group.rows });
     const own = work.metrics(state.partialSums, group);
     state.step = step;
     state.microstep = 0;
@@ -166,8 +160,8 @@ export class Trainer {
     acceptStep(state, figures.loss, figures.grad_norm);
     const epoch = work.epochsAt(group.next);
     const metrics = { ...figures, epoch, num_tokens: state.numTokens, ...own };
-    this.#metrics.append({ step, ...metrics });
-    this.#noteJournals();
+    this.#records.metrics(step, metrics);
+    this.#noteRecords();
     context.emit(
       'progress',
       { stage: context.name, done: step, total: schedule.totalSteps, unit: 'step', metrics },
@@ -200,24 +194,29 @@ export class Trainer {
       state.best = { step, loss };
     }
     state.validatedStep = step;
-    this.#metrics.append({ step, ...metrics });
-    this.#noteJournals();
+    this.#records.metrics(step, metrics);
+    this.#noteRecords();
     context.emit('validation', { stage: context.name, step, metrics }, `${context.name}/validation/${step}`);
   }
 
   async #sample(): Promise<void> {
     const { context, settings, sample } = this.#options;
     const { step } = this.#state;
+    const texts: string[] = [];
     for (const [i, prompt] of settings.sample_prompts.entries()) {
       await this.#boundary();
       const text = await sample(prompt, step);
+      texts.push(text);
       context.emit(
         'sample',
         { stage: context.name, step, prompt, text },
         `${context.name}/sample/${step}/${i}`,
       );
     }
+    // Together, once all are there: a stop between them draws them all again.
+    for (const [i, text] of texts.entries()) this.#records.sample(step, i, settings.sample_prompts[i]!, text);
     this.#state.sampledStep = step;
+    this.#noteRecords();
   }
 
   /** Between two units of work: stops if asked to, and lets waiting generations have the engine. */
@@ -244,8 +243,7 @@ export class Trainer {
   async #checkpoint(): Promise<void> {
     const { context, session } = this.#options;
     await this.#settleWrite();
-    this.#metrics.sync();
-    this.#ledger.sync();
+    this.#records.sync();
     await session.snapshot();
     const state = structuredClone(this.#state);
     this.#snapshotState = state;
@@ -292,8 +290,7 @@ export class Trainer {
       state.partialSums = {};
     }
     this.#state = { ...state, setAside: [...setAside, { from: cursor, rows }], failures, failingStep: step };
-    this.#metrics.truncate(state.metricsBytes);
-    this.#ledger.truncate(state.ledgerBytes);
+    this.#records.truncate(state);
     const named = rows.slice(0, 5).map((row) => this.#options.work.origin(row));
     context.emit(
       'notice',
@@ -309,8 +306,7 @@ export class Trainer {
     return false;
   }
 
-  #noteJournals(): void {
-    this.#state.metricsBytes = this.#metrics.bytes;
-    this.#state.ledgerBytes = this.#ledger.bytes;
+  #noteRecords(): void {
+    Object.assign(this.#state, this.#records.lengths());
   }
 }
