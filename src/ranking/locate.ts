@@ -45,6 +45,14 @@ export async function locateDataset(
   });
 }
 
+/** What to call a dataset on the command line: `<job>/<stage>` where it has such a name, else its path. */
+export async function datasetName(path: string, home: Pick<HomeLayout, 'datasets'>): Promise<string> {
+  for (const name of await datasetNames(home)) {
+    if ((await realpath(join(home.datasets, name)).catch(() => '')) === path) return name;
+  }
+  return path;
+}
+
 /** `<job>/<stage>` of all datasets of a home. */
 async function datasetNames(home: Pick<HomeLayout, 'datasets'>): Promise<string[]> {
   const jobs = await readdir(home.datasets).catch(() => []);

@@ -3,7 +3,7 @@
  * n / min below, 1 - (n - max) / max above, never under 0. With a target 1 there and falling by |n - target| / target.
  */
 import { z } from 'zod';
-import { commonFields, defineReward, eachResponse, Skips } from './reward.ts';
+import { commonFields, defineReward, eachResponse, quoted, Skips } from './reward.ts';
 import type { Response } from './scorer.ts';
 
 const UNITS = {
@@ -36,8 +36,13 @@ export const length = defineReward({
   async open(settings) {
     const count = UNITS[settings.unit];
     const { target, min = target ?? 0, max = target ?? Number.POSITIVE_INFINITY } = settings;
-    return eachResponse(settings, new Skips(settings), (response) => {
+    const skips = new Skips(settings);
+    return eachResponse(settings, skips, (response) => {
       const n = count(response);
+      if (n === 0 && settings.unit === 'tokens' && response.text !== '') {
+        const hint = 'Count words or characters of texts that no model of yours has drawn.';
+        return skips.skip('found a response without token ids', `: ${quoted(response.text)}`, hint);
+      }
       if (n > max) return Math.max(0, 1 - (n - max) / max);
       return n < min ? n / min : 1;
     });

@@ -11,6 +11,7 @@ import { onlineDpoStage } from './online_dpo.ts';
 import { orpoStage } from './orpo.ts';
 import { prepareStage } from './prepare.ts';
 import { pretrainStage } from './pretrain.ts';
+import { rankStage } from './rank.ts';
 import { rlooStage } from './rloo.ts';
 import { sftStage } from './sft.ts';
 import type { AnyStage } from './stage.ts';
@@ -22,6 +23,7 @@ const all: AnyStage[] = [
   pretrainStage,
   sftStage,
   generateStage,
+  rankStage,
   dpoStage,
   ktoStage,
   orpoStage,
