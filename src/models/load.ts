@@ -14,7 +14,15 @@ import type {
   TensorSource,
 } from '../native/addon.ts';
 import { exists, readJson } from '../util/files.ts';
-import { type Family, readConfig } from './families.ts';
+import {
+  type AdapterFolder,
+  adapterOver,
+  importAdapter,
+  isAdapterFolder,
+  readAdapterConfig,
+  SCORE_HEAD,
+} from './adapter.ts';
+import { type Family, readConfig, rewardArchitecture } from './families.ts';
 import { readSafetensorsHeader, type TensorEntry } from './safetensors.ts';
 
 /** A model folder whose config has been read. */
@@ -23,6 +31,8 @@ export interface ModelFolder {
   family: Family;
   architecture: Architecture;
   initializerRange: number;
+  /** The folder is an adapter's: the weights are those of its base and its own. */
+  adapter?: AdapterFolder;
 }
 
 /** Values that other programs save and the decoder computes by itself. */
@@ -30,8 +40,19 @@ const DERIVED = /(rotary_emb\.inv_freq|attn\.(masked_)?bias)$/;
 
 const indexSchema = z.looseObject({ weight_map: z.record(z.string(), z.string()) });
 
-/** Reads config.json of a model folder. */
+/** Reads the config of a model folder, or of an adapter's and of its base. */
 export async function openModelFolder(path: string): Promise<ModelFolder> {
+  if (!(await isAdapterFolder(path))) return openWeightsFolder(path);
+  const config = await readAdapterConfig(path);
+  const base = await openWeightsFolder(config.base);
+  const architecture =
+    config.classifier && !base.architecture.scoreHead
+      ? rewardArchitecture(base.architecture)
+      : base.architecture;
+  return { ...base, path, architecture, adapter: adapterOver(path, config, architecture) };
+}
+
+async function openWeightsFolder(path: string): Promise<ModelFolder> {
   const file = join(path, 'config.json');
   if (!(await exists(file))) {
     throw new AnnealError('model_invalid', `${path} has no config.json.`, {
@@ -45,16 +66,65 @@ export async function openModelFolder(path: string): Promise<ModelFolder> {
   return { path, family, architecture, initializerRange: typeof range === 'number' ? range : 0.02 };
 }
 
-/** A session with the weights of a folder; closed again when they do not fit. */
+/** What a session for a folder is asked for: its architecture, and room for its adapter. */
+export function sessionOptions(
+  folder: ModelFolder,
+  options: Omit<SessionOptions, 'architecture'>,
+): SessionOptions {
+  const { architecture, adapter } = folder;
+  return { ...options, architecture, ...(adapter ? { adapters: [adapter.options] } : {}) };
+}
+
+/** A session with the weights of a folder, an adapter merged into its base; closed again when they do not fit. */
 export async function loadModel(
   addon: Addon,
   folder: ModelFolder,
-  options: Omit<SessionOptions, 'architecture'>,
+  options: Omit<SessionOptions, 'architecture' | 'adapters'>,
 ): Promise<Session> {
-  const entries = await readEntries(folder.path);
-  const session = await addon.createSession({ ...options, architecture: folder.architecture });
+  const session = await loadUnmerged(addon, folder, options);
+  return filled(session, async () => {
+    if (folder.adapter) await session.mergeAdapter(0);
+  });
+}
+
+/** A session with the weights of a folder; an adapter is adapter 0 of it. */
+export async function loadUnmerged(
+  addon: Addon,
+  folder: ModelFolder,
+  options: Omit<SessionOptions, 'architecture' | 'adapters'>,
+): Promise<Session> {
+  const session = await openBase(addon, folder, sessionOptions(folder, options), undefined);
+  return filled(session, async () => {
+    if (folder.adapter) await importAdapter(session, 0, folder.adapter);
+  });
+}
+
+/**
+ * A session with the weights of a folder, or of an adapter's base; closed again when they do not fit. With `newHead`
+ * a scalar head that the folder lacks is made anew.
+ */
+export async function openBase(
+  addon: Addon,
+  folder: ModelFolder,
+  options: SessionOptions,
+  newHead: { seed: number } | undefined,
+): Promise<Session> {
+  const entries = await readEntries(folder.adapter?.base ?? folder.path);
+  const session = await addon.createSession(options);
+  return filled(session, async () => {
+    const isNew = ({ name }: TensorInfo) => name === SCORE_HEAD && !entries.has(name);
+    const tensors = session.tensors();
+    if (newHead && tensors.some(isNew)) await session.initWeights(newHead.seed, folder.initializerRange);
+    const wanted =
+      newHead || folder.adapter?.options.scoreHead ? tensors.filter((tensor) => !isNew(tensor)) : tensors;
+    await session.importTensors(matchTensors(wanted, entries, folder));
+  });
+}
+
+/** Fills a session, or closes it. */
+async function filled(session: Session, fill: () => Promise<void>): Promise<Session> {
   try {
-    await session.importTensors(matchTensors(session.tensors(), entries, folder));
+    await fill();
     return session;
   } catch (error) {
     await session.close();

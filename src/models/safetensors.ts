@@ -39,8 +39,15 @@ export interface TensorEntry {
   bytes: number;
 }
 
-/** Reads and checks the header of a file; throws `model_invalid` with what is wrong. */
+/** The tensors of a file; throws `model_invalid` with what is wrong with its header. */
 export async function readSafetensorsHeader(path: string): Promise<TensorEntry[]> {
+  return (await readSafetensors(path)).entries;
+}
+
+/** The tensors of a file and the texts that it carries beside them. */
+export async function readSafetensors(
+  path: string,
+): Promise<{ entries: TensorEntry[]; metadata: Readonly<Record<string, unknown>> }> {
   const { text, dataStart, dataBytes } = await readHeaderText(path);
   let header: unknown;
   try {
@@ -55,7 +62,8 @@ export async function readSafetensorsHeader(path: string): Promise<TensorEntry[]
     entries.push(checkEntry(path, name, value, dataStart, dataBytes));
   }
   checkLayout(path, entries, dataStart, dataBytes);
-  return entries;
+  const metadata = header.__metadata__;
+  return { entries, metadata: isRecord(metadata) ? metadata : {} };
 }
 
 async function readHeaderText(path: string): Promise<{ text: string; dataStart: number; dataBytes: number }> {

@@ -7,8 +7,9 @@ import { AnnealError } from '../../proto/errors.ts';
 import type { Addon, Architecture, Batch, Session } from '../native/addon.ts';
 import { saveTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { exists, readJson, writeFileAtomic } from '../util/files.ts';
+import { type SaveAdapterOptions, SCORE_HEAD, saveAdapter } from './adapter.ts';
 import { type Family, writeConfig } from './families.ts';
-import { loadModel, openModelFolder } from './load.ts';
+import { loadUnmerged, openModelFolder } from './load.ts';
 import { makeSafetensorsHeader } from './safetensors.ts';
 
 export interface SaveOptions {
@@ -24,28 +25,50 @@ export interface SaveOptions {
 export async function saveModel(session: Session, dir: string, options: SaveOptions): Promise<void> {
   const { family, architecture, tokenizer, stopIds } = options;
   const { bosId, eosId } = tokenizer;
-  await saveTokenizer(tokenizer, dir);
-  const json = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
   const config = writeConfig(family, architecture, {
     bosId,
     eosId,
     initializerRange: options.initializerRange,
   });
   await writeFileAtomic(join(dir, 'config.json'), json(config));
-  await writeFileAtomic(
-    join(dir, 'generation_config.json'),
-    json({
-      bos_token_id: bosId ?? null,
-      eos_token_id: stopIds.length === 1 ? stopIds[0] : stopIds.length === 0 ? null : stopIds,
-    }),
-  );
-  const tensors = session.tensors();
+  await saveText(dir, tokenizer, stopIds);
+  // A session may have a head for values that is no part of the model.
+  const tensors = session
+    .tensors()
+    .filter(({ name }) => architecture.scoreHead === true || name !== SCORE_HEAD);
   const header = makeSafetensorsHeader(tensors, { format: 'pt' });
   await session.exportTensors(
     join(dir, 'model.safetensors'),
     header,
     tensors.map((tensor) => tensor.name),
   );
+}
+
+/** Writes an adapter of the session, and the tokenizer that it is used with, to a folder that exists. */
+export async function saveAdapterModel(
+  session: Session,
+  adapter: number,
+  dir: string,
+  options: SaveAdapterOptions & Pick<SaveOptions, 'tokenizer' | 'stopIds'>,
+): Promise<void> {
+  await saveText(dir, options.tokenizer, options.stopIds);
+  await saveAdapter(session, adapter, dir, options);
+}
+
+/** The files that say how text becomes ids, and where a generation ends. */
+async function saveText(dir: string, tokenizer: SaveOptions['tokenizer'], stopIds: number[]): Promise<void> {
+  await saveTokenizer(tokenizer, dir);
+  await writeFileAtomic(
+    join(dir, 'generation_config.json'),
+    json({
+      bos_token_id: tokenizer.bosId ?? null,
+      eos_token_id: stopIds.length === 1 ? stopIds[0] : stopIds.length === 0 ? null : stopIds,
+    }),
+  );
+}
+
+function json(value: unknown): string {
+  return `${JSON.stringify(value, null, 2)}\n`;
 }
 
 /** Tokens that end a generation, as generation_config.json of a model folder says; else the tokenizer's EOS. */
@@ -62,8 +85,15 @@ export async function readStopIds(dir: string, tokenizer: Pick<Tokenizer, 'eosId
 export const PROBE_TOKENS = 64;
 const PROBE_SEQUENCES = 4;
 
-/** Log-probabilities on fixed prompts: the same numbers for the same weights. */
-export async function probeModel(session: Session, architecture: Architecture): Promise<Float32Array> {
+/**
+ * Log-probabilities on fixed prompts, or values of a model with a scalar head: the same numbers for the same weights.
+ * With `adapter`, of that adapter over the base.
+ */
+export async function probeModel(
+  session: Session,
+  architecture: Architecture,
+  adapter?: number,
+): Promise<Float32Array> {
   const length = Math.min(PROBE_TOKENS / PROBE_SEQUENCES, architecture.maxPositions);
   const total = length * PROBE_SEQUENCES;
   // A multiplicative sequence over the vocabulary: no matter which ids, as long as they are always the same.
@@ -73,8 +103,11 @@ export async function probeModel(session: Session, architecture: Architecture): 
     cuSeqlens: Int32Array.from({ length: PROBE_SEQUENCES + 1 }, (_, s) => s * length),
     scored: Int32Array.from({ length: total }, (_, i) => i),
     targets: Int32Array.from({ length: total }, (_, i) => id(i + 1)),
+    ...(adapter === undefined ? {} : { adapter }),
+    ...(architecture.scoreHead ? { outputs: 'values' } : {}),
   };
-  return (await session.forward(batch)).logProbs;
+  const { logProbs, values } = await session.forward(batch);
+  return architecture.scoreHead ? values : logProbs;
 }
 
 /** Loads a saved folder into a session of its own and compares it with what `probeModel` said before. */
@@ -85,7 +118,7 @@ export async function readBack(
   expected: Float32Array,
 ): Promise<void> {
   const folder = await openModelFolder(dir);
-  const session = await loadModel(addon, folder, {
+  const session = await loadUnmerged(addon, folder, {
     threads,
     trainable: false,
     maxTokens: PROBE_TOKENS,
@@ -96,7 +129,7 @@ export async function readBack(
     generationLength: 0,
   });
   try {
-    const found = await probeModel(session, folder.architecture);
+    const found = await probeModel(session, folder.architecture, folder.adapter ? 0 : undefined);
     // Math.max keeps a NaN once it has seen one.
     const worst = expected.reduce((max, value, i) => Math.max(max, Math.abs(found[i]! - value)), 0);
     if (found.length !== expected.length || !(worst <= 1e-5)) {

@@ -69,6 +69,8 @@ export interface SessionOptions {
   maxTokens: number;
   maxSequences: number;
   maxScored: number;
+  /** Targets of a microbatch, where rows have several (`targetsPerRow`). Absent: maxScored. */
+  maxTargets?: number;
   /** Keep only each layer's input and compute the rest again in backward. */
   recompute: boolean;
   /** Sequences generated side by side, and rows (prompt and new tokens) of each. 0: no generation. */
@@ -100,7 +102,7 @@ export interface Batch {
   prefix?: Int32Array;
   /** Rows of `tokens` whose next-token distribution is scored; a row may occur more than once. */
   scored: Int32Array;
-  /** Target ids of the scored rows, [N] or [N, targetsPerRow]. */
+  /** Target ids of the scored rows, [N] or [N, targetsPerRow]; not read where `outputs` is `values`. */
   targets: Int32Array;
   /** Absent: 1. */
   targetsPerRow?: number;
@@ -242,22 +244,28 @@ export interface Session {
     path: string,
     header: Uint8Array,
     names: string[],
+    adapter?: number,
   ): Promise<{ bytes: number; crc32c: number }>;
   /** Copies one tensor (or its accumulated gradient) out: for tests and inspection. */
   readTensor(name: string, what: 'weight' | 'gradient', adapter?: number): Promise<Float32Array>;
 
   forward(batch: Batch): Promise<Scores>;
-  /** Gradient of the last forward, added to what is accumulated. Once, and before any other pass. */
+  /**
+   * Gradient of the last forward, added to what is accumulated. Once, and before any other pass. Gradients of numbers
+   * that the forward did not compute are an error.
+   */
   backward(gradients: ScoreGradients): Promise<void>;
-  /** loss = -sum(weights[n] * logProb[n]); gradients are added to what is accumulated. */
+  /** loss = -sum(weights * logProbs), [N] or [N, targetsPerRow]; gradients are added to what is accumulated. */
   forwardBackward(batch: Batch, weights: Float32Array): Promise<Scores>;
   step(options: StepOptions): Promise<StepResult>;
   /** All other tensors get 1. No part of a snapshot: to be set again after a restart. */
   setParameterGroups(groups: ParameterGroup[], adapter?: number): Promise<void>;
   /** Drops the accumulated gradients. */
   clearGradients(): Promise<void>;
-  /** Full logits [scored, V] of a forward: for tests and small inspection only. */
+  /** Full logits [scored, V] of a forward, not divided by the temperature: for tests and small inspection only. */
   logits(batch: Batch): Promise<Float32Array>;
+  /** The k most likely tokens of each scored row, best first, [N, k]; `targets` are not read. */
+  topLogProbs(batch: Batch, k: number): Promise<{ ids: Int32Array; logProbs: Float32Array }>;
 
   /** onToken(sequence, token) as they are drawn; aborting `signal` ends with finish 'cancelled'. */
   generate(

@@ -5,9 +5,9 @@
  */
 import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
-import { type ModelModule, modelModules, moduleTensors } from '../models/modules.ts';
 import type { AdapterOptions, Architecture } from '../native/addon.ts';
 import { nearest } from '../util/nearest.ts';
+import { type ModelModule, modelModules, moduleTensors } from './modules.ts';
 
 const count = z.int().positive();
 const names = z.array(z.string().min(1));
@@ -86,7 +86,8 @@ export function resolveLora(
     return module.bias && wanted ? [`${module.name}.bias`] : [];
   });
   const replaces = new Set([...saved.flatMap(moduleTensors), ...biases]);
-  const head = replaces.delete('score.weight');
+  // A reward model's head is always trained.
+  replaces.delete('score.weight');
   return {
     modules: targets.map(({ name }) => {
       const rank = patternValue(settings.rank_pattern, name) ?? settings.r;
@@ -100,9 +101,23 @@ export function resolveLora(
       };
     }),
     replaces: [...replaces],
-    ...(head ? { scoreHead: true } : {}),
+    ...(architecture.scoreHead ? { scoreHead: true } : {}),
     trainable: true,
   };
+}
+
+/** Parameters of an adapter over an architecture. */
+export function adapterParameters(adapter: AdapterOptions, architecture: Architecture): number {
+  const sizes = new Map<string, number>();
+  let total = adapter.scoreHead ? architecture.hiddenSize : 0;
+  for (const module of modelModules(architecture)) {
+    const [rows, columns] = module.shape as [number, number | undefined];
+    sizes.set(`${module.name}.weight`, rows * (columns ?? 1));
+    if (module.bias) sizes.set(`${module.name}.bias`, rows);
+    const update = adapter.modules.find(({ name }) => name === module.name);
+    if (update) total += update.rank * (rows + columns!) + (update.dora ? rows : 0);
+  }
+  return adapter.replaces.reduce((sum, name) => sum + sizes.get(name)!, total);
 }
 
 function targetModules(settings: LoraSettings, all: readonly ModelModule[], place: string): ModelModule[] {
