@@ -181,7 +181,7 @@ export class ArtifactStore {
         path: 'model',
         hint:
           models.length === 0
-            ? 'No job has made a model yet; give the path of a folder with config.json and model.safetensors.'
+            ? 'No job has made a model yet; give the path of a folder with config.json and model.safetensors, or of an adapter.'
             : `Models: ${models
                 .slice(0, 5)
                 .map((model) => model.name)
@@ -210,7 +210,7 @@ export async function hashFolder(path: string): Promise<string> {
 }
 
 async function isModelFolder(path: string): Promise<boolean> {
-  return exists(join(path, 'config.json'));
+  return (await exists(join(path, 'config.json'))) || exists(join(path, 'adapter_config.json'));
 }
 
 /** Relative paths of the files below a folder, sorted; names that begin with a dot are left out. */

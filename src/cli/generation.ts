@@ -60,7 +60,8 @@ export function samplingOf(options: SamplingOptions): NonNullable<GenerateInput[
 
 /** A model as the daemon takes it: a folder of this machine becomes an absolute path, a name stays. */
 export function modelReference(name: string): string {
-  const isPath = name.startsWith('.') || isAbsolute(name) || existsSync(resolve(name, 'config.json'));
+  const isModel = ['config.json', 'adapter_config.json'].some((file) => existsSync(resolve(name, file)));
+  const isPath = name.startsWith('.') || isAbsolute(name) || isModel;
   return isPath ? resolve(name) : name;
 }
 
