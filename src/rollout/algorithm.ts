@@ -34,9 +34,7 @@ export interface ScoredSamples<P extends Prepared = Prepared> {
 
 export interface Algorithm<P extends Prepared = Prepared> {
   prepare(rollout: Rollout): P;
-  /** The policy's loss; with a value head on the policy's trunk the values' too. */
+  /** With a value head the loss is of both, tokens and values. */
   loss(microbatch: ScoredSamples<P>): PolicyLoss;
-  /** The loss of a separate critic's values; absent: there is none. */
-  valueLoss?(microbatch: ScoredSamples<P>): PolicyLoss;
   metrics(sums: Readonly<Record<string, number>>): Record<string, number>;
 }

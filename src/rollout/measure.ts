@@ -17,11 +17,10 @@ export interface Measures {
   policy: Forward;
   /** undefined: no reference. */
   reference: Forward | undefined;
-  /** `shared`: the policy's own pass has a value head; a model: it is the critic; undefined: no values. */
-  critic: 'shared' | Forward | undefined;
+  /** The policy's pass gives values too. */
+  valueHead: boolean;
   /** Fields of every batch: the adapter of the policy, the temperature. */
   policyFields: Pick<Batch, 'adapter' | 'temperature'>;
-  criticFields: Pick<Batch, 'adapter'>;
 }
 
 export type Drawn = Pick<Rollout, 'ids' | 'offsets' | 'groupSize' | 'sampledLogProbs'>;
@@ -49,30 +48,25 @@ export async function measure(
   promptOf: (group: number) => Int32Array,
   boundary: () => Promise<void>,
 ): Promise<Measured> {
-  const { policy, reference, critic, policyFields, criticFields } = measures;
+  const { policy, reference, valueHead, policyFields } = measures;
   const tokens = rollout.ids.length;
   const measured: Measured = {
     oldLogProbs: new Float32Array(tokens),
     entropies: new Float32Array(tokens),
     referenceLogProbs: new Float32Array(reference ? tokens : 0),
-    values: new Float32Array(critic ? tokens : 0),
+    values: new Float32Array(valueHead ? tokens : 0),
   };
   for (const samples of microbatches) {
     await boundary();
     const batch = sampleBatch(rollout, samples, promptOf);
-    const outputs = critic === 'shared' ? 'both' : 'tokens';
-    const own = await policy.forward({ ...batch, ...policyFields, outputs });
+    const own = await policy.forward({ ...batch, ...policyFields, outputs: valueHead ? 'both' : 'tokens' });
     scatter(measured.oldLogProbs, own.logProbs, rollout, samples);
     scatter(measured.entropies, own.entropies, rollout, samples);
-    if (critic === 'shared') scatter(measured.values, own.values, rollout, samples);
+    if (valueHead) scatter(measured.values, own.values, rollout, samples);
     if (reference) {
       const { temperature } = policyFields;
       const other = await reference.forward(temperature === undefined ? batch : { ...batch, temperature });
       scatter(measured.referenceLogProbs, other.logProbs, rollout, samples);
-    }
-    if (critic !== undefined && critic !== 'shared') {
-      const { values } = await critic.forward({ ...batch, ...criticFields, outputs: 'values' });
-      scatter(measured.values, values, rollout, samples);
     }
   }
   return measured;

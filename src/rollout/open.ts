@@ -36,8 +36,8 @@ export interface Method {
   needsReference: boolean;
   missingEosPenalty: number;
   maxDraws: number | undefined;
-  /** Where values come from; undefined: the method has none. */
-  critic: 'shared' | 'separate' | undefined;
+  /** The policy has a scalar head for the values of its states. */
+  valueHead: boolean;
   /** Rollouts in all, where the method's own settings say so. */
   rollouts: number | undefined;
 }
@@ -48,8 +48,6 @@ export interface RolloutRuntime {
   /** Fields of the policy's passes: the adapter that is trained, if one is. */
   policyFields: Pick<Batch, 'adapter'>;
   reference: Forward | undefined;
-  critic: Measures['critic'];
-  criticFields: Pick<Batch, 'adapter'>;
   tokenizer: Tokenizer;
   stopIds: readonly number[];
 }
@@ -167,17 +165,16 @@ export function rolloutWork(
   generationSlots: number,
 ): RolloutWork {
   const { settings, seed, name } = context;
-  const { session, policyFields, reference, critic, criticFields, tokenizer, stopIds } = runtime;
+  const { session, policyFields, reference, tokenizer, stopIds } = runtime;
   const { algorithm, groups, groupSize, maxCompletionLength, klCoefficient } = method;
   const measures: Measures = {
     policy: session,
     reference,
-    critic,
+    valueHead: method.valueHead,
     policyFields: {
       ...policyFields,
       ...(settings.temperature === 1 ? {} : { temperature: settings.temperature }),
     },
-    criticFields,
   };
   const draw: DrawSettings = {
     maxCompletionLength,

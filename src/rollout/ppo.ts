@@ -1,13 +1,13 @@
 /**
  * Proximal policy optimisation (Schulman et al. 2017) as used with human feedback (Ziegler et al. 2019): each token
- * pays for its divergence from the reference, the last one gets the completion's score, and a value head or critic
- * gives the advantages.
+ * pays for its divergence from the reference, the last one gets the completion's score, and a value head on the policy's
+ * trunk gives what is to be expected.
  */
 import { generalizedAdvantages, tokenRewards, whiten } from '../objectives/advantages.ts';
 import { type KlEstimator, klEstimate } from '../objectives/kl.ts';
 import { type PpoOptions, ppoMetrics, ppoPolicyLoss, ppoValueLoss } from '../objectives/ppo.ts';
 import { sumOf } from '../objectives/spans.ts';
-import type { Algorithm, Prepared, ScoredSamples } from './algorithm.ts';
+import type { Algorithm, Prepared } from './algorithm.ts';
 import { rolloutMetrics } from './metrics.ts';
 import { gather, type Rollout, sampleCount } from './rollout.ts';
 
@@ -17,7 +17,6 @@ export interface PpoSettings extends PpoOptions {
   lam: number;
   whitenRewards: boolean;
   whitenAdvantages: boolean;
-  separateCritic: boolean;
 }
 
 export interface PpoPrepared extends Prepared {
@@ -27,39 +26,21 @@ export interface PpoPrepared extends Prepared {
 
 /** PPO with these settings. */
 export function ppo(settings: PpoSettings): Algorithm<PpoPrepared> {
-  const policyLoss = ({ scores, rollout, prepared, samples, step }: ScoredSamples<PpoPrepared>) =>
-    ppoPolicyLoss(
-      scores,
-      {
-        oldLogProbs: gather(rollout.oldLogProbs, rollout, samples),
-        advantages: gather(prepared.advantages, rollout, samples),
-      },
-      settings,
-      step.tokens,
-    );
-  const valueLoss = ({ scores, rollout, prepared, samples, step }: ScoredSamples<PpoPrepared>) =>
-    ppoValueLoss(
-      scores.values,
-      {
-        oldValues: gather(rollout.values, rollout, samples),
-        returns: gather(prepared.returns, rollout, samples),
-      },
-      settings,
-      step.tokens,
-    );
   return {
     prepare: (rollout) => prepare(rollout, settings),
-    loss(microbatch) {
-      const policy = policyLoss(microbatch);
-      if (settings.separateCritic) return policy;
-      const value = valueLoss(microbatch);
+    loss({ scores, rollout, prepared, samples, step }) {
+      const oldLogProbs = gather(rollout.oldLogProbs, rollout, samples);
+      const advantages = gather(prepared.advantages, rollout, samples);
+      const oldValues = gather(rollout.values, rollout, samples);
+      const returns = gather(prepared.returns, rollout, samples);
+      const policy = ppoPolicyLoss(scores, { oldLogProbs, advantages }, settings, step.tokens);
+      const value = ppoValueLoss(scores.values, { oldValues, returns }, settings, step.tokens);
       return {
         loss: policy.loss + value.loss,
         gradients: { ...policy.gradients, ...value.gradients },
         sums: { ...policy.sums, ...value.sums },
       };
     },
-    ...(settings.separateCritic ? { valueLoss } : {}),
     metrics: ppoMetrics,
   };
 }

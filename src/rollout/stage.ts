@@ -7,7 +7,6 @@ import { AnnealError } from '../../proto/errors.ts';
 import { chatPrompt, rawPrompt } from '../models/complete.ts';
 import { loadModel, openModelFolder } from '../models/load.ts';
 import { readStopIds } from '../models/save.ts';
-import { openAskedModel } from '../preference/reference_model.ts';
 import { openScorers, rewardFiles } from '../rewards/index.ts';
 import { modelScorer } from '../rewards/model.ts';
 import { defineStage, type StageContext, type StageDefinition } from '../stages/stage.ts';
@@ -45,7 +44,7 @@ export function groupMethod(
     maxCompletionLength: settings.max_completion_length,
     missingEosPenalty: 0,
     maxDraws: settings.dynamic_sampling ? settings.dynamic_sampling_max_draws : undefined,
-    critic: undefined,
+    valueHead: false,
     rollouts: undefined,
   };
 }
@@ -76,7 +75,7 @@ export function rolloutStage<Schema extends z.ZodType<RolloutSettings>>(
       const maxLength = rowLength(settings, architecture, name);
       const session = trainingSession(
         settings,
-        architecture,
+        method.valueHead ? { ...architecture, scoreHead: true } : architecture,
         threads,
         maxLength,
         sessionRoom(method, maxLength),
@@ -85,13 +84,19 @@ export function rolloutStage<Schema extends z.ZodType<RolloutSettings>>(
       const rollouts =
         method.rollouts ?? Math.ceil((settings.max_steps ?? 0) / stepsOfRollout(method, settings));
       const perRollout = method.groups * method.groupSize * method.maxCompletionLength;
-      return planTraining(
-        addon,
-        settings,
-        session,
-        rollouts * perRollout * (method.passes + 1),
-        context.matrixSpeed,
-      );
+      const tokens = rollouts * perRollout * (method.passes + 1);
+      const plan = planTraining(addon, settings, session, tokens, context.matrixSpeed);
+      // With an adapter the reference is its frozen base.
+      const copy = method.needsReference && !settings.lora;
+      const reference = copy
+        ? addon.planSession({ ...session, trainable: false, generationSlots: 0, generationLength: 0 }).total
+        : 0;
+      return {
+        ...plan,
+        memoryBytes: plan.memoryBytes + reference,
+        seconds: rollouts > 0 ? plan.seconds : null,
+        detail: { ...plan.detail, reference_bytes: reference },
+      };
     },
 
     async run(context) {
@@ -135,6 +140,7 @@ async function runRollouts(context: StageContext<RolloutSettings>, method: Metho
       base,
       tokenizer,
       room,
+      valueHead: method.valueHead,
       // Samples are numbered through all rollouts: the ledger and the rollouts say which they are.
       rows: 0,
       stopIds,
@@ -143,17 +149,12 @@ async function runRollouts(context: StageContext<RolloutSettings>, method: Metho
           ? rawPrompt(tokenizer, text)
           : chatPrompt(tokenizer, [{ role: 'user', content: text }]),
       defaultWarmupRatio: 0,
-      async work({ session, passFields }) {
-        const reference = method.needsReference
-          ? await openAskedModel(context, path, room.maxTokens)
-          : undefined;
-        if (reference) closing.push(() => reference.close());
+      async work({ session, passFields, reference }) {
         const runtime = {
           session,
+          // Without dropout: the policy that is trained is the very one that drew.
           policyFields: passFields(undefined),
-          reference,
-          critic: method.critic === 'shared' ? ('shared' as const) : undefined,
-          criticFields: {},
+          reference: method.needsReference ? await reference() : undefined,
           tokenizer,
           stopIds,
         };

@@ -4,7 +4,7 @@
  * writes it; whoever comes to it again (after a kill, or when the guard has gone back) finds it.
  */
 import { AnnealError } from '../../proto/errors.ts';
-import type { Batch, Scores, Session } from '../native/addon.ts';
+import type { Session } from '../native/addon.ts';
 import { offsetsOf } from '../objectives/spans.ts';
 import type { Cursor, Sums, Work, WorkGroup } from '../training/work.ts';
 import { hashValue } from '../util/hash.ts';
@@ -91,26 +91,11 @@ export class RolloutWork implements Work<RolloutGroup> {
     const samples = group.samples[index]!;
     const batch = sampleBatch(rollout, samples, (g) => this.#prompt(rollout, g));
     const offsets = offsetsOf(samples.map((sample) => sampleIds(rollout, sample).length));
-    const pass = async (
-      fields: Pick<Batch, 'adapter' | 'temperature' | 'outputs'>,
-      lossOf: (scores: Scores) => ReturnType<Algorithm['loss']>,
-    ) => {
-      const outcome = lossOf(await session.forward({ ...batch, ...fields }));
-      await session.backward(outcome.gradients);
-      return outcome;
-    };
-    const scored = { rollout, prepared, samples, offsets, step };
-    const outputs = measures.critic === 'shared' ? 'both' : 'tokens';
-    const { loss, sums } = await pass({ ...measures.policyFields, outputs }, (scores) =>
-      algorithm.loss({ ...scored, scores }),
-    );
-    const { tokens } = batch;
-    const { valueLoss } = algorithm;
-    if (!valueLoss) return { loss, tokens: tokens.length, sums };
-    const value = await pass({ ...measures.criticFields, outputs: 'values' }, (scores) =>
-      valueLoss({ ...scored, scores }),
-    );
-    return { loss: loss + value.loss, tokens: tokens.length, sums: { ...sums, ...value.sums } };
+    const outputs = measures.valueHead ? 'both' : 'tokens';
+    const scores = await session.forward({ ...batch, ...measures.policyFields, outputs });
+    const { loss, gradients, sums } = algorithm.loss({ scores, rollout, prepared, samples, offsets, step });
+    await session.backward(gradients);
+    return { loss, tokens: batch.tokens.length, sums };
   }
 
   metrics(sums: Sums, group: RolloutGroup): Record<string, number> {

@@ -40,7 +40,7 @@ export const onlineDpoStage = rolloutStage({
     needsReference: true,
     missingEosPenalty: settings.missing_eos_penalty,
     maxDraws: undefined,
-    critic: undefined,
+    valueHead: false,
     rollouts: undefined,
   }),
 });

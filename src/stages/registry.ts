@@ -9,6 +9,7 @@ import { grpoStage } from './grpo.ts';
 import { ktoStage } from './kto.ts';
 import { onlineDpoStage } from './online_dpo.ts';
 import { orpoStage } from './orpo.ts';
+import { ppoStage } from './ppo.ts';
 import { prepareStage } from './prepare.ts';
 import { pretrainStage } from './pretrain.ts';
 import { rankStage } from './rank.ts';
@@ -31,6 +32,7 @@ const all: AnyStage[] = [
   bcoStage,
   grpoStage,
   rlooStage,
+  ppoStage,
   onlineDpoStage,
   evaluateStage,
   compareStage,

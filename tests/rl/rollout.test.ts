@@ -234,9 +234,8 @@ describe('drawing', () => {
       measures: {
         policy: session,
         reference: session,
-        critic: undefined,
+        valueHead: false,
         policyFields: {},
-        criticFields: {},
       },
       draw: {
         maxCompletionLength: 6,
@@ -310,9 +309,8 @@ describe('drawing', () => {
       const measures = {
         policy: session,
         reference: other,
-        critic: undefined,
+        valueHead: false,
         policyFields: {},
-        criticFields: {},
       };
       const make = (target: number) =>
         makerWith(byFirst, undefined, { measures, klController: { target, horizon: 100 } }).make(

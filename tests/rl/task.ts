@@ -104,9 +104,8 @@ export function taskWork(options: LearningOptions): RolloutWork {
   const measures: Measures = {
     policy: session,
     reference: undefined,
-    critic: undefined,
+    valueHead: false,
     policyFields: {},
-    criticFields: {},
     ...options.measures,
   };
   const shape = { groups: 16, groupSize: 8 };
