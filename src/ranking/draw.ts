@@ -84,7 +84,8 @@ function textAndIds({ tokens, logProbs }: Completion, { tokenizer }: ServedModel
   return {
     text: tokenizer.decode(tokens, { skipSpecials: true }),
     ids: [...tokens],
-    log_probs: [...logProbs],
+    // Nine digits are a float32, exactly.
+    log_probs: Array.from(logProbs, (value) => Number(value.toPrecision(9))),
   };
 }
 

@@ -8,6 +8,7 @@ import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { z } from 'zod';
+import { AnnealError } from '../../proto/errors.ts';
 import { checkedNumber, outward, skipAll } from './external.ts';
 import { commonFields, defineReward, quoted, rewardName, Skips, timeoutField } from './reward.ts';
 import type { Response, Scorer } from './scorer.ts';
@@ -60,6 +61,8 @@ type Program = ChildProcessByStdio<Writable, Readable, Readable>;
 
 const MAX_LINE = 1 << 20;
 const STDERR_KEPT = 2_000;
+/** How long a program may take to end after its input has. */
+const END_MS = 2_000;
 
 class CommandScorer implements Scorer {
   readonly name: string;
@@ -96,12 +99,39 @@ class CommandScorer implements Scorer {
         );
       });
     }
-    await this.close();
+    await this.#kill();
     const hint = `Try it by hand: ${this.#settings.command.join(' ')} < responses.jsonl.`;
     return skipAll(responses, this.#skips, lines.reason, lines.detail, hint);
   }
 
+  /**
+   * Lets the program end by itself: its input ends, and what it still prints shows whether lines and responses went
+   * together. One that stays is killed.
+   */
   async close(): Promise<void> {
+    const program = this.#program;
+    if (!program) return;
+    if (!this.#failure) {
+      program.stdin.end();
+      const deadline = new Promise<void>((late) => setTimeout(late, END_MS).unref());
+      await Promise.race([new Promise((ended) => program.once('close', ended)), deadline]);
+    }
+    const more: string[] = [];
+    this.#take(more);
+    await this.#kill();
+    if (more.length > 0) {
+      throw new AnnealError(
+        'reward_invalid',
+        `The reward ${this.name} printed more lines than it got responses.`,
+        {
+          path: `rewards.${this.name}`,
+          hint: 'Print one line for each response, in their order: with more, numbers belong to other responses.',
+        },
+      );
+    }
+  }
+
+  async #kill(): Promise<void> {
     const program = this.#program;
     this.#program = undefined;
     if (program?.pid === undefined || program.exitCode !== null || program.signalCode !== null) return;

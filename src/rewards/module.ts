@@ -20,6 +20,9 @@ const schema = z.strictObject({
 });
 type Settings = z.output<typeof schema>;
 
+/** For the module to be loaded. */
+const LOADING_SECONDS = 10;
+
 type Reply = { ready: true } | { scores: unknown } | { error: string };
 
 export const moduleReward = defineReward({
@@ -66,7 +69,7 @@ class ModuleScorer implements Scorer {
       // Standard output is the worker's own affair; what the module prints goes to its log.
       { workerData: { url: pathToFileURL(this.#path).href }, stdout: false, stderr: false },
     );
-    const reply = await this.#reply();
+    const reply = await this.#reply(LOADING_SECONDS);
     if (reply !== 'timeout' && 'ready' in reply) return;
     await this.close();
     throw new AnnealError(
@@ -80,7 +83,7 @@ class ModuleScorer implements Scorer {
     if (responses.length === 0) return [];
     if (!this.#thread) await this.load();
     this.#thread!.postMessage(responses.map(outward));
-    const reply = await this.#reply();
+    const reply = await this.#reply(this.#settings.timeout_seconds);
     if (reply !== 'timeout' && 'scores' in reply) return checkedNumbers(reply.scores, responses, this.#skips);
     const { timeout_seconds: limit } = this.#settings;
     if (reply === 'timeout') {
@@ -105,7 +108,7 @@ class ModuleScorer implements Scorer {
   }
 
   /** The thread's next message, in time. */
-  #reply(): Promise<Reply | 'timeout'> {
+  #reply(seconds: number): Promise<Reply | 'timeout'> {
     const thread = this.#thread!;
     return new Promise((done) => {
       const end = (reply: Reply | 'timeout') => {
@@ -119,7 +122,7 @@ class ModuleScorer implements Scorer {
       };
       const failed = (error: Error) => gone(error.stack ?? error.message);
       const exited = (code: number) => gone(`it ended its thread with status ${code}`);
-      const timer = setTimeout(end, this.#settings.timeout_seconds * 1000, 'timeout');
+      const timer = setTimeout(end, seconds * 1000, 'timeout');
       thread.on('message', end).on('error', failed).on('exit', exited);
     });
   }
