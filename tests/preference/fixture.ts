@@ -21,7 +21,7 @@ export function makePreferenceFixture(): Fixture {
     chosen: [answer],
     rejected: [{ role: 'assistant', content: 'I do not know.' }],
   }));
-  const held = Math.floor(pairs.length / 5);
+  const held = 8;
   write('pairs.jsonl', pairs.slice(held));
   write('eval.jsonl', pairs.slice(0, held));
   write(
@@ -47,13 +47,15 @@ export function makePreferenceFixture(): Fixture {
   return fixture;
 }
 
+/** The recipe up to the assistant that the stages train. */
+export const ASSISTANT = recipeText({
+  pretrain: ['max_steps: 30'],
+  sft: ['max_steps: 12', 'per_device_train_batch_size: 4', 'learning_rate: 3e-3'],
+});
+
 /** The recipe up to the assistant, and one stage more: a line of YAML for each setting. */
 export function preferenceRecipe(stage: string, settings: readonly string[]): string {
-  const before = recipeText({
-    pretrain: ['max_steps: 30'],
-    sft: ['max_steps: 12', 'per_device_train_batch_size: 4', 'learning_rate: 3e-3'],
-  });
-  return `${before}${[`  ${stage}:`, '    model: sft', ...settings.map((line) => `    ${line}`)].join('\n')}\n`;
+  return `${ASSISTANT}${[`  ${stage}:`, '    model: sft', ...settings.map((line) => `    ${line}`)].join('\n')}\n`;
 }
 
 export interface MetricsLine {

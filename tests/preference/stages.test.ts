@@ -4,7 +4,13 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { differences, type Fixture, modelFolder, runHere } from '../training/fixture.ts';
 import { runWithKills, runWithStops } from '../training/kills.ts';
-import { type MetricsLine, makePreferenceFixture, metricsOf, preferenceRecipe } from './fixture.ts';
+import {
+  ASSISTANT,
+  type MetricsLine,
+  makePreferenceFixture,
+  metricsOf,
+  preferenceRecipe,
+} from './fixture.ts';
 
 const fixtures: Fixture[] = [];
 afterAll(() => {
@@ -15,6 +21,12 @@ function newFixture(): Fixture {
   return fixtures.at(-1)!;
 }
 const shared = newFixture();
+/** A fixture whose assistant is there already, so that a disturbance meets the stage of the test. */
+async function assistantFixture(): Promise<Fixture> {
+  const fixture = newFixture();
+  await runHere(fixture, ASSISTANT);
+  return fixture;
+}
 
 const COMMON = [
   'max_steps: 12',
@@ -54,7 +66,8 @@ const stages: Stage[] = [
     metric: 'rewards/margins',
     rises: true,
     metrics: PAIR_METRICS,
-    calls: 10,
+    // Behind a validation, too.
+    calls: 22,
   },
   {
     type: 'orpo',
@@ -110,9 +123,9 @@ describe.each(stages)('$type', ({ type, settings, metric, rises, metrics, calls 
   });
 
   it('resumes with the same bits, stopped at every microstep', async () => {
-    const other = newFixture();
+    const other = await assistantFixture();
     const { attempts } = await runWithStops(other, text, calls);
-    expect(attempts).toBeGreaterThan(10);
+    expect(attempts).toBeGreaterThan(4);
     expectSameModel(other, type);
   });
 });
@@ -132,7 +145,7 @@ describe('dpo', () => {
   ];
 
   it('resumes with the same bits after kill -9', async () => {
-    const other = newFixture();
+    const other = await assistantFixture();
     await runWithKills(other, preferenceRecipe('dpo', settings), 6, 500, 5);
     expectSameModel(other, 'dpo');
   });
