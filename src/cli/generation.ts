@@ -65,6 +65,17 @@ export function modelReference(name: string): string {
   return isPath ? resolve(name) : name;
 }
 
+/** The folder of a model that is named by a name of `anneal models` or by its path. */
+export async function modelPath(client: Client, model: string): Promise<string> {
+  const named = (await client.call('model.list', {})).models.find(({ name }) => name === model);
+  const path = named?.path ?? modelReference(model);
+  if (named !== undefined || existsSync(path)) return path;
+  throw new AnnealError('model_not_found', `There is no model ${model}.`, {
+    hint: '`anneal models` lists names; a folder with a model will do, too.',
+    path: model,
+  });
+}
+
 /**
  * Runs one generation. `onText` gets the text as it comes; the signal ends it early, and what there is by then is
  * the answer.

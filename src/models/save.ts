@@ -85,28 +85,34 @@ export async function readStopIds(dir: string, tokenizer: Pick<Tokenizer, 'eosId
 export const PROBE_TOKENS = 64;
 const PROBE_SEQUENCES = 4;
 
+/** The fixed prompts, every position scored. */
+export function probeBatch(architecture: Architecture): Batch {
+  const length = Math.min(PROBE_TOKENS / PROBE_SEQUENCES, architecture.maxPositions);
+  const total = length * PROBE_SEQUENCES;
+  // A multiplicative sequence over the vocabulary: no matter which ids, as long as they are always the same.
+  const id = (i: number) => Number((BigInt(i + 1) * 2_654_435_761n) % BigInt(architecture.vocabSize));
+  return {
+    tokens: Int32Array.from({ length: total }, (_, i) => id(i)),
+    cuSeqlens: Int32Array.from({ length: PROBE_SEQUENCES + 1 }, (_, s) => s * length),
+    scored: Int32Array.from({ length: total }, (_, i) => i),
+    targets: Int32Array.from({ length: total }, (_, i) => id(i + 1)),
+  };
+}
+
 /**
- * Log-probabilities on fixed prompts, or values of a model with a scalar head: the same numbers for the same weights.
- * With `adapter`, of that adapter over the base.
+ * Log-probabilities on the fixed prompts, or values of a model with a scalar head: the same numbers for the same
+ * weights. With `adapter`, of that adapter over the base.
  */
 export async function probeModel(
   session: Session,
   architecture: Architecture,
   adapter?: number,
 ): Promise<Float32Array> {
-  const length = Math.min(PROBE_TOKENS / PROBE_SEQUENCES, architecture.maxPositions);
-  const total = length * PROBE_SEQUENCES;
-  // A multiplicative sequence over the vocabulary: no matter which ids, as long as they are always the same.
-  const id = (i: number) => Number((BigInt(i + 1) * 2_654_435_761n) % BigInt(architecture.vocabSize));
-  const batch: Batch = {
-    tokens: Int32Array.from({ length: total }, (_, i) => id(i)),
-    cuSeqlens: Int32Array.from({ length: PROBE_SEQUENCES + 1 }, (_, s) => s * length),
-    scored: Int32Array.from({ length: total }, (_, i) => i),
-    targets: Int32Array.from({ length: total }, (_, i) => id(i + 1)),
+  const { logProbs, values } = await session.forward({
+    ...probeBatch(architecture),
     ...(adapter === undefined ? {} : { adapter }),
     ...(architecture.scoreHead ? { outputs: 'values' } : {}),
-  };
-  const { logProbs, values } = await session.forward(batch);
+  });
   return architecture.scoreHead ? values : logProbs;
 }
 

@@ -3,25 +3,9 @@
  * schema and calls `checkPreference` in its refinement.
  */
 import { z } from 'zod';
+import { MODEL_TYPES } from '../stages/model_types.ts';
 import { checkTraining, type TrainingSettings, trainingFields } from '../training/settings.ts';
 import { TOO_LONG } from './dataset.ts';
-
-/** Types of stages whose models these stages train. */
-export const MODEL_TYPES = [
-  'pretrain',
-  'sft',
-  'dpo',
-  'kto',
-  'orpo',
-  'cpo',
-  'bco',
-  'distill',
-  'ppo',
-  'grpo',
-  'rloo',
-  'online_dpo',
-  'merge',
-];
 
 /** Data files: one, or several. */
 const files = z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]);

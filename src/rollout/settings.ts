@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import type { KlController } from '../objectives/kl.ts';
 import { rewardSettings } from '../rewards/index.ts';
+import { MODEL_TYPES } from '../stages/model_types.ts';
 import { trainingFields } from '../training/settings.ts';
 
 const count = z.int().positive();
@@ -20,21 +21,7 @@ export const files = z.union([
 ]);
 
 /** Stages whose models these stages train, and those that prompts come from. */
-export const POLICY_TYPES = [
-  'pretrain',
-  'sft',
-  'dpo',
-  'kto',
-  'orpo',
-  'cpo',
-  'bco',
-  'distill',
-  'merge',
-  'ppo',
-  'grpo',
-  'rloo',
-  'online_dpo',
-];
+export const POLICY_TYPES = MODEL_TYPES;
 
 /** What names other stages, for `inputs` of a stage. */
 export const rolloutInputs = {

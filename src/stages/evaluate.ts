@@ -18,6 +18,7 @@ import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { plannedArchitecture } from '../training/planned.ts';
 import { readJson, writeFileAtomic } from '../util/files.ts';
 import { requireMemory } from '../util/memory.ts';
+import { MODEL_TYPES } from './model_types.ts';
 import { type Artifact, defineStage, type ServedModel, type StageContext, StageStopped } from './stage.ts';
 
 const files = z.union([
@@ -68,7 +69,7 @@ export const evaluateStage = defineStage({
   type: 'evaluate',
   doc: 'Asks models questions and measures exact match, or perplexity on texts.',
   schema,
-  inputs: { models: { types: ['pretrain', 'sft'] } },
+  inputs: { models: { types: MODEL_TYPES } },
   files: ({ dataset }, baseDir) => resolveFiles(dataset, baseDir),
 
   async plan({ settings, addon, threads, inputs }) {

@@ -13,9 +13,10 @@ import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { type AuditedRow, auditRows } from '../training/audit.ts';
 import { plannedArchitecture, plannedDatasetTokens, plannedVocabulary } from '../training/planned.ts';
 import { documentRows } from '../training/rows.ts';
-import { planTraining, rowLength, runTraining, trainingSession } from '../training/run.ts';
+import { planTraining, retellTraining, rowLength, runTraining, trainingSession } from '../training/run.ts';
 import { checkTraining, trainingFields } from '../training/settings.ts';
 import { supervisedWork } from '../training/supervised_work.ts';
+import { MODEL_TYPES } from './model_types.ts';
 import { defineStage, type PlanContext, type StageContext } from './stage.ts';
 
 const DEFAULT_WARMUP_RATIO = 0.01;
@@ -43,6 +44,9 @@ const schema = z
         message: 'give either model (a new one) or base (one to go on from)',
       });
     }
+    if (settings.lora !== undefined && settings.model !== undefined) {
+      context.addIssue({ code: 'custom', path: ['lora'], message: 'adapts a model that exists: give base' });
+    }
     const context_size = settings.model?.max_position_embeddings;
     if (
       context_size !== undefined &&
@@ -63,7 +67,8 @@ export const pretrainStage = defineStage({
   doc: 'Trains a language model on a prepared dataset.',
   schema,
   serves: true,
-  inputs: { dataset: { types: ['prepare'] }, base: { types: ['pretrain', 'sft'], optional: true } },
+  inputs: { dataset: { types: ['prepare'] }, base: { types: MODEL_TYPES, optional: true } },
+  retell: retellTraining,
   files: async () => [],
 
   async plan(context) {

@@ -17,10 +17,11 @@ import { loadTokenizer, saveTokenizer, type Tokenizer } from '../tokenizer/token
 import { auditRows } from '../training/audit.ts';
 import { plannedArchitecture, plannedFileTokens } from '../training/planned.ts';
 import { supervisedRows } from '../training/rows.ts';
-import { planTraining, rowLength, runTraining, trainingSession } from '../training/run.ts';
+import { planTraining, retellTraining, rowLength, runTraining, trainingSession } from '../training/run.ts';
 import { checkTraining, trainingFields } from '../training/settings.ts';
 import { supervisedWork } from '../training/supervised_work.ts';
 import { exists } from '../util/files.ts';
+import { MODEL_TYPES } from './model_types.ts';
 import { defineStage, type StageContext, StageStopped } from './stage.ts';
 
 const DEFAULT_WARMUP_RATIO = 0.03;
@@ -70,7 +71,8 @@ export const sftStage = defineStage({
   doc: 'Fine-tunes a model on conversations or prompts with completions.',
   schema,
   serves: true,
-  inputs: { model: { types: ['pretrain', 'sft'] } },
+  inputs: { model: { types: MODEL_TYPES } },
+  retell: retellTraining,
 
   async files({ dataset, eval_dataset, chat_template }, baseDir) {
     const template = chat_template === undefined ? undefined : await templateFile(chat_template, baseDir);

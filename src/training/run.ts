@@ -2,9 +2,10 @@
  * A training stage from settings to artifact, whatever its data: the session (memory and disk counted first), the
  * trainer, and the model folder, read back before it counts. `planTraining` tells the same sizes beforehand.
  */
-import { cp, rm } from 'node:fs/promises';
+import { copyFile, cp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AnnealError } from '../../proto/errors.ts';
+import type { EventBody } from '../../proto/events.ts';
 import { importAdapterWeights } from '../models/adapter.ts';
 import { complete } from '../models/complete.ts';
 import type { Family } from '../models/families.ts';
@@ -12,9 +13,16 @@ import { importWeights, type ModelFolder, openModelFolder } from '../models/load
 import { adapterParameters } from '../models/lora.ts';
 import { PROBE_TOKENS, probeModel, readBack, saveAdapterModel, saveModel } from '../models/save.ts';
 import type { Addon, Architecture, SessionOptions, SessionPlan } from '../native/addon.ts';
-import type { ServedModel, StageContext, StagePlan } from '../stages/stage.ts';
+import type { Artifact, ServedModel, StageContext, StagePlan } from '../stages/stage.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import { exists, makeDir, renameDirAtomic, requireDiskSpace, writeFileAtomic } from '../util/files.ts';
+import {
+  exists,
+  makeDir,
+  readJson,
+  renameDirAtomic,
+  requireDiskSpace,
+  writeFileAtomic,
+} from '../util/files.ts';
 import { sha256 } from '../util/hash.ts';
 import { requireMemory } from '../util/memory.ts';
 import { openTrainingModel, type TrainingModel, type TrainingRuntime, trainingAdapters } from './model.ts';
@@ -22,7 +30,7 @@ import { parameterGroups } from './optimizer.ts';
 import { Records } from './records.ts';
 import { type TrainingSettings, warmupSteps } from './settings.ts';
 import type { TrainerState } from './state.ts';
-import { Trainer } from './trainer.ts';
+import { SAMPLES_FILE, Trainer } from './trainer.ts';
 import type { Work } from './work.ts';
 
 export type { TrainingPass, TrainingRuntime } from './model.ts';
@@ -175,6 +183,8 @@ export async function runTraining(
     expected = await probeModel(session, architecture, adapter);
     await save(model, context.outDir, task, 'final');
     await Records.copy(context.workDir, context.outDir);
+    if (settings.sample_prompts.length > 0)
+      await copyFile(join(context.workDir, SAMPLES_FILE), join(context.outDir, SAMPLES_FILE));
     const origins = Array.from({ length: task.rows }, (_, row) => `${work.origin(row)}\n`);
     await writeFileAtomic(join(context.outDir, 'rows.txt'), origins.join(''));
     context.record({
@@ -236,7 +246,8 @@ async function train(
       decayRatio: settings.decay_ratio,
     },
     work,
-    sample: async (prompt, step) => {
+    sample: async (prompt) => {
+      // One seed for all steps: what changes from sample to sample is the model.
       const sampling = {
         max_new_tokens: settings.sample_max_new_tokens,
         temperature: 0.7,
@@ -245,7 +256,7 @@ async function train(
         min_p: 0,
         repetition_penalty: 1,
         stop: [],
-        seed: step,
+        seed: context.seed,
       };
       const { signal } = new AbortController();
       return (await complete(served, task.samplePrompt(prompt), sampling, () => {}, signal)).text;
@@ -259,6 +270,16 @@ async function train(
     },
   });
   return trainer.run();
+}
+
+/** Tells the samples before and after training of a finished artifact again. */
+export async function retellTraining(
+  artifact: Artifact,
+  { name, emit }: Pick<StageContext<unknown>, 'name' | 'emit'>,
+): Promise<void> {
+  const file = join(artifact.path, SAMPLES_FILE);
+  if (!(await exists(file))) return;
+  emit('report', (await readJson(file, 'artifact_corrupt')) as EventBody<'report'>, `${name}/samples`);
 }
 
 /** Makes the best weights the result, or lays them beside it, as the recipe says. */

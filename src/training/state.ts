@@ -24,6 +24,8 @@ export const trainerStateSchema = z.strictObject({
   /** Steps after which validation and samples were last done. */
   validatedStep: z.int().min(0),
   sampledStep: z.int().min(0),
+  /** Samples of the model before training, by prompt. */
+  samplesBefore: z.array(z.string()),
   best: z.strictObject({ step: z.int(), loss: z.number() }).nullable(),
   /** Lengths of the files of `records.ts`. */
   metricsBytes: z.int().min(0),
@@ -48,6 +50,7 @@ export function initialState(): TrainerState {
     numTokens: 0,
     validatedStep: 0,
     sampledStep: 0,
+    samplesBefore: [],
     best: null,
     metricsBytes: 0,
     ledgerBytes: 0,

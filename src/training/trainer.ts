@@ -8,8 +8,10 @@
  */
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
+import type { EventBody } from '../../proto/events.ts';
 import type { Addon, Session } from '../native/addon.ts';
 import { type ServedModel, type StageContext, StageStopped } from '../stages/stage.ts';
+import { writeFileAtomic } from '../util/files.ts';
 import { CheckpointStore } from './checkpoint.ts';
 import { acceptStep, countFailure, type GuardBounds, gradNormSpike, lossSpike } from './guard.ts';
 import { stepOptions } from './optimizer.ts';
@@ -34,10 +36,13 @@ export interface TrainerOptions {
   schedule: Schedule;
   work: Work;
   /** Writes one sample of text for a prompt. */
-  sample(prompt: string, step: number): Promise<string>;
+  sample(prompt: string): Promise<string>;
   /** The weights are the best so far by validation loss. */
   onBest(): Promise<void>;
 }
+
+/** Samples before and after, beside the model. */
+export const SAMPLES_FILE = 'samples.json';
 
 export class Trainer {
   readonly #options: TrainerOptions;
@@ -70,6 +75,7 @@ export class Trainer {
   async run(): Promise<TrainerState> {
     await this.#begin();
     try {
+      await this.#sampleBefore();
       await this.#betweenSteps();
       while (this.#state.step < this.#options.schedule.totalSteps) {
         if (!(await this.#trainStep())) continue;
@@ -180,7 +186,13 @@ export class Trainer {
     const since = performance.now();
     if (work.validate && due(settings.eval_steps) && state.validatedStep < step)
       await this.#validate(await work.validate(() => this.#boundary()));
-    if (due(settings.sample_steps) && state.sampledStep < step) await this.#sample();
+    const compare = last && state.samplesBefore.length > 0;
+    if ((due(settings.sample_steps) || compare) && state.sampledStep < step) {
+      const texts = await this.#sample();
+      if (compare) await this.#compareSamples(texts);
+      state.sampledStep = step;
+      this.#noteRecords();
+    }
     this.#speed.skip(since);
   }
 
@@ -199,13 +211,45 @@ export class Trainer {
     context.emit('validation', { stage: context.name, step, metrics }, `${context.name}/validation/${step}`);
   }
 
-  async #sample(): Promise<void> {
+  /** Samples of the model as it is before training, once. */
+  async #sampleBefore(): Promise<void> {
+    const state = this.#state;
+    const { sample_prompts: prompts } = this.#options.settings;
+    if (state.step > 0 || state.microstep > 0 || state.samplesBefore.length === prompts.length) return;
+    const since = performance.now();
+    state.samplesBefore = await this.#sample();
+    this.#noteRecords();
+    // The engine's first snapshot is of these very weights: who goes back to it need not draw them again.
+    this.#snapshotState = structuredClone(state);
+    this.#speed.skip(since);
+  }
+
+  /** What the samples were before training, and what they are now. */
+  async #compareSamples(after: readonly string[]): Promise<void> {
+    const { context, settings } = this.#options;
+    const report: EventBody<'report'> = {
+      stage: context.name,
+      title: `${context.name}: samples before and after`,
+      columns: [],
+      rows: [],
+      examples: settings.sample_prompts.map((prompt, i) => ({
+        prompt,
+        expected: '',
+        outputs: { before: this.#state.samplesBefore[i]!, after: after[i]! },
+      })),
+    };
+    await writeFileAtomic(join(context.workDir, SAMPLES_FILE), `${JSON.stringify(report, null, 2)}\n`);
+    context.emit('report', report, `${context.name}/samples`);
+  }
+
+  /** Draws and tells a sample of each prompt. */
+  async #sample(): Promise<string[]> {
     const { context, settings, sample } = this.#options;
     const { step } = this.#state;
     const texts: string[] = [];
     for (const [i, prompt] of settings.sample_prompts.entries()) {
       await this.#boundary();
-      const text = await sample(prompt, step);
+      const text = await sample(prompt);
       texts.push(text);
       context.emit(
         'sample',
@@ -215,8 +259,7 @@ export class Trainer {
     }
     // Together, once all are there: a stop between them draws them all again.
     for (const [i, text] of texts.entries()) this.#records.sample(step, i, settings.sample_prompts[i]!, text);
-    this.#state.sampledStep = step;
-    this.#noteRecords();
+    return texts;
   }
 
   /** Between two units of work: stops if asked to, and lets waiting generations have the engine. */

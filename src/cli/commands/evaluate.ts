@@ -2,14 +2,13 @@
  * `anneal evaluate`: a model on a file of questions with answers, or of texts. It is a job like any other, of a
  * recipe with one `evaluate` stage; this prints its report.
  */
-import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Option } from 'commander';
 import { AnnealError, type ErrorBody } from '../../../proto/errors.ts';
 import type { Client } from '../../client/client.ts';
 import { type CommandContext, defineCommand } from '../command.ts';
 import { eventsUntilSettled, withInterrupt } from '../events.ts';
-import { modelReference } from '../generation.ts';
+import { modelPath } from '../generation.ts';
 import { exitStatus, reportError } from '../output.ts';
 import { integer, readTextFile } from '../recipe.ts';
 import { renderBlock } from '../view/blocks.ts';
@@ -76,14 +75,7 @@ async function evaluationRecipe(
 ): Promise<unknown> {
   const [model = '', file = ''] = args;
   await readTextFile(file, 'Name a JSONL file with `prompt` and `answer`, or with `text`, in each row.');
-  const named = (await client.call('model.list', {})).models.find(({ name }) => name === model);
-  const path = named?.path ?? modelReference(model);
-  if (named === undefined && !existsSync(path)) {
-    throw new AnnealError('model_not_found', `There is no model ${model}.`, {
-      hint: '`anneal models` lists names; a folder with a model will do, too.',
-      path: model,
-    });
-  }
+  const path = await modelPath(client, model);
   const { maxNewTokens, groupBy, examples, prompting } = options;
   return {
     name: 'evaluate',
