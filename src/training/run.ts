@@ -60,7 +60,10 @@ export interface TrainingTask {
 
 /** Sizes of a session that a work asks for itself. */
 export type SessionRoom = Partial<
-  Pick<SessionOptions, 'maxTokens' | 'maxSequences' | 'maxScored' | 'generationSlots' | 'generationLength'>
+  Pick<
+    SessionOptions,
+    'maxTokens' | 'maxSequences' | 'maxScored' | 'maxTargets' | 'generationSlots' | 'generationLength'
+  >
 >;
 
 /** Share of the matrix speed that training is assumed to reach in estimates. */
