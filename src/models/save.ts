@@ -16,7 +16,7 @@ export interface SaveOptions {
   family: Family;
   architecture: Architecture;
   initializerRange: number;
-  tokenizer: Pick<Tokenizer, 'files' | 'bosId' | 'eosId'>;
+  tokenizer: Pick<Tokenizer, 'files' | 'bosId' | 'eosId'> & Partial<Pick<Tokenizer, 'specials'>>;
   /** Tokens that end a generation; `eos_token_id` of generation_config.json. */
   stopIds: number[];
 }
@@ -28,6 +28,7 @@ export async function saveModel(session: Session, dir: string, options: SaveOpti
   const config = writeConfig(family, architecture, {
     bosId,
     eosId,
+    padId: paddingId(tokenizer, stopIds),
     initializerRange: options.initializerRange,
   });
   await writeFileAtomic(join(dir, 'config.json'), json(config));
@@ -41,6 +42,16 @@ export async function saveModel(session: Session, dir: string, options: SaveOpti
     join(dir, 'model.safetensors'),
     header,
     tensors.map((tensor) => tensor.name),
+  );
+}
+
+/**
+ * A special token that ends no answer. transformers reads a classifier's value at the last token that is not this one,
+ * so padding with EOS would move it away from where it was trained.
+ */
+function paddingId({ bosId, specials }: SaveOptions['tokenizer'], stopIds: number[]): number | undefined {
+  return [...(bosId === undefined ? [] : [bosId]), ...(specials?.values() ?? [])].find(
+    (id) => !stopIds.includes(id),
   );
 }
 

@@ -9,8 +9,9 @@
 import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { ModelFolder } from '../models/load.ts';
 import { makeDir, writeFileAtomic } from '../util/files.ts';
-import { canonicalJson, hashFile, hashValue } from '../util/hash.ts';
+import { hashFile, hashValue } from '../util/hash.ts';
 
 const DIGEST_BYTES = 32;
 
@@ -63,14 +64,21 @@ export function cacheKey(what: unknown): string {
   return hashValue(what);
 }
 
-/** Hash of the files of a model folder that decide what it computes: weights, adapter, and their configuration. */
-export async function modelContentHash(dir: string): Promise<string> {
+/**
+ * Hash of the files of a model folder that decide what it computes: weights, adapter, and their configuration. Of an
+ * adapter's folder those of its base count too.
+ */
+export async function modelContentHash({ path, adapter }: ModelFolder): Promise<string> {
+  return hashValue(await Promise.all([path, ...(adapter ? [adapter.base] : [])].map(folderHashes)));
+}
+
+async function folderHashes(dir: string): Promise<Record<string, string>> {
   const names = (await readdir(dir)).filter((name) =>
     /\.safetensors$|^config\.json$|^adapter_config\.json$|\.safetensors\.index\.json$/.test(name),
   );
   const hashes: Record<string, string> = {};
   for (const name of names.sort()) hashes[name] = await hashFile(join(dir, name));
-  return createHash('sha256').update(canonicalJson(hashes)).digest('hex');
+  return hashes;
 }
 
 function digest(content: Uint8Array): Buffer {

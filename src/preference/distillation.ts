@@ -11,7 +11,7 @@ export function distillObjective(
     outputs: 'tokens',
     reference: false,
     scorePrompt: false,
-    teacher: true,
+    targets: k,
     temperature: settings.temperature,
     tokens: ({ answers }) => answers[0]!.length,
     evaluate(groups, scores, { divisors }) {

@@ -54,7 +54,6 @@ export function ktoObjective(
     outputs: 'tokens',
     reference: true,
     scorePrompt: false,
-    teacher: false,
     tokens: ({ answers }) => answers[0]!.length,
     ...(settings.lossType === 'kto'
       ? {
@@ -100,7 +99,6 @@ export function bcoObjective(
     outputs: 'tokens',
     reference: true,
     scorePrompt: false,
-    teacher: false,
     tokens: ({ answers }) => answers[0]!.length,
     shared: {
       group: (row) => row,

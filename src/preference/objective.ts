@@ -34,8 +34,8 @@ export interface PreferenceObjective {
   /** It needs log-probabilities of a reference. */
   reference: boolean;
   scorePrompt: boolean;
-  /** Scored rows have the teacher's tokens as targets. */
-  teacher: boolean;
+  /** Scored rows have the teacher's tokens as targets, so many of them. Absent: the answer's token. */
+  targets?: number;
   /** Logits are divided by it; absent: 1. */
   temperature?: number;
   /** What a group adds to the step's count of tokens. */

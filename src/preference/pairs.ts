@@ -42,7 +42,6 @@ export function dpoObjective(settings: DpoSettings): PreferenceObjective {
     outputs: 'tokens',
     reference: true,
     scorePrompt: false,
-    teacher: false,
     tokens: chosenTokens,
     evaluate(_, scores, { divisors }) {
       const outcome = dpo(scores.map(pairOf), settings, divisors);
@@ -65,7 +64,6 @@ export function cpoObjective(settings: CpoSettings): PreferenceObjective {
     outputs: 'tokens',
     reference: false,
     scorePrompt: false,
-    teacher: false,
     tokens: chosenTokens,
     evaluate(groups, scores, { divisors }) {
       const outcome = cpo(scores.map(pairOf), settings, divisors);
@@ -94,7 +92,6 @@ export function orpoObjective(settings: { beta: number }): PreferenceObjective {
     outputs: 'tokens',
     reference: false,
     scorePrompt: true,
-    teacher: false,
     tokens,
     evaluate(groups, scores, { divisors }) {
       const pairs = scores.map((group) => ({ ...pairOf(group), prompt: group.prompt }));

@@ -48,7 +48,9 @@ export async function planPreference(
         : length.epochs * (await plannedFileTokens(files, baseDir));
   const plan = planTraining(addon, settings, session, tokens, context.matrixSpeed);
   const reference =
-    shape.reference && !settings.precompute_ref_log_probs
+    shape.reference &&
+    !settings.precompute_ref_log_probs &&
+    (!settings.lora || settings.ref_model !== undefined)
       ? addon.planSession({ ...session, trainable: false, generationSlots: 0, generationLength: 0 }).total
       : 0;
   return {

@@ -8,7 +8,6 @@ export function rewardObjective(settings: { centerRewardsCoefficient: number }):
     outputs: 'values',
     reference: false,
     scorePrompt: false,
-    teacher: false,
     tokens: () => 0,
     evaluate(groups, scores, { divisors }) {
       const rankings = groups.map(({ ranking, margin }, i) => ({

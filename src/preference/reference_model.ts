@@ -75,8 +75,9 @@ export class ReferenceModel {
   }
 
   /** Where the work gets the reference's numbers. */
-  async logProbs(_runtime: TrainingRuntime, maxRows: number): Promise<ReferenceLogProbs> {
+  async logProbs(runtime: TrainingRuntime, maxRows: number): Promise<ReferenceLogProbs> {
     if (this.#computed) return this.#computed;
+    if (!this.#context.inputs.ref_model) return liveReference(await runtime.reference());
     this.#session = await openAskedModel(this.#context, this.#path, maxRows);
     return liveReference(this.#session);
   }
@@ -103,7 +104,7 @@ async function precomputed(
 ): Promise<ReferenceLogProbs> {
   const { threads, name, cacheDir, emit, log } = context;
   const cache = new ContentCache(join(cacheDir, 'model_outputs'));
-  const model = await modelContentHash(path);
+  const model = await modelContentHash(await openModelFolder(path));
   let session: Session | undefined;
   let told = performance.now();
   try {

@@ -99,8 +99,14 @@ export async function runPreference(
           ? rawPrompt(tokenizer, text)
           : chatPrompt(tokenizer, [{ role: 'user', content: text }]),
       defaultWarmupRatio: DEFAULT_WARMUP_RATIO,
-      room: { maxTokens: maxRows, maxSequences: maxRows, maxScored: maxRows },
+      room: {
+        maxTokens: maxRows,
+        maxSequences: maxRows,
+        maxScored: maxRows,
+        ...(objective.targets === undefined ? {} : { maxTargets: maxRows * objective.targets }),
+      },
       rows: train.length,
+      ...(task.finish ? { finish: (runtime) => task.finish!(runtime, rows, maxRows) } : {}),
       work: async (runtime) => {
         const numbers: ReferenceLogProbs | undefined = await reference?.logProbs(runtime, maxRows);
         return new PreferenceWork({

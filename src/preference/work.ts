@@ -200,12 +200,12 @@ export class PreferenceWork implements Work<PreferenceStep> {
 
 /** How an objective's groups are packed. */
 export function packOptions(
-  objective: Pick<PreferenceObjective, 'outputs' | 'scorePrompt' | 'teacher'>,
+  objective: Pick<PreferenceObjective, 'outputs' | 'scorePrompt' | 'targets'>,
 ): PackOptions {
   return {
     outputs: objective.outputs,
     scorePrompt: objective.scorePrompt,
-    teacher: objective.teacher,
+    teacher: objective.targets !== undefined,
   };
 }
 
