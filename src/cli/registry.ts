@@ -21,6 +21,7 @@ export const registry: CommandEntry[] = [
   { group: daemon, name: 'doctor', summary: 'what this machine can do, and what is missing', load: () => import('./commands/doctor.ts') },
   { group: jobs, name: 'run', summary: 'run a recipe and follow it', load: () => import('./commands/run.ts') },
   { group: jobs, name: 'plan', summary: 'memory, disk and time of a recipe; nothing is started', load: () => import('./commands/plan.ts') },
+  { group: jobs, name: 'selftest', summary: 'check on this machine that a recipe is trained rightly', load: () => import('./commands/selftest.ts') },
   { group: jobs, name: 'jobs', summary: 'list jobs', load: () => import('./commands/jobs.ts') },
   { group: jobs, name: 'watch', summary: 'follow a job, or look at one that has ended', load: () => import('./commands/watch.ts') },
   { group: jobs, name: 'logs', summary: 'log lines and notices of a job', load: () => import('./commands/logs.ts') },

@@ -14,14 +14,16 @@ import type { FromWorker, WorkerEvent, WorkerTask } from '../../proto/worker.ts'
 import { ArtifactStore, readLineage } from '../artifacts/store.ts';
 import { type Addon, loadAddon } from '../native/addon.ts';
 import { needsOf, parseRecipe, type Recipe, type RecipeStage } from '../recipe/recipe.ts';
+import { requireTested, selftestRoles, testStage } from '../selftest/selftest.ts';
 import { STAGES } from '../stages/registry.ts';
 import { type Artifact, type StageContext, StageStopped } from '../stages/stage.ts';
 import { asFileError, linkAtomic, makeDir } from '../util/files.ts';
 import type { WorkerChannel } from './channel.ts';
 import { GenerateQueue } from './generate.ts';
+import { jobError, walkStages } from './graph.ts';
 import { codeHash, identifyStages, type StageIdentity } from './identity.ts';
 import { matrixSpeed } from './machine.ts';
-import { jobError, missingNeeds, skipError } from './outcome.ts';
+
 import { trackedAddon } from './tracked.ts';
 
 type RecipeTask = Extract<WorkerTask, { task: 'recipe' }>;
@@ -69,39 +71,67 @@ class RecipeRun {
   async run(): Promise<void> {
     const recipe = await parseRecipe(this.#task.recipe, STAGES, this.#task.home);
     const identities = await identifyStages(recipe, this.#task.home);
-    this.#emitGraph(recipe);
-    const made = new Map<string, Artifact>();
-    const failed = new Map(Object.entries(this.#task.failed));
-    const skipped = new Map<string, ErrorBody>();
-    for (const [index, stage] of recipe.stages.entries()) {
-      if (this.#stopRequested) throw new StageStopped();
-      const { name, definition } = stage;
-      if (failed.has(name)) continue;
-      const place = { stage: name, type: definition.type, index, count: recipe.stages.length };
-      const unmade = new Map([...failed, ...skipped]);
-      const missing = missingNeeds(stage, unmade);
-      if (missing.length > 0) {
-        const error = skipError(missing, unmade);
-        skipped.set(name, error);
-        this.#emitEnd(place, 'skipped', error);
-        continue;
-      }
-      const identity = identities.get(name)!;
-      try {
-        const artifact =
-          (await this.#reuse(stage, identity, place)) ??
-          (await this.#runStage(recipe, stage, identity, place, made));
-        await this.#store.nameArtifact(recipe.name, name, artifact);
-        if (definition.serves) await linkAtomic(artifact.path, this.#tensorboard(name));
-        made.set(name, artifact);
-      } catch (error) {
-        if (error instanceof StageStopped) throw error;
-        const known = this.#known(error).toBody();
-        failed.set(name, known);
-        this.#emitEnd(place, 'failed', known);
-      }
-    }
-    if (failed.size > 0) throw jobError(failed, skipped);
+    const { selftest } = this.#task;
+    const roles = selftest === null ? undefined : selftestRoles(recipe, selftest);
+    const stages = roles ? recipe.stages.filter(({ name }) => roles.has(name)) : recipe.stages;
+    this.#emitGraph(stages);
+    const placeOf = (stage: RecipeStage, index: number): StagePlace => ({
+      stage: stage.name,
+      type: stage.definition.type,
+      index,
+      count: stages.length,
+    });
+    const outcome = await walkStages(stages, this.#task.failed, {
+      checkStop: () => {
+        if (this.#stopRequested) throw new StageStopped();
+      },
+      make: (stage, index, made) => {
+        const run: StageRun = {
+          recipe,
+          stage,
+          identity: identities.get(stage.name)!,
+          place: placeOf(stage, index),
+          made,
+        };
+        const role = roles?.get(stage.name);
+        if (role === 'test') return this.#test(run);
+        // Training for the sake of a test would be the whole recipe.
+        return role === 'make' && stage.definition.serves ? this.#find(run) : this.#make(run);
+      },
+      known: (error) => this.#known(error),
+      ended: (stage, index, phase, error) => this.#emitEnd(placeOf(stage, index), phase, error),
+    });
+    if (outcome.failed.size > 0) throw jobError(outcome);
+    if (roles) requireTested(roles, outcome.skipped, selftest!);
+  }
+
+  /** The artifact of a stage, reused or made. */
+  async #make(run: StageRun): Promise<Artifact> {
+    const { recipe, stage } = run;
+    const artifact = (await this.#reuse(run)) ?? (await this.#runStage(run));
+    await this.#store.nameArtifact(recipe.name, stage.name, artifact);
+    if (stage.definition.serves) await linkAtomic(artifact.path, this.#tensorboard(stage.name));
+    return artifact;
+  }
+
+  /** The artifact of a stage if it is there. */
+  async #find(run: StageRun): Promise<Artifact | undefined> {
+    const artifact = await this.#reuse(run);
+    const text = `${run.stage.name} has not been trained yet: what needs it cannot be tested.`;
+    if (!artifact) this.#emit('notice', { stage: run.stage.name, level: 'warning', text });
+    return artifact;
+  }
+
+  /** Tests a stage; those that need it are given what it has made before. */
+  async #test(run: StageRun): Promise<Artifact | undefined> {
+    const { stage, place, identity } = run;
+    const started = performance.now();
+    this.#emitStage(place, 'started', null, null);
+    const outDir = join(this.#task.home, 'jobs', this.#task.job, 'selftest', stage.name);
+    await makeDir(outDir);
+    await testStage(stage.definition, await this.#context(run, outDir, {}));
+    this.#emitStage(place, 'finished', null, (performance.now() - started) / 1000);
+    return this.#store.find(identity.hash, () => {});
   }
 
   /** Any thrown value as an error of the catalogue. */
@@ -118,11 +148,7 @@ class RecipeRun {
   }
 
   /** An artifact that exists; with `fresh` only one that this very job has made. */
-  async #reuse(
-    stage: RecipeStage,
-    identity: StageIdentity,
-    place: StagePlace,
-  ): Promise<Artifact | undefined> {
+  async #reuse({ stage, identity, place }: StageRun): Promise<Artifact | undefined> {
     const artifact = await this.#store.find(identity.hash, (error) =>
       this.#emit('notice', {
         stage: place.stage,
@@ -143,17 +169,51 @@ class RecipeRun {
     return artifact;
   }
 
-  async #runStage(
-    recipe: Recipe,
-    stage: RecipeStage,
-    identity: StageIdentity,
-    place: StagePlace,
-    made: ReadonlyMap<string, Artifact>,
-  ): Promise<Artifact> {
+  async #runStage(run: StageRun): Promise<Artifact> {
+    const { recipe, stage, identity, place } = run;
     const started = performance.now();
     const { name, definition } = stage;
     const task = this.#task;
     this.#emitStage(place, 'started', null, null);
+    const outDir = await this.#store.begin(identity.hash);
+    const results: Record<string, number | string> = {};
+    const context = await this.#context(run, outDir, results);
+    if (definition.serves) await linkAtomic(context.workDir, this.#tensorboard(name));
+    await definition.run(context as StageContext<never>);
+    const seconds = (performance.now() - started) / 1000;
+    // Once the artifact is there, nothing of this stage is run again: its events must be safe by then.
+    await this.#channel.flush();
+    const artifact = await this.#store.finish(outDir, {
+      hash: identity.hash,
+      type: definition.type,
+      stage: name,
+      job: task.job,
+      job_name: recipe.name,
+      created_at: Date.now() / 1000,
+      seconds,
+      code_version: ANNEAL_VERSION,
+      code_hash: await codeHash(),
+      seed: recipe.seed,
+      threads: context.threads,
+      settings: stage.settings,
+      inputs: identity.inputs,
+      data_files: identity.dataFiles,
+      recipe: task.recipe,
+      results,
+    });
+    this.#emitStage(place, 'finished', artifact.hash, seconds);
+    await rm(context.workDir, { recursive: true, force: true });
+    return artifact;
+  }
+
+  /** What a stage works with; generate requests wait for it from now on if it answers them. */
+  async #context(
+    { recipe, stage, identity, made }: StageRun,
+    outDir: string,
+    results: Record<string, number | string>,
+  ): Promise<StageContext<unknown>> {
+    const { name, definition, settings } = stage;
+    const task = this.#task;
     if (definition.serves) this.#queue.open();
     else this.#queue.close(noModelNow(name));
     const inputs: Record<string, Artifact> = { ...identity.folders };
@@ -162,13 +222,10 @@ class RecipeRun {
     }
     const workDir = join(task.home, 'jobs', task.job, 'work', name);
     await makeDir(workDir);
-    if (definition.serves) await linkAtomic(workDir, this.#tensorboard(name));
-    const outDir = await this.#store.begin(identity.hash);
     const threads = recipe.threads ?? availableParallelism();
-    const results: Record<string, number | string> = {};
-    const context: StageContext<unknown> = {
+    return {
       name,
-      settings: stage.settings,
+      settings,
       seed: recipe.seed,
       threads,
       addon: this.#addon,
@@ -187,34 +244,9 @@ class RecipeRun {
       record: (figures) => Object.assign(results, figures),
       log: (level, text) => this.#emit('log', { level, text }),
     };
-    await definition.run(context as StageContext<never>);
-    const seconds = (performance.now() - started) / 1000;
-    // Once the artifact is there, nothing of this stage is run again: its events must be safe by then.
-    await this.#channel.flush();
-    const artifact = await this.#store.finish(outDir, {
-      hash: identity.hash,
-      type: definition.type,
-      stage: name,
-      job: task.job,
-      job_name: recipe.name,
-      created_at: Date.now() / 1000,
-      seconds,
-      code_version: ANNEAL_VERSION,
-      code_hash: await codeHash(),
-      seed: recipe.seed,
-      threads,
-      settings: stage.settings,
-      inputs: identity.inputs,
-      data_files: identity.dataFiles,
-      recipe: task.recipe,
-      results,
-    });
-    this.#emitStage(place, 'finished', artifact.hash, seconds);
-    await rm(workDir, { recursive: true, force: true });
-    return artifact;
   }
 
-  #emitGraph({ stages }: Recipe): void {
+  #emitGraph(stages: readonly RecipeStage[]): void {
     const graph = stages.map((stage) => ({
       stage: stage.name,
       type: stage.definition.type,
@@ -241,6 +273,15 @@ class RecipeRun {
   #emit<K extends EventKind>(kind: K, body: EventBody<K>, key?: string): void {
     this.#channel.send({ type: 'event', kind, body, ...(key === undefined ? {} : { key }) } as WorkerEvent);
   }
+}
+
+/** A stage in its turn. */
+interface StageRun {
+  recipe: Recipe;
+  stage: RecipeStage;
+  identity: StageIdentity;
+  place: StagePlace;
+  made: ReadonlyMap<string, Artifact>;
 }
 
 type StagePlace = Pick<EventBody<'stage'>, 'stage' | 'type' | 'index' | 'count'>;

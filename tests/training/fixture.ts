@@ -195,7 +195,12 @@ export class TestChannel implements WorkerChannel {
 export async function runHere(
   fixture: Fixture,
   text: string,
-  options: { job?: string; fresh?: boolean; during?: (channel: TestChannel) => void } = {},
+  options: {
+    job?: string;
+    fresh?: boolean;
+    selftest?: string[];
+    during?: (channel: TestChannel) => void;
+  } = {},
 ): Promise<TestChannel> {
   const channel = new TestChannel();
   options.during?.(channel);
@@ -209,7 +214,7 @@ export async function runHere(
       fresh: options.fresh ?? false,
       attempt: 1,
       failed: {},
-      selftest: null,
+      selftest: options.selftest ?? null,
     },
     channel,
   );
