@@ -93,7 +93,7 @@ int main(int argc, char** argv) {
   float* b = setup.floats(side * side * 4);
   float* c = setup.floats(side * side * 4);
   const double flops = 2.0 * side * side * side / best_seconds([&] {
-                         backend->linear_forward(c, a, b, nullptr, side, side, side, false);
+                         backend->linear_forward(c, a, b, nullptr, side, side, side, side, false);
                        });
   const size_t copied = static_cast<size_t>(side * side * 4) * sizeof(float);
   const double bandwidth =
@@ -118,12 +118,14 @@ int main(int argc, char** argv) {
   for (const auto& layer : layers) {
     const double work = 2.0 * static_cast<double>(T * layer.in * layer.out);
     const std::string name = layer.name;
-    bench.product((name + " forward").c_str(), L, work,
-                  [&] { backend->linear_forward(y, x, w, nullptr, T, layer.in, layer.out, false); });
+    bench.product((name + " forward").c_str(), L, work, [&] {
+      backend->linear_forward(y, x, w, nullptr, T, layer.in, layer.out, layer.out, false);
+    });
     bench.product((name + " d_input").c_str(), L, work,
-                  [&] { backend->linear_backward_input(x, y, w, T, layer.in, layer.out, false); });
-    bench.product((name + " d_weight").c_str(), L, work,
-                  [&] { backend->linear_backward_weight(dw, nullptr, y, x, T, layer.in, layer.out); });
+                  [&] { backend->linear_backward_input(x, y, w, T, layer.in, layer.out, layer.out, false); });
+    bench.product((name + " d_weight").c_str(), L, work, [&] {
+      backend->linear_backward_weight(dw, nullptr, y, x, T, layer.in, layer.out, layer.out);
+    });
   }
 
   // Attention: half of the products of all queries with all keys.
@@ -137,8 +139,13 @@ int main(int argc, char** argv) {
   float* out = bench.floats(T * D);
   float* d_out = bench.floats(T * D);
   float* lse = bench.floats(T * H);
+  anneal::LmHead head;
+  head.hidden_size = D;
+  head.vocab_size = V;
+  head.w = w;
+  head.dw = dw;
   float* workspace = static_cast<float*>(backend->allocate(std::max(
-      {backend->attention_workspace(T, shape), backend->lm_head_workspace(T, D, V), size_t{1} << 20})));
+      {backend->attention_workspace(T, shape), backend->lm_head_workspace(head, T), size_t{1} << 20})));
   const double product = static_cast<double>(T * T / sequences * D);  // one product of a causal half
   bench.product("attention forward", L, 2 * product,
                 [&] { backend->attention_forward(out, lse, qkv, layout, shape, workspace); });
@@ -151,8 +158,8 @@ int main(int argc, char** argv) {
   float* hidden = bench.floats(T * D);
   float* scores = bench.floats(3 * T);
   bench.product("lm_head forward and backward", 1, 6.0 * static_cast<double>(T * D * V), [&] {
-    backend->lm_head_forward_backward(scores, scores + T, scores + 2 * T, out, dw, hidden, w, targets.data(),
-                                      weights.data(), T, D, V, workspace);
+    backend->lm_head_forward_backward(scores, scores + T, scores + 2 * T, out, hidden, head, targets.data(),
+                                      weights.data(), T, workspace);
   });
 
   // What streams through memory.
@@ -200,9 +207,9 @@ int main(int argc, char** argv) {
   for (const int64_t B : {int64_t{1}, int64_t{8}, int64_t{16}}) {
     bench.stream(("gate and up, " + std::to_string(B) + " rows").c_str(), 0,
                  static_cast<double>(2 * F * D) * bytes,
-                 [&] { backend->linear_forward(y, x, w, nullptr, B, D, 2 * F, false); });
+                 [&] { backend->linear_forward(y, x, w, nullptr, B, D, 2 * F, 2 * F, false); });
     bench.stream(("logits, " + std::to_string(B) + " rows").c_str(), 0, static_cast<double>(V * D) * bytes,
-                 [&] { backend->lm_head_logits(y, x, w, B, D, V); });
+                 [&] { backend->lm_head_logits(y, x, head, B, workspace); });
   }
   const anneal::KvCacheView cache{qkv, d_qkv, static_cast<int32_t>(T)};
   const int32_t slot = 0, length = static_cast<int32_t>(T);

@@ -14,6 +14,18 @@ constexpr OptimizerName kOptimizers[] = {OptimizerName::kAdamW,     OptimizerNam
 
 int64_t size(const Argument& object, const char* key) { return object.property(key).integer(0, kMaxSize); }
 
+/// An optional boolean; absent: false.
+bool flag(const Argument& object, const char* key) {
+  const Argument value = object.property(key);
+  return !value.is_absent() && value.boolean();
+}
+
+/// An optional array; absent: empty.
+std::vector<float> optional_floats(const Argument& object, const char* key) {
+  const Argument value = object.property(key);
+  return value.is_absent() ? std::vector<float>() : value.floats();
+}
+
 Architecture architecture(const Argument& a) {
   static constexpr const char* kNorms[] = {"rmsnorm", "layernorm"};
   static constexpr const char* kActivations[] = {"swiglu", "gelu", "gelu_tanh"};
@@ -36,6 +48,7 @@ Architecture architecture(const Argument& a) {
   out.mlp_bias = a.property("mlpBias").boolean();
   out.qk_norm = a.property("qkNorm").boolean();
   out.tie_embeddings = a.property("tieEmbeddings").boolean();
+  out.score_head = flag(a, "scoreHead");
   out.max_positions = size(a, "maxPositions");
   return out;
 }
@@ -55,6 +68,8 @@ SessionOptions session_options(const Argument& o) {
   out.max_tokens = size(o, "maxTokens");
   out.max_sequences = size(o, "maxSequences");
   out.max_scored = size(o, "maxScored");
+  const Argument max_targets = o.property("maxTargets");
+  if (!max_targets.is_absent()) out.max_targets = max_targets.integer(1, kMaxSize);
   out.recompute = o.property("recompute").boolean();
   out.generation_slots = size(o, "generationSlots");
   out.generation_length = size(o, "generationLength");
@@ -71,17 +86,19 @@ Batch batch(const Argument& b) {
   if (!prefix.is_absent()) out.prefix = prefix.int32s();
   out.scored = b.property("scored").int32s();
   out.targets = b.property("targets").int32s();
+  const Argument targets_per_row = b.property("targetsPerRow");
+  if (!targets_per_row.is_absent()) out.targets_per_row = targets_per_row.integer(1, kMaxSize);
+  static constexpr const char* kOutputs[] = {"tokens", "values", "both"};
+  const Argument outputs = b.property("outputs");
+  if (!outputs.is_absent()) out.outputs = static_cast<Outputs>(outputs.choice(kOutputs));
+  const Argument temperature = b.property("temperature");
+  if (!temperature.is_absent()) out.temperature = temperature.single();
   return out;
 }
 
 ScoreGradients score_gradients(const Argument& g) {
-  ScoreGradients out;
-  out.log_probs = g.property("logProbs").floats();
-  const Argument entropies = g.property("entropies");
-  if (!entropies.is_absent()) out.entropies = entropies.floats();
-  const Argument log_z = g.property("logZ");
-  if (!log_z.is_absent()) out.log_z = log_z.floats();
-  return out;
+  return {optional_floats(g, "logProbs"), optional_floats(g, "entropies"), optional_floats(g, "logZ"),
+          optional_floats(g, "values")};
 }
 
 StepOptions step_options(const Argument& o, OptimizerName optimizer) {
@@ -164,6 +181,14 @@ Napi::Value to_js(Napi::Env env, const Scores& scores) {
   object.Set("logProbs", to_float32_array(env, scores.log_probs));
   object.Set("entropies", to_float32_array(env, scores.entropies));
   object.Set("logZ", to_float32_array(env, scores.log_z));
+  object.Set("values", to_float32_array(env, scores.values));
+  return object;
+}
+
+Napi::Value to_js(Napi::Env env, const TopTokens& top) {
+  auto object = Napi::Object::New(env);
+  object.Set("ids", to_int32_array(env, top.ids));
+  object.Set("logProbs", to_float32_array(env, top.log_probs));
   return object;
 }
 

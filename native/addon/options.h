@@ -18,6 +18,7 @@ std::vector<TensorSource> tensor_sources(const Argument& sources);
 
 Napi::Value to_js(Napi::Env env, const SessionPlan& plan);
 Napi::Value to_js(Napi::Env env, const Scores& scores);
+Napi::Value to_js(Napi::Env env, const TopTokens& top);
 Napi::Value to_js(Napi::Env env, const StepResult& result);
 Napi::Value to_js(Napi::Env env, const WrittenFile& file);
 Napi::Value to_js(Napi::Env env, const std::vector<Completion>& completions);

@@ -13,22 +13,27 @@ using anneal::addon::to_js;
 }  // namespace
 
 Napi::Function Session::define(Napi::Env env) {
-  return DefineClass(
-      env, "Session",
-      {InstanceMethod<&Session::tensors>("tensors"), InstanceMethod<&Session::plan>("plan"),
-       InstanceMethod<&Session::init_weights>("initWeights"),
-       InstanceMethod<&Session::import_tensors>("importTensors"),
-       InstanceMethod<&Session::export_tensors>("exportTensors"),
-       InstanceMethod<&Session::read_tensor>("readTensor"), InstanceMethod<&Session::forward>("forward"),
-       InstanceMethod<&Session::backward>("backward"),
-       InstanceMethod<&Session::forward_backward>("forwardBackward"), InstanceMethod<&Session::step>("step"),
-       InstanceMethod<&Session::set_parameter_groups>("setParameterGroups"),
-       InstanceMethod<&Session::clear_gradients>("clearGradients"),
-       InstanceMethod<&Session::logits>("logits"), InstanceMethod<&Session::generate>("generate"),
-       InstanceMethod<&Session::snapshot>("snapshot"),
-       InstanceMethod<&Session::restore_snapshot>("restoreSnapshot"),
-       InstanceMethod<&Session::write_snapshot>("writeSnapshot"),
-       InstanceMethod<&Session::read_snapshot>("readSnapshot"), InstanceMethod<&Session::close>("close")});
+  return DefineClass(env, "Session",
+                     {InstanceMethod<&Session::tensors>("tensors"),
+                      InstanceMethod<&Session::plan>("plan"),
+                      InstanceMethod<&Session::init_weights>("initWeights"),
+                      InstanceMethod<&Session::import_tensors>("importTensors"),
+                      InstanceMethod<&Session::export_tensors>("exportTensors"),
+                      InstanceMethod<&Session::read_tensor>("readTensor"),
+                      InstanceMethod<&Session::forward>("forward"),
+                      InstanceMethod<&Session::backward>("backward"),
+                      InstanceMethod<&Session::forward_backward>("forwardBackward"),
+                      InstanceMethod<&Session::step>("step"),
+                      InstanceMethod<&Session::set_parameter_groups>("setParameterGroups"),
+                      InstanceMethod<&Session::clear_gradients>("clearGradients"),
+                      InstanceMethod<&Session::logits>("logits"),
+                      InstanceMethod<&Session::top_log_probs>("topLogProbs"),
+                      InstanceMethod<&Session::generate>("generate"),
+                      InstanceMethod<&Session::snapshot>("snapshot"),
+                      InstanceMethod<&Session::restore_snapshot>("restoreSnapshot"),
+                      InstanceMethod<&Session::write_snapshot>("writeSnapshot"),
+                      InstanceMethod<&Session::read_snapshot>("readSnapshot"),
+                      InstanceMethod<&Session::close>("close")});
 }
 
 Napi::Value Session::create(const Napi::CallbackInfo& info, const Napi::FunctionReference& constructor) {
@@ -168,6 +173,15 @@ Napi::Value Session::logits(const Napi::CallbackInfo& info) {
   return asynchronous(info.Env(), [&] {
     return compute(info.Env(), [packed = batch(argument(info, 0, "batch"))](Engine& engine) mutable {
       return engine.logits(std::move(packed));
+    });
+  });
+}
+
+Napi::Value Session::top_log_probs(const Napi::CallbackInfo& info) {
+  return asynchronous(info.Env(), [&] {
+    const int64_t k = argument(info, 1, "k").integer(1, kMaxSafeInteger);
+    return compute(info.Env(), [packed = batch(argument(info, 0, "batch")), k](Engine& engine) mutable {
+      return engine.top_log_probs(std::move(packed), k);
     });
   });
 }

@@ -51,6 +51,7 @@ class Session : public Napi::ObjectWrap<Session> {
   Napi::Value set_parameter_groups(const Napi::CallbackInfo& info);
   Napi::Value clear_gradients(const Napi::CallbackInfo& info);
   Napi::Value logits(const Napi::CallbackInfo& info);
+  Napi::Value top_log_probs(const Napi::CallbackInfo& info);
   Napi::Value generate(const Napi::CallbackInfo& info);
   Napi::Value snapshot(const Napi::CallbackInfo& info);
   Napi::Value restore_snapshot(const Napi::CallbackInfo& info);

@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace anneal {
 
@@ -87,6 +88,31 @@ struct MuonOptions {
 /// Elements that share one scale in 8-bit optimiser states.
 constexpr int64_t kStateBlock = 256;
 
+/// A low-rank update scale B A of a matrix [out, in], with dropout on its input while it is trained.
+struct LowRank {
+  int64_t rank = 0, in = 0, out = 0;
+  float scale = 1.0f;
+  const float* a = nullptr;  // [rank, in]
+  const float* b = nullptr;  // [out, rank]
+  float* d_a = nullptr;      // null: frozen; d_b likewise
+  float* d_b = nullptr;
+  float dropout = 0.0f;  // probability that an input is dropped; 0: no dropout
+  /// Element (row, column) is decided by Philox from (dropout_seed; column, row + dropout_row, module).
+  uint64_t dropout_seed = 0;
+  uint32_t module = 0;
+  int64_t dropout_row = 0;
+};
+
+/// A language-model head and how its logits are scored.
+struct LmHead {
+  int64_t hidden_size = 0, vocab_size = 0;
+  const float* w = nullptr;  // [V, D]
+  float* dw = nullptr;       // null: frozen
+  std::vector<LowRank> updates;
+  int64_t targets_per_row = 1;
+  float temperature = 1.0f;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -120,17 +146,51 @@ class Backend {
                             int64_t D) = 0;
 
   // --- Linear: y = x W^T + b, W is [out, in] as in PyTorch ---------------------------------------------
+  // Rows of y and dy are y_stride >= out floats apart, so that a product can fill columns of a wider buffer.
   /// bias may be null. With `accumulate`, y += x W^T + b (the residual stream is added to in place).
   virtual void linear_forward(float* y, const float* x, const float* w, const float* bias, int64_t T,
-                              int64_t in, int64_t out, bool accumulate) = 0;
+                              int64_t in, int64_t out, int64_t y_stride, bool accumulate) = 0;
   /// dx = dy W, or dx += dy W with `accumulate`.
   virtual void linear_backward_input(float* dx, const float* dy, const float* w, int64_t T, int64_t in,
-                                     int64_t out, bool accumulate) = 0;
-  /// dw += dy^T x; d_bias += column sums of dy when d_bias is not null.
+                                     int64_t out, int64_t y_stride, bool accumulate) = 0;
+  /// dw += dy^T x; d_bias += column sums of dy. Either may be null.
   virtual void linear_backward_weight(float* dw, float* d_bias, const float* dy, const float* x, int64_t T,
-                                      int64_t in, int64_t out) = 0;
+                                      int64_t in, int64_t out, int64_t y_stride) = 0;
 
-  // --- Normalisation over the last dimension -------------------------------------------------------------
+  // --- Low-rank updates of linear layers (Hu et al. 2021)
+  // ---------------------------------------------------
+  /// y += scale (dropout(x) A^T) B^T for x [T, in]; u [T, rank] = scale dropout(x) A^T is kept for backward.
+  virtual void low_rank_forward(float* y, float* u, const float* x, const LowRank& update, int64_t T,
+                                int64_t y_stride, float* workspace) = 0;
+  /// d_b += dy^T u; with du = scale dy B: d_a += du^T dropout(x), dx += du A through the dropout (null:
+  /// none).
+  virtual void low_rank_backward(float* dx, const float* dy, const float* x, const float* u,
+                                 const LowRank& update, int64_t T, int64_t y_stride, float* workspace) = 0;
+  [[nodiscard]] virtual size_t low_rank_workspace(const LowRank& update, int64_t T) const = 0;
+  /// The update of an embedding, whose rows are its inputs: out[t, :] += scale B A[:, ids[t]], a [rank, V],
+  /// b [D, rank]; without dropout. workspace: that of low_rank_workspace.
+  virtual void low_rank_embedding_forward(float* out, const int32_t* ids, const LowRank& update, int64_t T,
+                                          float* workspace) = 0;
+  virtual void low_rank_embedding_backward(const float* d_out, const int32_t* ids, const LowRank& update,
+                                           int64_t T, float* workspace) = 0;
+
+  // Weight-decomposed updates (DoRA, Liu et al. 2024): rows of W + scale B A scaled to the lengths
+  // `magnitude`; their own length is treated as a constant in backward.
+  /// inverse_norm[o] = 1 / |w_o + s b_o A|, from |w|^2 + 2 s b.(A w) + s^2 b (A A^T) b: no merged copy.
+  virtual void dora_inverse_norm(float* inverse_norm, const float* w, const LowRank& update,
+                                 float* workspace) = 0;
+  [[nodiscard]] virtual size_t dora_inverse_norm_workspace(const LowRank& update) const = 0;
+  /// y = magnitude * inverse_norm * x + bias for rows of `out` columns, or y += with `accumulate`; bias may
+  /// be null. Rows of y and x are `stride` floats apart.
+  virtual void dora_forward(float* y, const float* x, const float* magnitude, const float* inverse_norm,
+                            const float* bias, int64_t T, int64_t out, int64_t stride, bool accumulate) = 0;
+  /// dx = magnitude * inverse_norm * dy; d_magnitude += inverse_norm * column sums of dy * x (null: frozen).
+  virtual void dora_backward(float* dx, float* d_magnitude, const float* dy, const float* x,
+                             const float* magnitude, const float* inverse_norm, int64_t T, int64_t out,
+                             int64_t stride) = 0;
+
+  // --- Normalisation over the last dimension. Gradients of parameters may be null
+  // ---------------------------
   /// y = x * rstd * w, rstd = 1 / sqrt(mean(x^2) + eps) (Zhang and Sennrich 2019). rstd [T] may be null.
   /// Rows are `x_stride` floats apart in x and `y_stride` in y, so that heads inside a fused projection are
   /// normalised in place (QK-norm): a call then covers `groups` blocks of D floats a row, rstd [T, groups].
@@ -184,27 +244,32 @@ class Backend {
                                    int64_t T, int64_t F) = 0;
 
   // --- Language-model head, fused with log-softmax; full logits never exist ----------------------------
-  /// For N scored rows hidden [N, D] and head w [V, D]: logits z = hidden w^T, in chunks.
-  ///   log_z[n] = log sum_j exp z_j;  log_prob[n] = z_target - log_z;  entropy[n] = log_z - sum_j p_j z_j
+  /// For N scored rows hidden [N, D] and head w [V, D], in chunks: logits z = (hidden w^T + updates) /
+  /// temperature, and with targets [N, K]
+  ///   log_z[n] = log sum_j exp z_j;  log_prob[n, k] = z_target(n, k) - log_z
+  ///   entropy[n] = log_z - sum_j p_j z_j
   virtual void lm_head_forward(float* log_prob, float* entropy, float* log_z, const float* hidden,
-                               const float* w, const int32_t* targets, int64_t N, int64_t D, int64_t V,
-                               float* workspace) = 0;
-  /// Gradients for given d_log_prob, d_entropy, d_log_z [N] (the last two may be null); d_hidden [N, D] is
-  /// overwritten, dw [V, D] added to (null: head frozen). With p the softmax and h the entropy:
-  ///   dz_j = d_log_prob (1[j = target] - p_j) + d_log_z p_j - d_entropy p_j (log p_j + h)
-  virtual void lm_head_backward(float* d_hidden, float* dw, const float* hidden, const float* w,
+                               const LmHead& head, const int32_t* targets, int64_t N, float* workspace) = 0;
+  /// Gradients for given d_log_prob [N, K], d_entropy, d_log_z [N] (any may be null); d_hidden [N, D] is
+  /// overwritten, those of the head's weights are added to. With p the softmax and h the entropy:
+  ///   dz_j = sum_k d_log_prob_k (1[j = target_k] - p_j) + d_log_z p_j - d_entropy p_j (log p_j + h)
+  virtual void lm_head_backward(float* d_hidden, const float* hidden, const LmHead& head,
                                 const int32_t* targets, const float* log_z, const float* entropy,
                                 const float* d_log_prob, const float* d_entropy, const float* d_log_z,
-                                int64_t N, int64_t D, int64_t V, float* workspace) = 0;
-  /// Forward and backward of loss = - sum_n weights[n] log_prob[n] in one pass (logits are computed once).
+                                int64_t N, float* workspace) = 0;
+  /// Forward and backward of loss = - sum_nk weights[n, k] log_prob[n, k] in one pass (logits are computed
+  /// once).
   virtual void lm_head_forward_backward(float* log_prob, float* entropy, float* log_z, float* d_hidden,
-                                        float* dw, const float* hidden, const float* w,
-                                        const int32_t* targets, const float* weights, int64_t N, int64_t D,
-                                        int64_t V, float* workspace) = 0;
-  [[nodiscard]] virtual size_t lm_head_workspace(int64_t N, int64_t D, int64_t V) const = 0;
-  /// logits [B, V] for generation.
-  virtual void lm_head_logits(float* logits, const float* hidden, const float* w, int64_t B, int64_t D,
-                              int64_t V) = 0;
+                                        const float* hidden, const LmHead& head, const int32_t* targets,
+                                        const float* weights, int64_t N, float* workspace) = 0;
+  /// The k most likely ids of each row, best first (of equals the smaller id first), and their log-probs
+  /// [N, k].
+  virtual void lm_head_top(int32_t* ids, float* log_probs, const float* hidden, const LmHead& head, int64_t k,
+                           int64_t N, float* workspace) = 0;
+  [[nodiscard]] virtual size_t lm_head_workspace(const LmHead& head, int64_t N) const = 0;
+  /// logits [B, V] for generation, not divided by the temperature. workspace as for B scored rows.
+  virtual void lm_head_logits(float* logits, const float* hidden, const LmHead& head, int64_t B,
+                              float* workspace) = 0;
 
   // --- Optimiser ----------------------------------------------------------------------------------------
   /// Sum of squares in double precision, added in a fixed order.

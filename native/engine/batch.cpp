@@ -1,5 +1,6 @@
 #include "engine/batch.h"
 
+#include <cmath>
 #include <stdexcept>
 #include <string>
 
@@ -43,6 +44,25 @@ void check_borders(const Batch& batch) {
   }
 }
 
+void check_targets(const Batch& batch, const SessionOptions& options) {
+  if (batch.has_values() && !options.architecture.score_head) {
+    reject("outputs asks for values, but there is no scalar head (scoreHead)");
+  }
+  if (!(batch.temperature > 0.0f) || !std::isfinite(batch.temperature)) {
+    reject("temperature is " + std::to_string(batch.temperature) + ", not a number above 0");
+  }
+  if (!batch.has_tokens()) return;
+  if (batch.targets_per_row < 1) reject("targetsPerRow must be at least 1");
+  check_capacity("targets", "maxTargets", batch.targets.size(), options.target_capacity());
+  check_ids("targets", batch.targets, options.architecture.vocab_size, "vocabSize");
+  const size_t needed = batch.scored.size() * static_cast<size_t>(batch.targets_per_row);
+  if (batch.targets.size() != needed) {
+    reject(std::to_string(batch.scored.size()) + " scored rows with " +
+           std::to_string(batch.targets_per_row) + " targets each need " + std::to_string(needed) +
+           " targets, not " + std::to_string(batch.targets.size()));
+  }
+}
+
 }  // namespace
 
 std::vector<int32_t> validate(Batch& batch, const SessionOptions& options) {
@@ -52,12 +72,9 @@ std::vector<int32_t> validate(Batch& batch, const SessionOptions& options) {
   check_capacity("sequences", "maxSequences", sequences, options.max_sequences);
   check_capacity("scored rows", "maxScored", batch.scored.size(), options.max_scored);
   check_ids("tokens", batch.tokens, options.architecture.vocab_size, "vocabSize");
-  check_ids("targets", batch.targets, options.architecture.vocab_size, "vocabSize");
   check_ids("scored", batch.scored, batch.num_tokens(), "number of tokens");
-  if (batch.scored.size() != batch.targets.size()) {
-    reject(std::to_string(batch.scored.size()) + " scored rows need as many targets, not " +
-           std::to_string(batch.targets.size()));
-  }
+  check_targets(batch, options);
+  if (!batch.has_tokens()) batch.targets.clear();  // of no use
   if (batch.prefix.empty()) batch.prefix.assign(sequences, -1);
   if (batch.prefix.size() != sequences) {
     reject("prefix has " + std::to_string(batch.prefix.size()) + " elements for " +

@@ -8,6 +8,9 @@
 
 namespace anneal {
 
+/// What is computed at the scored rows.
+enum class Outputs { kTokens, kValues, kBoth };
+
 /// Fields as in src/native/addon.ts. An empty `prefix` means that no sequence has one.
 struct Batch {
   std::vector<int32_t> tokens;
@@ -15,8 +18,13 @@ struct Batch {
   std::vector<int32_t> prefix;
   std::vector<int32_t> scored;
   std::vector<int32_t> targets;
+  int64_t targets_per_row = 1;
+  Outputs outputs = Outputs::kTokens;
+  float temperature = 1.0f;
 
   [[nodiscard]] int32_t num_tokens() const { return static_cast<int32_t>(tokens.size()); }
+  [[nodiscard]] bool has_tokens() const { return outputs != Outputs::kValues; }
+  [[nodiscard]] bool has_values() const { return outputs != Outputs::kTokens; }
   [[nodiscard]] int32_t num_sequences() const { return static_cast<int32_t>(cu_seqlens.size()) - 1; }
 };
 

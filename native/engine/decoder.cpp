@@ -72,7 +72,7 @@ void Decoder::layer_forward(int64_t index, const LayerActivations& a, float* res
   norm_forward(a.attention_normed, a.attention_mean, a.attention_rstd, a.attention_in,
                at.attention_norm_weight, at.attention_norm_bias, T);
   backend_.linear_forward(a.raw_qkv, a.attention_normed, weight(at.qkv_weight), weight(at.qkv_bias), T, D,
-                          width, false);
+                          width, width, false);
   if (architecture_.qk_norm) {
     backend_.copy(a.qkv, a.raw_qkv, static_cast<size_t>(T * width) * sizeof(float));
     backend_.rms_norm_forward(a.qkv, a.q_rstd, a.raw_qkv, weight(at.q_norm), T, H, E, width, width,
@@ -85,15 +85,15 @@ void Decoder::layer_forward(int64_t index, const LayerActivations& a, float* res
   attend(index, a);
   if (a.mlp_in != a.attention_in) backend_.copy(a.mlp_in, a.attention_in, residual_bytes);
   backend_.linear_forward(a.mlp_in, a.attention_out, weight(at.out_weight), weight(at.out_bias), T, H * E, D,
-                          true);
+                          D, true);
 
   norm_forward(a.mlp_normed, a.mlp_mean, a.mlp_rstd, a.mlp_in, at.mlp_norm_weight, at.mlp_norm_bias, T);
   backend_.linear_forward(a.up, a.mlp_normed, weight(at.up_weight), weight(at.up_bias), T, D,
-                          architecture_.up_width(), false);
+                          architecture_.up_width(), architecture_.up_width(), false);
   backend_.activation_forward(a.activated, a.up, architecture_.activation, T, F);
   if (residual_out == nullptr) return;
   if (residual_out != a.mlp_in) backend_.copy(residual_out, a.mlp_in, residual_bytes);
-  backend_.linear_forward(residual_out, a.activated, weight(at.down_weight), weight(at.down_bias), T, F, D,
+  backend_.linear_forward(residual_out, a.activated, weight(at.down_weight), weight(at.down_bias), T, F, D, D,
                           true);
 }
 

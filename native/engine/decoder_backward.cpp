@@ -39,20 +39,20 @@ void Decoder::layer_backward(int64_t index, const LayerActivations& a, const Bat
 
   // Feed-forward; d_residual is the gradient of the layer's output, and of its input through the skip.
   backend_.linear_backward_weight(gradient(at.down_weight), gradient(at.down_bias), s.d_residual, a.activated,
-                                  T, F, D);
-  backend_.linear_backward_input(s.d_activated, s.d_residual, weight(at.down_weight), T, F, D, false);
+                                  T, F, D, D);
+  backend_.linear_backward_input(s.d_activated, s.d_residual, weight(at.down_weight), T, F, D, D, false);
   float* d_up = a.up;  // in place: the activation's input is not needed after its own backward
   backend_.activation_backward(d_up, s.d_activated, a.up, architecture_.activation, T, F);
   backend_.linear_backward_weight(gradient(at.up_weight), gradient(at.up_bias), d_up, a.mlp_normed, T, D,
-                                  up_width);
-  backend_.linear_backward_input(s.d_normed, d_up, weight(at.up_weight), T, D, up_width, false);
+                                  up_width, up_width);
+  backend_.linear_backward_input(s.d_normed, d_up, weight(at.up_weight), T, D, up_width, up_width, false);
   norm_backward(s.d_residual, s.d_normed, a.mlp_in, a.mlp_mean, a.mlp_rstd, at.mlp_norm_weight,
                 at.mlp_norm_bias, T, true);
 
   // Attention.
   backend_.linear_backward_weight(gradient(at.out_weight), gradient(at.out_bias), s.d_residual,
-                                  a.attention_out, T, H * E, D);
-  backend_.linear_backward_input(s.d_attention, s.d_residual, weight(at.out_weight), T, H * E, D, false);
+                                  a.attention_out, T, H * E, D, D);
+  backend_.linear_backward_input(s.d_attention, s.d_residual, weight(at.out_weight), T, H * E, D, D, false);
   backend_.attention_backward(s.d_qkv, s.d_attention, a.attention_out, a.lse, a.qkv, layout, shape_,
                               s.attention);
   backend_.rope(s.d_qkv, activations_.positions, s.inverse_frequencies, T, H + G, E, width, -1);
@@ -65,8 +65,8 @@ void Decoder::layer_backward(int64_t index, const LayerActivations& a, const Bat
                                weight(at.k_norm), a.k_rstd, T, G, E, width, width, false, s.norm);
   }
   backend_.linear_backward_weight(gradient(at.qkv_weight), gradient(at.qkv_bias), s.d_raw_qkv,
-                                  a.attention_normed, T, D, width);
-  backend_.linear_backward_input(s.d_normed, s.d_raw_qkv, weight(at.qkv_weight), T, D, width, false);
+                                  a.attention_normed, T, D, width, width);
+  backend_.linear_backward_input(s.d_normed, s.d_raw_qkv, weight(at.qkv_weight), T, D, width, width, false);
   norm_backward(s.d_residual, s.d_normed, a.attention_in, a.attention_mean, a.attention_rstd,
                 at.attention_norm_weight, at.attention_norm_bias, T, true);
 }

@@ -28,12 +28,12 @@ namespace anneal {
 
 /// Arrays of what the batch did not ask for are empty.
 struct Scores {
-  std::vector<float> log_probs, entropies, log_z, values;
+  std::vector<float> log_probs{}, entropies{}, log_z{}, values{};
 };
 
 /// Gradient of the loss with respect to Scores; empty arrays are zeros.
 struct ScoreGradients {
-  std::vector<float> log_probs, entropies, log_z, values;
+  std::vector<float> log_probs{}, entropies{}, log_z{}, values{};
 };
 
 /// The most likely tokens of each scored row, [N, k], best first.

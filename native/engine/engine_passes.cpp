@@ -10,7 +10,7 @@ namespace {
 void check_size(const char* what, size_t size, size_t expected) {
   if (size != expected) {
     throw std::invalid_argument(std::string(what) + " has " + std::to_string(size) + " elements for " +
-                                std::to_string(expected) + " scored rows");
+                                std::to_string(expected) + " numbers of the forward");
   }
 }
 
@@ -36,15 +36,29 @@ void Engine::run_layers(Batch&& batch) {
   if (!batch_.scored.empty()) decoder_.final_norm(std::ssize(batch_.scored));
 }
 
-Scores Engine::read_scores(int64_t count) {
+LmHead Engine::lm_head() const {
+  LmHead head;
+  head.hidden_size = options_.architecture.hidden_size;
+  head.vocab_size = options_.architecture.vocab_size;
+  head.w = base_.weights() + table_.head();
+  head.dw = base_.trainable() ? base_.gradients() + table_.head() : nullptr;
+  head.targets_per_row = batch_.targets_per_row;
+  head.temperature = batch_.temperature;
+  return head;
+}
+
+Scores Engine::read_scores() {
   Scores scores;
-  const auto read = [&](std::vector<float>& to, const float* from) {
-    to.resize(static_cast<size_t>(count));
-    backend_->copy_to_host(to.data(), from, to.size() * sizeof(float));
+  const auto read = [&](std::vector<float>& to, const float* from, size_t count) {
+    to.resize(count);
+    backend_->copy_to_host(to.data(), from, count * sizeof(float));
   };
-  read(scores.log_probs, activations_.log_prob);
-  read(scores.entropies, activations_.entropy);
-  read(scores.log_z, activations_.log_z);
+  if (batch_.has_tokens()) {
+    read(scores.log_probs, activations_.log_prob, batch_.targets.size());
+    read(scores.entropies, activations_.entropy, batch_.scored.size());
+    read(scores.log_z, activations_.log_z, batch_.scored.size());
+  }
+  if (batch_.has_values()) read(scores.values, activations_.values, batch_.scored.size());
   return scores;
 }
 
@@ -53,11 +67,25 @@ Scores Engine::forward(Batch batch) {
   pending_ = options_.trainable;
   const int64_t N = std::ssize(batch_.scored);
   if (N == 0) return {};
-  backend_->lm_head_forward(activations_.log_prob, activations_.entropy, activations_.log_z,
-                            activations_.scored_normed, base_.weights() + table_.head(), activations_.targets,
-                            N, options_.architecture.hidden_size, options_.architecture.vocab_size,
-                            scratch_.head);
-  return read_scores(N);
+  if (batch_.has_tokens()) {
+    backend_->lm_head_forward(activations_.log_prob, activations_.entropy, activations_.log_z,
+                              activations_.scored_normed, lm_head(), activations_.targets, N, scratch_.head);
+  }
+  if (batch_.has_values()) {
+    backend_->linear_forward(activations_.values, activations_.scored_normed,
+                             base_.weights() + table_.score(), nullptr, N, options_.architecture.hidden_size,
+                             1, 1, false);
+  }
+  return read_scores();
+}
+
+void Engine::score_backward(bool accumulate) {
+  const int64_t N = std::ssize(batch_.scored);
+  const int64_t D = options_.architecture.hidden_size;
+  backend_->linear_backward_input(scratch_.d_scored, scratch_.d_values, base_.weights() + table_.score(), N,
+                                  D, 1, 1, accumulate);
+  backend_->linear_backward_weight(base_.gradients() + table_.score(), nullptr, scratch_.d_values,
+                                   activations_.scored_normed, N, D, 1, 1);
 }
 
 void Engine::backward(const ScoreGradients& gradients) {
@@ -67,10 +95,14 @@ void Engine::backward(const ScoreGradients& gradients) {
         "backward: there is no forward to go back through (each forward has one backward, before any other "
         "pass)");
   }
+  const auto check = [&](const char* name, const std::vector<float>& array, bool computed, size_t expected) {
+    if (!array.empty()) check_size(name, array.size(), computed ? expected : 0);
+  };
   const size_t count = batch_.scored.size();
-  check_size("backward: logProbs", gradients.log_probs.size(), count);
-  if (!gradients.entropies.empty()) check_size("backward: entropies", gradients.entropies.size(), count);
-  if (!gradients.log_z.empty()) check_size("backward: logZ", gradients.log_z.size(), count);
+  check("backward: logProbs", gradients.log_probs, batch_.has_tokens(), batch_.targets.size());
+  check("backward: entropies", gradients.entropies, batch_.has_tokens(), count);
+  check("backward: logZ", gradients.log_z, batch_.has_tokens(), count);
+  check("backward: values", gradients.values, batch_.has_values(), count);
   pending_ = false;
   const auto upload = [&](float* to, const std::vector<float>& from) -> const float* {
     if (from.empty()) return nullptr;
@@ -80,46 +112,70 @@ void Engine::backward(const ScoreGradients& gradients) {
   const float* d_log_prob = upload(scratch_.d_log_prob, gradients.log_probs);
   const float* d_entropy = upload(scratch_.d_entropy, gradients.entropies);
   const float* d_log_z = upload(scratch_.d_log_z, gradients.log_z);
-  if (count == 0) return;
+  const bool tokens = d_log_prob != nullptr || d_entropy != nullptr || d_log_z != nullptr;
+  const bool values = upload(scratch_.d_values, gradients.values) != nullptr;
+  if (!tokens && !values) return;
   const int64_t N = static_cast<int64_t>(count);
   base_.mark_gradients();
-  backend_->lm_head_backward(scratch_.d_scored, base_.gradients() + table_.head(), activations_.scored_normed,
-                             base_.weights() + table_.head(), activations_.targets, activations_.log_z,
-                             activations_.entropy, d_log_prob, d_entropy, d_log_z, N,
-                             options_.architecture.hidden_size, options_.architecture.vocab_size,
-                             scratch_.head);
+  if (tokens) {
+    backend_->lm_head_backward(scratch_.d_scored, activations_.scored_normed, lm_head(), activations_.targets,
+                               activations_.log_z, activations_.entropy, d_log_prob, d_entropy, d_log_z, N,
+                               scratch_.head);
+  }
+  if (values) score_backward(tokens);
   decoder_.backward(layout(), N);
 }
 
 Scores Engine::forward_backward(Batch batch, const std::vector<float>& weights) {
   require_trainable("forwardBackward");
-  check_size("forwardBackward: weights", weights.size(), batch.scored.size());
+  if (batch.outputs != Outputs::kTokens) {
+    throw std::invalid_argument("forwardBackward: outputs must be 'tokens' (its loss is of log-probs alone)");
+  }
+  check_size("forwardBackward: weights", weights.size(), batch.targets.size());
   run_layers(std::move(batch));
   const int64_t N = std::ssize(batch_.scored);
   if (N == 0) return {};
   backend_->copy_to_device(scratch_.d_log_prob, weights.data(), weights.size() * sizeof(float));
   base_.mark_gradients();
-  backend_->lm_head_forward_backward(
-      activations_.log_prob, activations_.entropy, activations_.log_z, scratch_.d_scored,
-      base_.gradients() + table_.head(), activations_.scored_normed, base_.weights() + table_.head(),
-      activations_.targets, scratch_.d_log_prob, N, options_.architecture.hidden_size,
-      options_.architecture.vocab_size, scratch_.head);
+  backend_->lm_head_forward_backward(activations_.log_prob, activations_.entropy, activations_.log_z,
+                                     scratch_.d_scored, activations_.scored_normed, lm_head(),
+                                     activations_.targets, scratch_.d_log_prob, N, scratch_.head);
   decoder_.backward(layout(), N);
-  return read_scores(N);
+  return read_scores();
 }
 
 std::vector<float> Engine::logits(Batch batch) {
   run_layers(std::move(batch));
   const int64_t N = std::ssize(batch_.scored);
-  const int64_t V = options_.architecture.vocab_size;
-  std::vector<float> logits(static_cast<size_t>(N * V));
+  std::vector<float> logits(static_cast<size_t>(N * options_.architecture.vocab_size));
   if (N == 0) return logits;
-  const DeviceMemory block = reserve(*backend_, N * V * static_cast<int64_t>(sizeof(float)));
+  const DeviceMemory block = reserve(*backend_, std::ssize(logits) * static_cast<int64_t>(sizeof(float)));
   auto* device = static_cast<float*>(block.get());
-  backend_->lm_head_logits(device, activations_.scored_normed, base_.weights() + table_.head(), N,
-                           options_.architecture.hidden_size, V);
+  backend_->lm_head_logits(device, activations_.scored_normed, lm_head(), N, scratch_.head);
   backend_->copy_to_host(logits.data(), device, logits.size() * sizeof(float));
   return logits;
+}
+
+TopTokens Engine::top_log_probs(Batch batch, int64_t k) {
+  if (k < 1 || k > options_.architecture.vocab_size) {
+    throw std::invalid_argument("topLogProbs: k is " + std::to_string(k) +
+                                ", not between 1 and the size of the vocabulary");
+  }
+  // Targets are of no use here.
+  batch.targets.assign(batch.scored.size(), 0);
+  batch.targets_per_row = 1;
+  run_layers(std::move(batch));
+  const int64_t N = std::ssize(batch_.scored);
+  TopTokens top{std::vector<int32_t>(static_cast<size_t>(N * k)),
+                std::vector<float>(static_cast<size_t>(N * k))};
+  if (N == 0) return top;
+  const DeviceMemory ids = reserve(*backend_, N * k * static_cast<int64_t>(sizeof(int32_t)));
+  const DeviceMemory log_probs = reserve(*backend_, N * k * static_cast<int64_t>(sizeof(float)));
+  backend_->lm_head_top(static_cast<int32_t*>(ids.get()), static_cast<float*>(log_probs.get()),
+                        activations_.scored_normed, lm_head(), k, N, scratch_.head);
+  backend_->copy_to_host(top.ids.data(), ids.get(), top.ids.size() * sizeof(int32_t));
+  backend_->copy_to_host(top.log_probs.data(), log_probs.get(), top.log_probs.size() * sizeof(float));
+  return top;
 }
 
 std::vector<Completion> Engine::generate(const std::vector<std::vector<int32_t>>& prompts,

@@ -190,8 +190,11 @@ std::vector<Draw> Generator::draw(std::span<Sequence> sequences, const std::vect
   const int64_t V = options_.architecture.vocab_size;
   backend_.copy_to_device(activations_.scored, rows.data(), rows.size() * sizeof(int32_t));
   decoder_.final_norm(count);
-  backend_.lm_head_logits(scratch_.logits, activations_.scored_normed, weights_ + table_.head(), count,
-                          options_.architecture.hidden_size, V);
+  LmHead head;
+  head.hidden_size = options_.architecture.hidden_size;
+  head.vocab_size = V;
+  head.w = weights_ + table_.head();
+  backend_.lm_head_logits(scratch_.logits, activations_.scored_normed, head, count, nullptr);
   logits_.resize(static_cast<size_t>(count * V));
   backend_.copy_to_host(logits_.data(), scratch_.logits, logits_.size() * sizeof(float));
   std::vector<Draw> draws(sequences.size());

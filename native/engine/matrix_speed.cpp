@@ -27,7 +27,7 @@ double measure_matrix_speed(Backend& backend) {
   double fastest = std::numeric_limits<double>::infinity();
   for (int run = 0; run < 24; ++run) {
     const auto start = std::chrono::steady_clock::now();
-    backend.linear_forward(y.get(), x.get(), w.get(), nullptr, kSize, kSize, kSize, false);
+    backend.linear_forward(y.get(), x.get(), w.get(), nullptr, kSize, kSize, kSize, kSize, false);
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
     fastest = std::min(fastest, elapsed.count());
   }

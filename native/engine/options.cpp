@@ -22,6 +22,7 @@ void validate(const SessionOptions& options) {
   check_range("maxTokens", options.max_tokens, 1, kMaxRows);
   check_range("maxSequences", options.max_sequences, 1, options.max_tokens);
   check_range("maxScored", options.max_scored, 1, kMaxRows);
+  check_range("maxTargets", options.max_targets, 0, int64_t{1} << 28);
   check_range("generationSlots", options.generation_slots, 0, 65536);
   if (options.generation_slots > 0) {
     check_range("generationLength", options.generation_length, 2, options.architecture.max_positions);

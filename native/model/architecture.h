@@ -27,6 +27,7 @@ struct Architecture {
   bool mlp_bias = false;
   bool qk_norm = false;
   bool tie_embeddings = true;
+  bool score_head = false;
   int64_t max_positions = 0;
 
   /// Floats in a row of the fused query, key and value projection.

@@ -69,6 +69,9 @@ void ModelTable::add_matrices(const Architecture& a) {
   }
   align();
   head_ = a.tie_embeddings ? embedding_ : add("lm_head.weight", {a.vocab_size, D}, Initialisation::kNormal);
+  if (!a.score_head) return;
+  align();
+  score_ = add("score.weight", {1, D}, Initialisation::kNormal);
 }
 
 void ModelTable::add_vectors(const Architecture& a) {

@@ -8,10 +8,13 @@
 namespace anneal::test {
 namespace {
 
-void check_linear(int64_t T, int64_t in_width, int64_t out_width, bool bias, bool accumulate) {
+/// With `padding`, the output is columns of a wider buffer, whose other columns must stay as they were.
+void check_linear(int64_t T, int64_t in_width, int64_t out_width, bool bias, bool accumulate,
+                  int64_t padding = 0) {
+  const int64_t stride = out_width + padding;
   const auto x_size = static_cast<size_t>(T * in_width);
   const auto w_size = static_cast<size_t>(in_width * out_width);
-  const auto y_size = static_cast<size_t>(T * out_width);
+  const auto y_size = static_cast<size_t>(T * stride);
   const Gradient x_gradient = accumulate ? Gradient::kAddedTo : Gradient::kOverwritten;
   check({.name = "linear",
          .inputs = {{x_size, x_gradient},
@@ -23,23 +26,31 @@ void check_linear(int64_t T, int64_t in_width, int64_t out_width, bool bias, boo
              [=](const auto& in, auto& out) {
                for (int64_t t = 0; t < T; ++t) {
                  for (int64_t o = 0; o < out_width; ++o) {
-                   double sum = (bias ? in[2][o] : 0.0) + (accumulate ? in[3][t * out_width + o] : 0.0);
+                   double sum = (bias ? in[2][o] : 0.0) + (accumulate ? in[3][t * stride + o] : 0.0);
                    for (int64_t i = 0; i < in_width; ++i)
                      sum += in[0][t * in_width + i] * in[1][o * in_width + i];
-                   out[0][t * out_width + o] = sum;
+                   out[0][t * stride + o] = sum;
                  }
                }
              },
          .forward =
              [=](Run& run, const auto& in, const auto& out) {
-               if (accumulate) run.backend.copy(out[0], in[3], y_size * sizeof(float));
-               run.backend.linear_forward(out[0], in[0], in[1], in[2], T, in_width, out_width, accumulate);
+               run.backend.zero(out[0], y_size * sizeof(float));
+               if (accumulate) {
+                 for (int64_t t = 0; t < T; ++t) {
+                   run.backend.copy(out[0] + t * stride, in[3] + t * stride,
+                                    static_cast<size_t>(out_width) * sizeof(float));
+                 }
+               }
+               run.backend.linear_forward(out[0], in[0], in[1], in[2], T, in_width, out_width, stride,
+                                          accumulate);
              },
          .backward =
              [=](Run& run, const auto& in, const auto&, const auto& d_out, const auto& d_in) {
-               run.backend.linear_backward_input(d_in[0], d_out[0], in[1], T, in_width, out_width,
+               run.backend.linear_backward_input(d_in[0], d_out[0], in[1], T, in_width, out_width, stride,
                                                  accumulate);
-               run.backend.linear_backward_weight(d_in[1], d_in[2], d_out[0], in[0], T, in_width, out_width);
+               run.backend.linear_backward_weight(d_in[1], d_in[2], d_out[0], in[0], T, in_width, out_width,
+                                                  stride);
              }});
 }
 
@@ -136,6 +147,8 @@ TEST_CASE("linear") {
       check_linear(7, 24, 33, bias, accumulate);
       check_linear(37, 80, 50, bias, accumulate);
       check_linear(150, 130, 64, bias, accumulate);
+      check_linear(5, 24, 33, bias, accumulate, 7);
+      check_linear(150, 31, 20, bias, accumulate, 13);
     }
   }
 }

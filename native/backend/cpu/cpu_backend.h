@@ -34,11 +34,28 @@ class CpuBackend final : public Backend {
                     int64_t D) override;
 
   void linear_forward(float* y, const float* x, const float* w, const float* bias, int64_t T, int64_t in,
-                      int64_t out, bool accumulate) override;
+                      int64_t out, int64_t y_stride, bool accumulate) override;
   void linear_backward_input(float* dx, const float* dy, const float* w, int64_t T, int64_t in, int64_t out,
-                             bool accumulate) override;
+                             int64_t y_stride, bool accumulate) override;
   void linear_backward_weight(float* dw, float* d_bias, const float* dy, const float* x, int64_t T,
-                              int64_t in, int64_t out) override;
+                              int64_t in, int64_t out, int64_t y_stride) override;
+
+  void low_rank_forward(float* y, float* u, const float* x, const LowRank& update, int64_t T,
+                        int64_t y_stride, float* workspace) override;
+  void low_rank_backward(float* dx, const float* dy, const float* x, const float* u, const LowRank& update,
+                         int64_t T, int64_t y_stride, float* workspace) override;
+  [[nodiscard]] size_t low_rank_workspace(const LowRank& update, int64_t T) const override;
+  void low_rank_embedding_forward(float* out, const int32_t* ids, const LowRank& update, int64_t T,
+                                  float* workspace) override;
+  void low_rank_embedding_backward(const float* d_out, const int32_t* ids, const LowRank& update, int64_t T,
+                                   float* workspace) override;
+  void dora_inverse_norm(float* inverse_norm, const float* w, const LowRank& update,
+                         float* workspace) override;
+  [[nodiscard]] size_t dora_inverse_norm_workspace(const LowRank& update) const override;
+  void dora_forward(float* y, const float* x, const float* magnitude, const float* inverse_norm,
+                    const float* bias, int64_t T, int64_t out, int64_t stride, bool accumulate) override;
+  void dora_backward(float* dx, float* d_magnitude, const float* dy, const float* x, const float* magnitude,
+                     const float* inverse_norm, int64_t T, int64_t out, int64_t stride) override;
 
   void rms_norm_forward(float* y, float* rstd, const float* x, const float* w, int64_t T, int64_t groups,
                         int64_t D, int64_t x_stride, int64_t y_stride, float eps) override;
@@ -73,19 +90,19 @@ class CpuBackend final : public Backend {
   void activation_backward(float* d_in, const float* d_out, const float* in, Activation kind, int64_t T,
                            int64_t F) override;
 
-  void lm_head_forward(float* log_prob, float* entropy, float* log_z, const float* hidden, const float* w,
-                       const int32_t* targets, int64_t N, int64_t D, int64_t V, float* workspace) override;
-  void lm_head_backward(float* d_hidden, float* dw, const float* hidden, const float* w,
-                        const int32_t* targets, const float* log_z, const float* entropy,
-                        const float* d_log_prob, const float* d_entropy, const float* d_log_z, int64_t N,
-                        int64_t D, int64_t V, float* workspace) override;
-  void lm_head_forward_backward(float* log_prob, float* entropy, float* log_z, float* d_hidden, float* dw,
-                                const float* hidden, const float* w, const int32_t* targets,
-                                const float* weights, int64_t N, int64_t D, int64_t V,
-                                float* workspace) override;
-  [[nodiscard]] size_t lm_head_workspace(int64_t N, int64_t D, int64_t V) const override;
-  void lm_head_logits(float* logits, const float* hidden, const float* w, int64_t B, int64_t D,
-                      int64_t V) override;
+  void lm_head_forward(float* log_prob, float* entropy, float* log_z, const float* hidden, const LmHead& head,
+                       const int32_t* targets, int64_t N, float* workspace) override;
+  void lm_head_backward(float* d_hidden, const float* hidden, const LmHead& head, const int32_t* targets,
+                        const float* log_z, const float* entropy, const float* d_log_prob,
+                        const float* d_entropy, const float* d_log_z, int64_t N, float* workspace) override;
+  void lm_head_forward_backward(float* log_prob, float* entropy, float* log_z, float* d_hidden,
+                                const float* hidden, const LmHead& head, const int32_t* targets,
+                                const float* weights, int64_t N, float* workspace) override;
+  void lm_head_top(int32_t* ids, float* log_probs, const float* hidden, const LmHead& head, int64_t k,
+                   int64_t N, float* workspace) override;
+  [[nodiscard]] size_t lm_head_workspace(const LmHead& head, int64_t N) const override;
+  void lm_head_logits(float* logits, const float* hidden, const LmHead& head, int64_t B,
+                      float* workspace) override;
 
   [[nodiscard]] double sum_of_squares(const float* x, int64_t n) override;
   void adamw(float* w, float* m, float* v, const float* g, int64_t n, const AdamWOptions& options) override;
@@ -102,6 +119,12 @@ class CpuBackend final : public Backend {
   [[nodiscard]] size_t muon_workspace(int64_t rows, int64_t columns) const override;
 
  private:
+  /// Calls f(first row, rows, memory) for each chunk of the head's logits.
+  template <class F>
+  void for_each_logits(const LmHead& head, const float* hidden, int64_t N, float* workspace, const F& f);
+  void lm_head_chunk_backward(float* d_hidden, const float* hidden, const LmHead& head, int64_t first,
+                              int64_t rows, const float* dz, float* const* u, float* scratch);
+
   int threads_;
   std::vector<double> partial_sums_;  // of sums over fixed parts of the input, see optimizer_parts.h
 };

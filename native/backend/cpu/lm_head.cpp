@@ -20,11 +20,18 @@
 #define ANNEAL_CPU_LM_HEAD_TYPES
 namespace anneal::cpu {
 struct RowScore {
-  float log_prob, entropy, log_z;
+  double max, log_sum;  // log_z is their sum
+  float entropy;
   float inverse_sum;  // softmax_j = e^(z_j - max) * inverse_sum
+  [[nodiscard]] float log_z() const { return static_cast<float>(max + log_sum); }
+  /// Of an id whose logit is z.
+  [[nodiscard]] float log_prob(float z) const {
+    return static_cast<float>(static_cast<double>(z) - max - log_sum);
+  }
 };
+/// The loss's gradients; `log_prob` is the sum over the targets.
 struct RowGradient {
-  float log_prob, entropy, log_z;  // the loss's gradients
+  float log_prob, entropy, log_z;
 };
 }  // namespace anneal::cpu
 #endif
@@ -33,9 +40,8 @@ HWY_BEFORE_NAMESPACE();
 namespace anneal::cpu::HWY_NAMESPACE {
 
 /// Scores one row of logits. With `keep_exp`, z is left as e^(z - max).
-RowScore score_row(float* z, int64_t V, int32_t target, bool keep_exp) {
+RowScore score_row(float* z, int64_t V, bool keep_exp) {
   const F32 d;
-  const float z_target = z[target];
   // The tail overlaps what was read before; a maximum does not mind. Rows shorter than a vector read one by
   // one.
   float max = z[0];
@@ -82,16 +88,13 @@ RowScore score_row(float* z, int64_t V, int32_t target, bool keep_exp) {
     weighted += static_cast<double>(sum_lanes(weighted_v));
   }
   const double log_sum = std::log(sum);
-  RowScore score;
-  score.log_z = static_cast<float>(static_cast<double>(max) + log_sum);
-  score.log_prob = static_cast<float>(static_cast<double>(z_target) - static_cast<double>(max) - log_sum);
-  score.entropy = static_cast<float>(log_sum - weighted / sum);
-  score.inverse_sum = static_cast<float>(1.0 / sum);
-  return score;
+  return {static_cast<double>(max), log_sum, static_cast<float>(log_sum - weighted / sum),
+          static_cast<float>(1.0 / sum)};
 }
 
-/// z = dz for a row of logits whose log_z and entropy are known (see lm_head_backward in backend.h).
-void gradient_row(float* z, int64_t V, int32_t target, float log_z, float entropy, const RowGradient& g) {
+/// z = dz without the targets' own terms, for a row of logits whose log_z and entropy are known (see
+/// lm_head_backward in backend.h).
+void gradient_row(float* z, int64_t V, float log_z, float entropy, const RowGradient& g) {
   const F32 d;
   const Vec log_zv = hn::Set(d, log_z);
   // dz = p (d_log_z - d_log_prob - d_entropy (log p + h)) + d_log_prob [j = target]
@@ -101,7 +104,6 @@ void gradient_row(float* z, int64_t V, int32_t target, float log_z, float entrop
     const Vec log_p = hn::Sub(load(z), log_zv);
     store(hn::Mul(exp(log_p), hn::NegMulAdd(d_entropy, log_p, constant)), z);
   });
-  z[target] += g.log_prob;
 }
 
 void scale_row(float* z, int64_t V, float factor) {
@@ -146,67 +148,184 @@ void for_each_row(int threads, int64_t rows, int64_t V, const F& f) {
   });
 }
 
-}  // namespace
+int64_t align(int64_t floats) { return (floats + 15) / 16 * 16; }
 
-size_t CpuBackend::lm_head_workspace(int64_t N, int64_t /*D*/, int64_t V) const {
-  return static_cast<size_t>(std::min(N, max_chunk_rows(V)) * V) * sizeof(float);
+/// The update as rows from `first` on see it.
+LowRank at_row(LowRank update, int64_t first) {
+  update.dropout_row = first;
+  return update;
 }
 
-void CpuBackend::lm_head_logits(float* logits, const float* hidden, const float* w, int64_t B, int64_t D,
-                                int64_t V) {
-  linear_forward(logits, hidden, w, nullptr, B, D, V, false);
+/// Inserts a candidate into the `count` best so far, sorted best first, of which k are kept.
+void insert_candidate(int32_t* ids, float* scores, int64_t& count, int64_t k, int32_t id, float score) {
+  if (count == k && !(score > scores[k - 1])) return;
+  int64_t place = count < k ? count++ : k - 1;
+  for (; place > 0 && score > scores[place - 1]; --place) {
+    scores[place] = scores[place - 1];
+    ids[place] = ids[place - 1];
+  }
+  scores[place] = score;
+  ids[place] = id;
+}
+
+/// One chunk's memory: logits, then u of each update, then scratch of one update.
+struct ChunkMemory {
+  ChunkMemory(float* workspace, const LmHead& head, int64_t rows) : logits(workspace) {
+    float* next = workspace + align(rows * head.vocab_size);
+    for (const LowRank& update : head.updates) {
+      u.push_back(next);
+      next += align(rows * update.rank);
+    }
+    scratch = next;
+  }
+  float* logits;
+  std::vector<float*> u;
+  float* scratch;
+};
+
+}  // namespace
+
+size_t CpuBackend::lm_head_workspace(const LmHead& head, int64_t N) const {
+  const int64_t rows = std::min(N, max_chunk_rows(head.vocab_size));
+  int64_t floats = align(rows * head.vocab_size);
+  size_t scratch = 0;
+  for (const LowRank& update : head.updates) {
+    floats += align(rows * update.rank);
+    scratch = std::max(scratch, low_rank_workspace(update, rows));
+  }
+  return static_cast<size_t>(floats) * sizeof(float) + scratch;
+}
+
+template <class F>
+void CpuBackend::for_each_logits(const LmHead& head, const float* hidden, int64_t N, float* workspace,
+                                 const F& f) {
+  const int64_t V = head.vocab_size;
+  const int64_t D = head.hidden_size;
+  for_each_chunk(N, V, [&](int64_t first, int64_t rows) {
+    const ChunkMemory memory(workspace, head, rows);
+    linear_forward(memory.logits, hidden + first * D, head.w, nullptr, rows, D, V, V, false);
+    for (size_t i = 0; i < head.updates.size(); ++i) {
+      low_rank_forward(memory.logits, memory.u[i], hidden + first * D, at_row(head.updates[i], first), rows,
+                       V, memory.scratch);
+    }
+    f(first, rows, memory);
+  });
+}
+
+void CpuBackend::lm_head_chunk_backward(float* d_hidden, const float* hidden, const LmHead& head,
+                                        int64_t first, int64_t rows, const float* dz, float* const* u,
+                                        float* scratch) {
+  const int64_t V = head.vocab_size;
+  const int64_t D = head.hidden_size;
+  float* dx = d_hidden + first * D;
+  const float* x = hidden + first * D;
+  linear_backward_input(dx, dz, head.w, rows, D, V, V, false);
+  if (head.dw != nullptr) linear_backward_weight(head.dw, nullptr, dz, x, rows, D, V, V);
+  for (size_t i = 0; i < head.updates.size(); ++i) {
+    low_rank_backward(dx, dz, x, u[i], at_row(head.updates[i], first), rows, V, scratch);
+  }
+}
+
+void CpuBackend::lm_head_logits(float* logits, const float* hidden, const LmHead& head, int64_t B,
+                                float* workspace) {
+  const int64_t V = head.vocab_size;
+  linear_forward(logits, hidden, head.w, nullptr, B, head.hidden_size, V, V, false);
+  for (const LowRank& update : head.updates) {
+    low_rank_forward(logits, workspace, hidden, update, B, V, workspace + align(B * update.rank));
+  }
 }
 
 void CpuBackend::lm_head_forward(float* log_prob, float* entropy, float* log_z, const float* hidden,
-                                 const float* w, const int32_t* targets, int64_t N, int64_t D, int64_t V,
-                                 float* workspace) {
-  for_each_chunk(N, V, [&](int64_t first, int64_t rows) {
-    linear_forward(workspace, hidden + first * D, w, nullptr, rows, D, V, false);
+                                 const LmHead& head, const int32_t* targets, int64_t N, float* workspace) {
+  const int64_t V = head.vocab_size;
+  const int64_t K = head.targets_per_row;
+  for_each_logits(head, hidden, N, workspace, [&](int64_t first, int64_t rows, const ChunkMemory& memory) {
     for_each_row(threads_, rows, V, [&](int64_t row) {
       const int64_t n = first + row;
-      const RowScore score = HWY_DYNAMIC_DISPATCH(score_row)(workspace + row * V, V, targets[n], false);
-      log_prob[n] = score.log_prob;
+      float* z = memory.logits + row * V;
+      if (head.temperature != 1.0f) HWY_DYNAMIC_DISPATCH(scale_row)(z, V, 1.0f / head.temperature);
+      const RowScore score = HWY_DYNAMIC_DISPATCH(score_row)(z, V, false);
+      for (int64_t k = 0; k < K; ++k) log_prob[n * K + k] = score.log_prob(z[targets[n * K + k]]);
       entropy[n] = score.entropy;
-      log_z[n] = score.log_z;
+      log_z[n] = score.log_z();
     });
   });
 }
 
-void CpuBackend::lm_head_backward(float* d_hidden, float* dw, const float* hidden, const float* w,
+void CpuBackend::lm_head_backward(float* d_hidden, const float* hidden, const LmHead& head,
                                   const int32_t* targets, const float* log_z, const float* entropy,
                                   const float* d_log_prob, const float* d_entropy, const float* d_log_z,
-                                  int64_t N, int64_t D, int64_t V, float* workspace) {
-  for_each_chunk(N, V, [&](int64_t first, int64_t rows) {
-    linear_forward(workspace, hidden + first * D, w, nullptr, rows, D, V, false);
+                                  int64_t N, float* workspace) {
+  const int64_t V = head.vocab_size;
+  const int64_t K = head.targets_per_row;
+  const float inverse_temperature = 1.0f / head.temperature;
+  for_each_logits(head, hidden, N, workspace, [&](int64_t first, int64_t rows, const ChunkMemory& memory) {
     for_each_row(threads_, rows, V, [&](int64_t row) {
       const int64_t n = first + row;
-      const RowGradient gradient{d_log_prob[n], d_entropy != nullptr ? d_entropy[n] : 0.0f,
-                                 d_log_z != nullptr ? d_log_z[n] : 0.0f};
-      HWY_DYNAMIC_DISPATCH(gradient_row)(workspace + row * V, V, targets[n], log_z[n], entropy[n], gradient);
+      float* z = memory.logits + row * V;
+      if (head.temperature != 1.0f) HWY_DYNAMIC_DISPATCH(scale_row)(z, V, inverse_temperature);
+      // The gradient of the divided logits is divided as well.
+      RowGradient gradient{0.0f, d_entropy != nullptr ? d_entropy[n] * inverse_temperature : 0.0f,
+                           d_log_z != nullptr ? d_log_z[n] * inverse_temperature : 0.0f};
+      if (d_log_prob != nullptr) {
+        for (int64_t k = 0; k < K; ++k) gradient.log_prob += d_log_prob[n * K + k] * inverse_temperature;
+      }
+      HWY_DYNAMIC_DISPATCH(gradient_row)(z, V, log_z[n], entropy[n], gradient);
+      if (d_log_prob == nullptr) return;
+      for (int64_t k = 0; k < K; ++k) z[targets[n * K + k]] += d_log_prob[n * K + k] * inverse_temperature;
     });
-    linear_backward_input(d_hidden + first * D, workspace, w, rows, D, V, false);
-    if (dw != nullptr) linear_backward_weight(dw, nullptr, workspace, hidden + first * D, rows, D, V);
+    lm_head_chunk_backward(d_hidden, hidden, head, first, rows, memory.logits, memory.u.data(),
+                           memory.scratch);
   });
 }
 
 void CpuBackend::lm_head_forward_backward(float* log_prob, float* entropy, float* log_z, float* d_hidden,
-                                          float* dw, const float* hidden, const float* w,
-                                          const int32_t* targets, const float* weights, int64_t N, int64_t D,
-                                          int64_t V, float* workspace) {
-  for_each_chunk(N, V, [&](int64_t first, int64_t rows) {
-    linear_forward(workspace, hidden + first * D, w, nullptr, rows, D, V, false);
+                                          const float* hidden, const LmHead& head, const int32_t* targets,
+                                          const float* weights, int64_t N, float* workspace) {
+  const int64_t V = head.vocab_size;
+  const int64_t K = head.targets_per_row;
+  const float inverse_temperature = 1.0f / head.temperature;
+  for_each_logits(head, hidden, N, workspace, [&](int64_t first, int64_t rows, const ChunkMemory& memory) {
     for_each_row(threads_, rows, V, [&](int64_t row) {
       const int64_t n = first + row;
-      float* z = workspace + row * V;
-      const RowScore score = HWY_DYNAMIC_DISPATCH(score_row)(z, V, targets[n], true);
-      log_prob[n] = score.log_prob;
+      const int32_t* target = targets + n * K;
+      const float* weight = weights + n * K;
+      float* z = memory.logits + row * V;
+      if (head.temperature != 1.0f) HWY_DYNAMIC_DISPATCH(scale_row)(z, V, inverse_temperature);
+      float sum = 0.0f;
+      for (int64_t k = 0; k < K; ++k) {
+        log_prob[n * K + k] = z[target[k]];  // the logit, until the row has been summed
+        sum += weight[k];
+      }
+      const RowScore score = HWY_DYNAMIC_DISPATCH(score_row)(z, V, true);
       entropy[n] = score.entropy;
-      log_z[n] = score.log_z;
-      HWY_DYNAMIC_DISPATCH(scale_row)(z, V, weights[n] * score.inverse_sum);
-      z[targets[n]] -= weights[n];
+      log_z[n] = score.log_z();
+      HWY_DYNAMIC_DISPATCH(scale_row)(z, V, sum * score.inverse_sum * inverse_temperature);
+      for (int64_t k = 0; k < K; ++k) {
+        log_prob[n * K + k] = score.log_prob(log_prob[n * K + k]);
+        z[target[k]] -= weight[k] * inverse_temperature;
+      }
     });
-    linear_backward_input(d_hidden + first * D, workspace, w, rows, D, V, false);
-    if (dw != nullptr) linear_backward_weight(dw, nullptr, workspace, hidden + first * D, rows, D, V);
+    lm_head_chunk_backward(d_hidden, hidden, head, first, rows, memory.logits, memory.u.data(),
+                           memory.scratch);
+  });
+}
+
+void CpuBackend::lm_head_top(int32_t* ids, float* log_probs, const float* hidden, const LmHead& head,
+                             int64_t k, int64_t N, float* workspace) {
+  const int64_t V = head.vocab_size;
+  for_each_logits(head, hidden, N, workspace, [&](int64_t first, int64_t rows, const ChunkMemory& memory) {
+    for_each_row(threads_, rows, V, [&](int64_t row) {
+      const int64_t n = first + row;
+      float* z = memory.logits + row * V;
+      if (head.temperature != 1.0f) HWY_DYNAMIC_DISPATCH(scale_row)(z, V, 1.0f / head.temperature);
+      const RowScore score = HWY_DYNAMIC_DISPATCH(score_row)(z, V, false);
+      int64_t count = 0;
+      for (int64_t j = 0; j < V; ++j) {
+        insert_candidate(ids + n * k, log_probs + n * k, count, k, static_cast<int32_t>(j), z[j]);
+      }
+      for (int64_t i = 0; i < k; ++i) log_probs[n * k + i] = score.log_prob(log_probs[n * k + i]);
+    });
   });
 }
 

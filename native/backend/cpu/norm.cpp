@@ -200,7 +200,7 @@ void CpuBackend::rms_norm_backward(float* dx, float* dw, const float* dy, const 
     std::fill_n(piece, D, 0.0f);
     HWY_DYNAMIC_DISPATCH(rms_norm_gradient_rows)(arguments, piece, begin, end);
   });
-  add_pieces(dw, workspace, num_parts(threads_, T, min_rows(groups * D)), D, D);
+  if (dw != nullptr) add_pieces(dw, workspace, num_parts(threads_, T, min_rows(groups * D)), D, D);
 }
 
 void CpuBackend::layer_norm_forward(float* y, float* mean, float* rstd, const float* x, const float* w,
@@ -224,8 +224,8 @@ void CpuBackend::layer_norm_backward(float* dx, float* dw, float* db, const floa
     HWY_DYNAMIC_DISPATCH(layer_norm_gradient_rows)(arguments, piece, piece + D, begin, end);
   });
   const int parts = num_parts(threads_, T, min_rows(D));
-  add_pieces(dw, workspace, parts, 2 * D, D);
-  add_pieces(db, workspace + D, parts, 2 * D, D);
+  if (dw != nullptr) add_pieces(dw, workspace, parts, 2 * D, D);
+  if (db != nullptr) add_pieces(db, workspace + D, parts, 2 * D, D);
 }
 
 }  // namespace anneal::cpu
