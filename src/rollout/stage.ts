@@ -107,7 +107,7 @@ export function rolloutStage<Schema extends z.ZodType<RolloutSettings>>(
 }
 
 /** The session of a stage: room for its microbatches, and for the completions that are drawn. */
-function sessionRoom(method: Method, maxLength: number): Required<Omit<SessionRoom, 'generationLength'>> {
+function sessionRoom(method: Method, maxLength: number): Required<Omit<SessionRoom, 'generationLength' | 'maxTargets'>> {
   const tokens = Math.max(method.batchSize * maxLength, 64);
   return {
     maxTokens: tokens,
