@@ -48,10 +48,12 @@ export function makePreferenceFixture(): Fixture {
 }
 
 /** The recipe up to the assistant that the stages train. */
-export const ASSISTANT = recipeText({
+const SFT = ['per_device_train_batch_size: 4', 'learning_rate: 3e-3'];
+const TEACHER = ['type: sft', 'model: pretrain', 'dataset: chats.jsonl', 'max_steps: 40', ...SFT];
+export const ASSISTANT = `${recipeText({
   pretrain: ['max_steps: 30'],
-  sft: ['max_steps: 12', 'per_device_train_batch_size: 4', 'learning_rate: 3e-3'],
-});
+  sft: ['max_steps: 12', ...SFT],
+})}${['  teacher:', ...TEACHER.map((line) => `    ${line}`)].join('\n')}\n`;
 
 /** The recipe up to the assistant, and one stage more: a line of YAML for each setting. */
 export function preferenceRecipe(stage: string, settings: readonly string[]): string {

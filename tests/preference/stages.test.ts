@@ -1,7 +1,8 @@
 /** Each preference stage as a recipe has it: it runs, gets better at what it is for, and resumes with the same bits. */
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { differences, type Fixture, modelFolder, runHere } from '../training/fixture.ts';
 import { runWithKills, runWithStops } from '../training/kills.ts';
 import {
@@ -100,6 +101,22 @@ const stages: Stage[] = [
     rises: false,
     metrics: [...LABEL_METRICS, 'delta'],
     calls: 14,
+  },
+  {
+    type: 'reward',
+    settings: ['dataset: rankings.jsonl', 'center_rewards_coefficient: 0.01'],
+    metric: 'accuracy',
+    rises: true,
+    metrics: ['accuracy', 'margin', 'mean_reward', 'min_reward', 'max_reward'],
+    calls: 6,
+  },
+  {
+    type: 'distill',
+    settings: ['dataset: completions.jsonl', 'teacher: teacher', 'top_k: 16', 'beta: 0.5'],
+    metric: 'loss',
+    rises: false,
+    metrics: ['entropy', 'teacher_tokens/student_mass'],
+    calls: 12,
   },
 ];
 
@@ -238,6 +255,95 @@ describe('dpo', () => {
       message: expect.stringMatching(problem),
     });
   });
+});
+
+describe('reward', () => {
+  it('reports accuracy and calibration on prompts that it has not seen', async () => {
+    const channel = await runHere(
+      shared,
+      preferenceRecipe('reward', [
+        ...COMMON.map((line) => (line.startsWith('max_steps') ? 'max_steps: 30' : line)),
+        'dataset: rankings.jsonl',
+        'validation_fraction: 0.2',
+      ]),
+    );
+    expect(channel.outcome().error).toBeNull();
+    const report = JSON.parse(readFileSync(join(modelFolder(shared, 'reward'), 'report.json'), 'utf8')) as {
+      calibration: { pairs: number; accuracy: number; ece: number };
+    };
+    // 20 of 100 prompts with 5 comparisons each: one best answer, two in the middle, one worst.
+    expect(report.calibration.pairs).toBe(100);
+    expect(report.calibration.accuracy).toBeGreaterThan(0.8);
+    expect(channel.events('report').at(-1)!.body.title).toMatch(/held-out pairs in order, ECE/);
+  });
+
+  it('is a sequence-classification folder, read back', () => {
+    const config = JSON.parse(
+      readFileSync(join(modelFolder(shared, 'reward'), 'config.json'), 'utf8'),
+    ) as object;
+    expect(config).toMatchObject({ architectures: ['LlamaForSequenceClassification'], num_labels: 1 });
+  });
+});
+
+describe('distill', () => {
+  let eos = 0;
+  beforeAll(async () => {
+    eos = (await loadTokenizer(modelFolder(shared, 'sft'))).eosId!;
+  });
+  const stored = () => ({
+    prompt: 'Who?',
+    completion: ' A',
+    completion_ids: [300, eos],
+    top_ids: [
+      [300, 5],
+      [eos, 5],
+    ],
+    top_log_probs: [
+      [-0.1, -3],
+      [-0.1, -3],
+    ],
+  });
+  const run = (row: object, ...settings: string[]) => {
+    writeFileSync(join(shared.dir, 'own.jsonl'), `${JSON.stringify(row)}\n`);
+    return runHere(shared, preferenceRecipe('distill', [...COMMON, 'dataset: own.jsonl', ...settings]));
+  };
+
+  it('learns from stored log-probabilities', async () => {
+    const channel = await run(stored());
+    expect(channel.outcome().error).toBeNull();
+    const steps = metricsOf(shared, 'distill');
+    expect(steps.at(-1)!.loss).toBeLessThan(steps[0]!.loss!);
+  });
+
+  it.each([
+    [{ top_ids: undefined, top_log_probs: undefined }, [], 'data_field', /brings no top_ids/],
+    [{ completion_ids: [100_000, 2] }, [], 'data_field', /100000 is not in the vocabulary/],
+    [{}, ['temperature: 2'], 'recipe_invalid', /temperature/],
+  ])('refuses %j %j', async (change, settings, code, message) => {
+    const channel = await run({ ...stored(), ...change }, ...settings);
+    expect(channel.outcome().error).toMatchObject({ code, message: expect.stringMatching(message) });
+  });
+});
+
+describe('lora', () => {
+  it.each(['dpo', 'reward', 'kto'])(
+    '%s trains an adapter over one base, the reference without it',
+    async (type) => {
+      const { settings, metric, rises } = stages.find((stage) => stage.type === type)!;
+      const lora = 'lora: { r: 4, target_modules: all-linear }';
+      const text = preferenceRecipe(type, [
+        ...COMMON.map((line) => (line.startsWith('learning_rate') ? 'learning_rate: 1e-2' : line)),
+        ...settings,
+        lora,
+      ]);
+      const channel = await runHere(shared, text);
+      expect(channel.outcome().error).toBeNull();
+      const steps = metricsOf(shared, type).filter((line) => 'loss' in line);
+      if (type === 'dpo') expect(steps[0]!.loss).toBeCloseTo(Math.LN2, 4);
+      const change = mean(steps.slice(-3), metric) - mean(steps.slice(0, 3), metric);
+      expect(rises ? change : -change).toBeGreaterThan(0);
+    },
+  );
 });
 
 describe('rows', () => {
