@@ -36,7 +36,7 @@ export interface DrawTask {
   batch: number;
   /** Names the file of what was drawn, in the work folder. */
   log: string;
-  /** Called before each batch, with how many prompts are done. */
+  /** Called after each batch, with how many prompts are done. */
   between(done: number): void;
 }
 
@@ -45,10 +45,9 @@ export async function drawResponses(task: DrawTask): Promise<DrawnResponse[][]> 
   const log = await RowLog.open<DrawnResponse[][]>(task.log);
   try {
     for (let from = log.pieces.length * task.batch; from < task.prompts.length; from += task.batch) {
-      task.between(from);
       await log.append(await drawBatch(task, from));
+      task.between(Math.min(from + task.batch, task.prompts.length));
     }
-    task.between(task.prompts.length);
     return log.pieces.flat();
   } finally {
     await log.close();

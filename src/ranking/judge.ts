@@ -17,7 +17,7 @@ export interface JudgeOptions {
   /** Verdicts drawn side by side. */
   batch: number;
   log: string;
-  /** Called before each row and at the end. */
+  /** Called after each row. */
   between(done: number): void;
 }
 
@@ -36,10 +36,9 @@ export async function judgeLabels(rows: readonly ResponseRow[], options: JudgeOp
   const log = await RowLog.open<Comparison[]>(options.log);
   try {
     for (let row = log.pieces.length; row < rows.length; row++) {
-      options.between(row);
       await log.append(await judgeRow(rows[row]!, options));
+      options.between(row + 1);
     }
-    options.between(rows.length);
     const unread = log.pieces.flat().filter(({ verdicts }) => verdicts.includes(null)).length;
     return {
       rows: rows.map((row, i) => rowLabels(row, log.pieces[i]!)),

@@ -12,7 +12,7 @@ export interface ScoredOptions {
   batch: number;
   /** File in the work folder for what was scored. */
   log: string;
-  /** Called before each batch and at the end, with how many prompts are done. */
+  /** Called after each batch, with how many prompts are done. */
   between(done: number): void;
 }
 
@@ -28,10 +28,9 @@ export async function scoredLabels(rows: readonly ResponseRow[], options: Scored
   const log = await RowLog.open<Piece>(options.log);
   try {
     for (let from = log.pieces.length * batch; from < rows.length; from += batch) {
-      between(from);
       await log.append(await scoreBatch(rows.slice(from, from + batch), scorers));
+      between(Math.min(from + batch, rows.length));
     }
-    between(rows.length);
     const skipped = new Map<string, number>();
     for (const [reason, count] of log.pieces.flatMap((piece) => piece.skipped))
       skipped.set(reason, (skipped.get(reason) ?? 0) + count);

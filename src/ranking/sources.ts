@@ -170,7 +170,7 @@ function progress(context: Context, total: number): (done: number) => void {
   const { name } = context;
   return (done) => {
     const body = { stage: name, done, total, unit: 'row', metrics: {} };
-    if (done > 0) context.emit('progress', body, `${name}/row/${done}`);
+    context.emit('progress', body, `${name}/row/${done}`);
     if (done < total && context.checkpointRequested()) throw new StageStopped();
   };
 }

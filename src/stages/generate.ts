@@ -192,7 +192,7 @@ async function drawModel(
       log: drawLog(context.workDir, context.hash, index),
       between(done) {
         const progress = { stage: name, done, total: prompts.length, unit: 'row', metrics: {} };
-        if (done > 0) context.emit('progress', progress, `${name}/${label}/row/${done}`);
+        context.emit('progress', progress, `${name}/${label}/row/${done}`);
         if (done < prompts.length && context.checkpointRequested()) throw new StageStopped();
       },
     });
