@@ -16,6 +16,8 @@ export interface PlanShape extends Pick<PreferenceTask, 'kind' | 'scoreHead'> {
   answers: number;
   /** Whether the objective has a reference. */
   reference: boolean;
+  /** Targets of a scored row. Absent: 1. */
+  targets?: number;
 }
 
 /** Memory, disk and time of a stage. */
@@ -28,7 +30,12 @@ export async function planPreference(
   const architecture = shape.scoreHead ? rewardArchitecture(own) : own;
   const maxLength = rowLength(settings, architecture, name);
   const maxRows = Math.max(PROBE_TOKENS, settings.per_device_train_batch_size * shape.answers * maxLength);
-  const room = { maxTokens: maxRows, maxSequences: maxRows, maxScored: maxRows };
+  const room = {
+    maxTokens: maxRows,
+    maxSequences: maxRows,
+    maxScored: maxRows,
+    maxTargets: maxRows * (shape.targets ?? 1),
+  };
   const session = trainingSession(settings, architecture, threads, maxLength, room);
   const { dataset } = inputs;
   // How many rows a stage that has still to run will make is not known.

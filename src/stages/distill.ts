@@ -55,7 +55,13 @@ export const distillStage = defineStage({
     teacher: { types: MODEL_TYPES, optional: true },
   },
   files: preferenceFiles,
-  plan: (context) => planPreference(context, { kind: 'completions', answers: 1, reference: false }),
+  plan: (context) =>
+    planPreference(context, {
+      kind: 'completions',
+      answers: 1,
+      reference: false,
+      targets: context.settings.top_k,
+    }),
   run: (context) =>
     runPreference(context, {
       kind: 'completions',

@@ -2,8 +2,17 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { CommandReply } from '../../proto/commands.ts';
 import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
-import { differences, type Fixture, modelFolder, runHere } from '../training/fixture.ts';
+import { runPlan } from '../../src/worker/plan.ts';
+import {
+  differences,
+  type Fixture,
+  modelFolder,
+  recipeSource,
+  runHere,
+  TestChannel,
+} from '../training/fixture.ts';
 import { runWithKills, runWithStops } from '../training/kills.ts';
 import {
   ASSISTANT,
@@ -399,5 +408,32 @@ describe('rows', () => {
       code: 'data_empty',
       message: expect.stringMatching(/same prompt/),
     });
+  });
+});
+
+async function planHere(text: string): Promise<CommandReply<'job.plan'>> {
+  const channel = new TestChannel();
+  const recipe = recipeSource(shared, text);
+  await runPlan({ task: 'plan', home: shared.home, recipe, check_only: true }, channel);
+  const planned = channel.sent.find((message) => message.type === 'planned');
+  return planned!.plan;
+}
+
+describe('a plan', () => {
+  it.each(stages)('of $type names memory and time', async ({ type, settings }) => {
+    const plan = await planHere(preferenceRecipe(type, [...COMMON, ...settings]));
+    const stage = plan.stages.find((each) => each.type === type)!;
+    expect(stage.memory_bytes).toBeGreaterThan(0);
+    const compares = ['dpo', 'kto', 'bco'].includes(type);
+    expect('reference_bytes' in stage.detail).toBe(compares);
+    if (compares) expect(stage.detail.reference_bytes).toBeGreaterThan(0);
+  });
+
+  it('holds the reference once where an adapter is trained, or where it is computed beforehand', async () => {
+    const { type, settings } = stages[0]!;
+    for (const line of ['lora: { r: 4, target_modules: all-linear }', 'precompute_ref_log_probs: true']) {
+      const plan = await planHere(preferenceRecipe(type, [...COMMON, ...settings, line]));
+      expect(plan.stages.find((each) => each.type === type)!.detail.reference_bytes).toBe(0);
+    }
   });
 });
