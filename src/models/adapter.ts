@@ -4,16 +4,16 @@
  * weights is kept in the metadata of the safetensors file, which PEFT passes over.
  */
 import { readFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import type { AdapterOptions, Architecture, Session, TensorSource } from '../native/addon.ts';
 import { exists, readJson, writeFileAtomic } from '../util/files.ts';
 import { hashFile, hashValue } from '../util/hash.ts';
+import { ADAPTER_CONFIG, adapterBase } from './adapter_base.ts';
 import { type LoraSettings, loraSettings, resolveLora } from './lora.ts';
 import { makeSafetensorsHeader, readSafetensors } from './safetensors.ts';
 
-export const ADAPTER_CONFIG = 'adapter_config.json';
 const WEIGHTS = 'adapter_model.safetensors';
 const PREFIX = 'base_model.model.';
 const BASE_HASH = 'base_sha256';
@@ -56,13 +56,7 @@ const UNSUPPORTED: Record<string, readonly unknown[]> = {
 const configSchema = z.looseObject({
   peft_type: z.literal('LORA'),
   task_type: z.string().nullish(),
-  base_model_name_or_path: z.string().min(1),
 });
-
-/** Whether a folder is an adapter's. */
-export function isAdapterFolder(path: string): Promise<boolean> {
-  return exists(join(path, ADAPTER_CONFIG));
-}
 
 /** Reads adapter_config.json, and finds the base. */
 export async function readAdapterConfig(path: string): Promise<AdapterConfig> {
@@ -97,7 +91,7 @@ export async function readAdapterConfig(path: string): Promise<AdapterConfig> {
       path: file,
     });
   }
-  const base = await baseFolder(path, parsed.data.base_model_name_or_path, file);
+  const base = await adapterBase(path);
   return { base, settings: settings.data, classifier };
 }
 
@@ -109,17 +103,6 @@ function headless(fields: [string, unknown][]): { modules_to_save: unknown } {
       ? saved.filter((name) => name !== 'classifier' && name !== 'score')
       : saved,
   };
-}
-
-/** The base that an adapter names: a folder, seen from the adapter or from here. */
-async function baseFolder(path: string, name: string, file: string): Promise<string> {
-  for (const folder of [resolve(path, name), resolve(name)]) {
-    if (await exists(join(folder, 'config.json'))) return folder;
-  }
-  throw new AnnealError('model_not_found', `${file}: the base of the adapter, ${name}, is not there.`, {
-    path: file,
-    hint: 'Set base_model_name_or_path to the folder of the base model.',
-  });
 }
 
 /** The adapter over an architecture: that of its base, with a scalar head for a classifier. */

@@ -14,14 +14,8 @@ import type {
   TensorSource,
 } from '../native/addon.ts';
 import { exists, readJson } from '../util/files.ts';
-import {
-  type AdapterFolder,
-  adapterOver,
-  importAdapter,
-  isAdapterFolder,
-  readAdapterConfig,
-  SCORE_HEAD,
-} from './adapter.ts';
+import { type AdapterFolder, adapterOver, importAdapter, readAdapterConfig, SCORE_HEAD } from './adapter.ts';
+import { isAdapterFolder } from './adapter_base.ts';
 import { type Family, readConfig, rewardArchitecture } from './families.ts';
 import { readSafetensorsHeader, type TensorEntry } from './safetensors.ts';
 

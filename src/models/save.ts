@@ -8,6 +8,7 @@ import type { Addon, Architecture, Batch, Session } from '../native/addon.ts';
 import { saveTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { exists, readJson, writeFileAtomic } from '../util/files.ts';
 import { type SaveAdapterOptions, SCORE_HEAD, saveAdapter } from './adapter.ts';
+import { folderOf } from './adapter_base.ts';
 import { type Family, writeConfig } from './families.ts';
 import { loadUnmerged, openModelFolder } from './load.ts';
 import { makeSafetensorsHeader } from './safetensors.ts';
@@ -84,7 +85,7 @@ function json(value: unknown): string {
 
 /** Tokens that end a generation, as generation_config.json of a model folder says; else the tokenizer's EOS. */
 export async function readStopIds(dir: string, tokenizer: Pick<Tokenizer, 'eosId'>): Promise<number[]> {
-  const file = join(dir, 'generation_config.json');
+  const file = join(await folderOf(dir, 'generation_config.json'), 'generation_config.json');
   const config = (await exists(file))
     ? ((await readJson(file, 'model_invalid')) as Record<string, unknown>)
     : {};

@@ -8,6 +8,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
+import { folderOf } from '../models/adapter_base.ts';
 import { type BpeEncoder, loadAddon } from '../native/addon.ts';
 import { asFileError, writeFileAtomic } from '../util/files.ts';
 import { sha256 } from '../util/hash.ts';
@@ -56,8 +57,12 @@ const configSchema = z.object({
     .nullish(),
 });
 
-/** Loads the tokenizer of a folder (a model, an artifact of the `tokenizer` stage). */
-export async function loadTokenizer(dir: string, options: { threads?: number } = {}): Promise<Tokenizer> {
+/**
+ * Loads the tokenizer of a folder (a model, an artifact of the `tokenizer` stage). An adapter without one has its
+ * base's.
+ */
+export async function loadTokenizer(folder: string, options: { threads?: number } = {}): Promise<Tokenizer> {
+  const dir = await folderOf(folder, 'tokenizer.json');
   const files = new Map<string, string>();
   for (const name of TOKENIZER_FILES) {
     const text = await readOptional(join(dir, name));
