@@ -116,7 +116,7 @@ for await (const line of createInterface(process.stdin)) {
     value = [...sessions.values()][0]!.plan().trainFlopsPerToken * request.sequences * request.length;
   } else if (request.work === 'generate') {
     seconds = await generate(request.prompts, request.prompt_length, request.new_tokens);
-  } else {
+  } else if (request.work === 'matrix_speed') {
     value = await addon.measureMatrixSpeed(threads);
   }
   const peak = /VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1];

@@ -25,10 +25,12 @@ export const MODEL = JSON.parse(readFileSync(join(import.meta.dirname, 'model_11
 export type Request =
   | { work: 'train_step'; sequences: number; length: number }
   | { work: 'generate'; prompts: number; prompt_length: number; new_tokens: number }
-  | { work: 'matrix_speed' };
+  | { work: 'matrix_speed' }
+  /** The next step of the work that the process was started for. */
+  | { work: 'step' };
 export interface Answer {
   seconds: number;
-  /** Loss of a step, FLOP/s of matrix_speed. */
+  /** Work of a step, FLOP/s of matrix_speed, bytes of a copy for checkpoints. */
   value: number;
   /** Largest resident memory of the process so far. */
   peak_bytes: number;
