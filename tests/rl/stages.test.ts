@@ -2,6 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { readSafetensorsHeader } from '../../src/models/safetensors.ts';
 import { differences, type Fixture, modelFolder, runHere, type TestChannel } from '../training/fixture.ts';
 import { runWithKills } from '../training/kills.ts';
 import { digitsFixture, digitsRecipe } from './recipe.ts';
@@ -41,6 +42,17 @@ const SETTINGS: Record<string, string[]> = {
     'max_steps: 60',
     'beta: 0.01',
   ],
+  ppo: [
+    ...ROOM,
+    'response_length: 6',
+    'num_generations: 8',
+    'num_ppo_epochs: 2',
+    'temperature: 1',
+    'learning_rate: 2e-3',
+    'vf_coef: 0.5',
+    'kl_coef: 0.01',
+    'max_steps: 60',
+  ],
   online_dpo: [...ROOM, 'max_new_tokens: 6', 'temperature: 1', 'learning_rate: 1e-3', 'max_steps: 60'],
 };
 
@@ -60,7 +72,6 @@ describe.each(Object.keys(SETTINGS))('%s', (type) => {
       'num_tokens',
       'epoch',
       'reward_std',
-      'frac_reward_zero_std',
       'rewards/exact_match/mean',
       'completions/mean_length',
       'completions/clipped_ratio',
@@ -71,6 +82,50 @@ describe.each(Object.keys(SETTINGS))('%s', (type) => {
     expect(Math.max(...steps.map((step) => step['sampling/sampling_logp_difference/max']!))).toBeLessThan(
       1e-4,
     );
+  });
+});
+
+describe('ppo', () => {
+  it('tells what its losses are made of, and saves the policy without its value head', async () => {
+    const own = fixture();
+    const settings = SETTINGS.ppo!.map((line) => (line.startsWith('max_steps') ? 'max_steps: 2' : line));
+    const channel = await runHere(own, digitsRecipe('ppo', settings));
+    const steps = history(channel, 'ppo');
+    for (const name of [
+      'objective/kl',
+      'objective/entropy',
+      'objective/non_score_reward',
+      'objective/rlhf_reward',
+      'objective/scores',
+      'policy/approxkl_avg',
+      'policy/clipfrac_avg',
+      'policy/entropy_avg',
+      'loss/policy_avg',
+      'loss/value_avg',
+      'val/clipfrac_avg',
+      'val/ratio',
+      'val/num_eos_tokens',
+      'episode',
+    ]) {
+      expect(steps[0], name).toHaveProperty([name]);
+    }
+    // The policy that is trained first is the very one that drew, and the very one it is compared with.
+    expect(steps[0]!['policy/approxkl_avg']).toBe(0);
+    expect(steps[0]!['objective/kl']).toBeCloseTo(0, 5);
+    const tensors = await readSafetensorsHeader(join(modelFolder(own, 'ppo'), 'model.safetensors'));
+    expect(tensors.map(({ name }) => name)).not.toContain('score.weight');
+  });
+
+  it('holds a target of divergence by its weight', async () => {
+    const settings = [...SETTINGS.ppo!.filter((line) => !/^(kl_coef|max_steps)/.test(line)), 'kl_coef: 0.05'];
+    const run = async (more: string[]) => {
+      const channel = await runHere(fixture(), digitsRecipe('ppo', [...settings, 'max_steps: 20', ...more]));
+      return history(channel, 'ppo').at(-1)!;
+    };
+    const far = await run(['kl_target: 1e-4', 'kl_horizon: 500']);
+    const near = await run(['kl_target: 100', 'kl_horizon: 500']);
+    expect(far['objective/kl_coef']).toBeGreaterThan(0.05);
+    expect(near['objective/kl_coef']).toBeLessThan(0.05);
   });
 });
 
