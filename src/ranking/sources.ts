@@ -153,12 +153,13 @@ export function sizedOptions(
 ): SizedOptions {
   const judging = settings.labels === 'judge';
   const length = Math.min(settings.max_length ?? architecture.maxPositions, architecture.maxPositions);
+  const sequences = Math.min(judging ? settings.batch_size : SCORED_SEQUENCES, length);
   return {
     threads,
     trainable: false,
     maxTokens: length,
-    maxSequences: judging ? settings.batch_size : SCORED_SEQUENCES,
-    maxScored: judging ? settings.batch_size : SCORED_SEQUENCES,
+    maxSequences: sequences,
+    maxScored: sequences,
     recompute: false,
     generationSlots: judging ? settings.batch_size : 0,
     generationLength: judging ? length : 0,

@@ -14,12 +14,12 @@ import { type DrawnResponse, drawLog, drawResponses } from '../ranking/draw.ts';
 import { DATASET_FILE, type DatasetFile, RESPONSES_FILE } from '../ranking/responses.ts';
 import { promptFiles } from '../rollout/open.ts';
 import { type Prompt, readPrompts } from '../rollout/prompts.ts';
-import { POLICY_TYPES } from '../rollout/settings.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { plannedArchitecture } from '../training/planned.ts';
 import { writeFileAtomic } from '../util/files.ts';
 import { sha256 } from '../util/hash.ts';
 import { requireMemory } from '../util/memory.ts';
+import { MODEL_TYPES } from './model_types.ts';
 import { type Artifact, defineStage, type StageContext, StageStopped } from './stage.ts';
 
 const schema = z
@@ -64,7 +64,7 @@ export const generateStage = defineStage({
   doc: 'Draws several responses to each prompt of a dataset, for ranking and preference training.',
   schema,
   inputs: {
-    models: { types: POLICY_TYPES },
+    models: { types: MODEL_TYPES },
     dataset: { types: ['generate', 'rank'], orFiles: true },
   },
   files: ({ dataset }, baseDir) => resolveFiles([dataset ?? []].flat(), baseDir),
@@ -248,8 +248,8 @@ function sessionOptions(
     threads,
     trainable: false,
     maxTokens: length,
-    maxSequences: slots,
-    maxScored: slots,
+    maxSequences: Math.min(slots, length),
+    maxScored: Math.min(slots, length),
     recompute: false,
     generationSlots: slots,
     generationLength: Math.min(length, architecture.maxPositions),

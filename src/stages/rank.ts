@@ -17,9 +17,9 @@ import { type RankSettings, rankSchema } from '../ranking/settings.ts';
 import { labelRows, sizedOptions } from '../ranking/sources.ts';
 import { writeRankings } from '../ranking/write.ts';
 import { rewardFiles } from '../rewards/index.ts';
-import { POLICY_TYPES } from '../rollout/settings.ts';
 import { plannedArchitecture } from '../training/planned.ts';
 import { readJson, writeFileAtomic } from '../util/files.ts';
+import { MODEL_TYPES } from './model_types.ts';
 import { defineStage, type StageContext } from './stage.ts';
 
 type Report = EventBody<'report'>;
@@ -34,7 +34,7 @@ export const rankStage = defineStage({
   inputs: {
     dataset: { types: ['generate', 'rank'], orFiles: true },
     reward_model: { types: ['reward'], optional: true },
-    judge: { types: POLICY_TYPES, optional: true },
+    judge: { types: MODEL_TYPES, optional: true },
   },
 
   async files({ dataset, programs }, baseDir) {

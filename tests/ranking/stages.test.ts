@@ -252,6 +252,42 @@ describe('rank by a judge', () => {
   });
 });
 
+describe('rank by a reward model', () => {
+  it('ranks by the score of what was trained on pairs', async () => {
+    const text = `${MODELS}${GENERATE}${RANK}  reward:\n    model: sft\n    dataset: rank\n    max_steps: 30\n    learning_rate: 5e-3\n  scored:\n    type: rank\n    dataset: generate\n    labels: reward_model\n    reward_model: reward\n`;
+    const channel = await runHere(fixture, text, { job: 'j12' });
+    expect(channel.outcome().error).toBeNull();
+    const by = (stage: string) =>
+      jsonl(join(dataset(stage), 'rankings.jsonl')).map(({ responses }) =>
+        (responses as { score: number }[]).map(({ score }) => score),
+      );
+    const [programs, model] = [by('rank'), by('scored')];
+    let agreed = 0;
+    let pairs = 0;
+    programs.forEach((scores, row) => {
+      scores.forEach((a, i) => {
+        scores.forEach((b, j) => {
+          if (a <= b) return;
+          pairs += 1;
+          if (model[row]![i]! > model[row]![j]!) agreed += 1;
+        });
+      });
+    });
+    expect(agreed / pairs).toBeGreaterThan(0.75);
+  });
+
+  it('refuses a model without a head', async () => {
+    const text = `${MODELS}${GENERATE}  scored:\n    type: rank\n    dataset: generate\n    labels: reward_model\n    reward_model: plain\n`;
+    cpSync(join(fixture.home, 'models/tiny/sft'), join(fixture.dir, 'plain'), {
+      recursive: true,
+      dereference: true,
+    });
+    rmSync(join(fixture.dir, 'plain', 'artifact.json'));
+    const { error } = (await runHere(fixture, text, { job: 'j13' })).outcome();
+    expect(error).toMatchObject({ code: 'model_invalid', path: 'stages.scored.reward_model' });
+  });
+});
+
 describe('responses of models with several tokenizers', () => {
   it('have no ids, which would be of one of them only', async () => {
     const other = join(fixture.dir, 'other-model');
