@@ -13,6 +13,7 @@ export interface Schema {
   required?: string[];
   items?: Schema;
   anyOf?: Schema[];
+  oneOf?: Schema[];
   additionalProperties?: Schema | boolean;
   minimum?: number;
   maximum?: number;
@@ -48,7 +49,8 @@ function defaultText(field: Schema): string {
 
 function typeName(schema: Schema): string {
   if (schema.enum) return schema.enum.map((value) => `\`${value}\``).join(', ');
-  if (schema.anyOf) return schema.anyOf.map(typeName).join(' or ');
+  const choices = schema.anyOf ?? schema.oneOf;
+  if (choices) return [...new Set(choices.map(typeName))].join(' or ');
   if (Array.isArray(schema.type)) return schema.type.map((type) => WORDS[type]).join(' or ');
   if (schema.type === 'array') return `list of ${schema.items ? typeName(schema.items) : 'anything'}`;
   if (schema.type === 'object' && !schema.properties) {

@@ -1,5 +1,6 @@
 /** docs/recipes.md: what a recipe may say, from the schemas of the stages. */
 import { recipeSchema } from '../../src/recipe/recipe.ts';
+import { REWARDS } from '../../src/rewards/index.ts';
 import { STAGES } from '../../src/stages/registry.ts';
 import { fieldList, schemaOf } from './fields.ts';
 
@@ -42,11 +43,16 @@ export function recipesPage(): string {
   const stages = [...STAGES.values()].map(({ type, doc, schema }) =>
     [`## \`${type}\``, doc, `Settings:${fieldList(schemaOf(schema, 'input'), 'request')}`].join('\n\n'),
   );
+  const rewards = Object.entries(REWARDS).map(([type, { doc, schema }]) =>
+    [`### \`${type}\``, doc, `Settings:${fieldList(schemaOf(schema, 'input'), 'request')}`].join('\n\n'),
+  );
   return `${[
     '# Recipes',
     GENERATED,
     INTRODUCTION,
     `## The recipe itself\n\nKeys:${fieldList(schemaOf(recipeSchema, 'input'), 'request')}`,
     ...stages,
+    '## Programs that reward\n\nAn entry of `programs` in `rank`, and of `rewards` in reinforcement learning, has a `type`:',
+    ...rewards,
   ].join('\n\n')}\n`;
 }

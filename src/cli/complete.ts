@@ -73,7 +73,7 @@ async function forArgument(
     const choices = argument.argChoices.map((word) => ({ word, description: '' }));
     return { candidates: startingWith(last, choices), files: false };
   }
-  const files = ['recipe', 'file', 'model'].includes(argument.name());
+  const files = ['recipe', 'file', 'model', 'dataset'].includes(argument.name());
   return { candidates: startingWith(last, await namesFor(argument.name(), connect)), files };
 }
 

@@ -33,7 +33,7 @@ export const rankSchema = z
       .describe('Who says which response is better. People label with `anneal rank`.'),
     programs: rewardSettings
       .optional()
-      .describe('Programs, each with a weight: their weighted sum is the score.'),
+      .describe('Programs that reward (see below), each with a weight: their weighted sum is the score.'),
     reward_model: z
       .string()
       .optional()

@@ -30,6 +30,7 @@ const schema = z.strictObject({
 type Settings = z.output<typeof schema>;
 
 export const commandReward = defineReward({
+  doc: 'Any executable that speaks JSON lines: an object with `prompt`, `messages`, `text`, `finish`, `fields` in; a number, null, or an object with `score` out, line for line.',
   schema,
 
   /** The words of the command that are files beside the recipe. */

@@ -18,6 +18,7 @@ const schema = z.strictObject({
 });
 
 export const exactMatch = defineReward({
+  doc: '1 where the response is the answer that its row names, else 0; case, punctuation and articles do not count.',
   schema,
   async open(settings) {
     const skips = new Skips(settings);

@@ -10,7 +10,8 @@ import { regex } from './regex.ts';
 import { type RewardDefinition, rewardName } from './reward.ts';
 import type { Scorer } from './scorer.ts';
 
-const DEFINITIONS = {
+/** Every type of program that rewards. */
+export const REWARDS = {
   exact_match: exactMatch,
   regex,
   numeric,
@@ -69,5 +70,5 @@ export async function rewardFiles(settings: RewardSettings, baseDir: string): Pr
 
 function definitionOf(reward: RewardSettings[number]): RewardDefinition<z.ZodType<RewardSettings[number]>> {
   // The type that chose the schema of these settings chooses the definition.
-  return DEFINITIONS[reward.type] as unknown as RewardDefinition<z.ZodType<RewardSettings[number]>>;
+  return REWARDS[reward.type] as unknown as RewardDefinition<z.ZodType<RewardSettings[number]>>;
 }

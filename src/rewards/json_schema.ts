@@ -18,6 +18,7 @@ const schema = z.strictObject({
 const FENCE = /^\s*```(?:json)?[^\S\n]*\n([\s\S]*?)\n\s*```\s*$/i;
 
 export const jsonSchema = defineReward({
+  doc: '1 where the response is JSON (bare, or in one code fence) that a schema accepts, else 0.',
   schema,
 
   async files(settings, baseDir) {

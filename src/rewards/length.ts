@@ -32,6 +32,7 @@ const schema = z
   });
 
 export const length = defineReward({
+  doc: 'How well the length fits: 1 at the target or inside the bounds, falling with the distance to 0.',
   schema,
   async open(settings) {
     const count = UNITS[settings.unit];

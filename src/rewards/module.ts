@@ -26,6 +26,7 @@ const LOADING_SECONDS = 10;
 type Reply = { ready: true } | { scores: unknown } | { error: string };
 
 export const moduleReward = defineReward({
+  doc: 'A `.mjs` file whose default export gets a list of responses (objects with `prompt`, `messages`, `text`, `finish`, `fields`) and returns a number, or null, for each. It runs in a thread of its own.',
   schema,
 
   async files({ path }, baseDir) {

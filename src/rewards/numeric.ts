@@ -30,6 +30,7 @@ const schema = z.strictObject({
 });
 
 export const numeric = defineReward({
+  doc: '1 where the number that the response comes to is that of its row, else 0: the number behind `####` or in `\\boxed{}`, else the last one.',
   schema,
   async open(settings) {
     const skips = new Skips(settings);

@@ -34,6 +34,7 @@ const schema = z.strictObject({
 const search = new Script('pattern.test(text)');
 
 export const regex = defineReward({
+  doc: '1 where a regular expression is found in the response, else 0. `{{field}}` stands for the text of that field of the row, taken literally.',
   schema,
   async open(settings) {
     const skips = new Skips(settings);

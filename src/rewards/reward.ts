@@ -32,6 +32,8 @@ export interface CommonSettings {
 }
 
 export interface RewardDefinition<Schema extends z.ZodType> {
+  /** What it says of a response, for the docs. */
+  doc: string;
   schema: Schema;
   /** Files that the settings name, so that their content enters an artifact's hash. */
   files?(settings: z.output<Schema>, baseDir: string): Promise<string[]>;
