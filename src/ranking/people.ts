@@ -77,12 +77,12 @@ function requireEnough(
     ({ id }) => names.length > 0 && names.every((criterion) => seen(id, criterion) >= minLabellers),
   ).length;
   if (enough >= minShare * asked.length) return;
-  const people = minLabellers === 1 ? 'somebody' : `${minLabellers} people`;
-  const by = wanted ? ` by ${names.join(', ')}` : '';
+  const people = minLabellers === 1 ? '' : ` by ${minLabellers} people`;
+  const by = wanted ? ` (${names.join(', ')})` : '';
   const option = wanted ? ` --criteria ${names.join(',')}` : '';
   throw new AnnealError(
     'labels_missing',
-    `Stage ${stage}: ${enough} of ${asked.length} prompts have been ranked${by} by ${people}; ${Math.ceil(minShare * asked.length)} are needed.`,
+    `Stage ${stage}: ${enough} of ${asked.length} prompts have been ranked${people}${by}; ${Math.ceil(minShare * asked.length)} are needed.`,
     {
       path: `stages.${stage}.labels`,
       hint: `Rank them: \`anneal rank ${reference}${option}\`; then \`anneal resume\` goes on with the job.`,

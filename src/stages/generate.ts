@@ -191,8 +191,11 @@ async function drawModel(
       batch: Math.max(1, Math.floor(settings.batch_size / settings.num_generations)),
       log: drawLog(context.workDir, context.hash, index),
       between(done) {
-        const progress = { stage: name, done, total: prompts.length, unit: 'row', metrics: {} };
-        context.emit('progress', progress, `${name}/${label}/row/${done}`);
+        const models = Object.keys(settings.models).length;
+        const total = models * prompts.length;
+        const all = index * prompts.length + done;
+        const progress = { stage: name, done: all, total, unit: 'row', metrics: {} };
+        context.emit('progress', progress, `${name}/row/${all}`);
         if (done < prompts.length && context.checkpointRequested()) throw new StageStopped();
       },
     });

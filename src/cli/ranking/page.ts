@@ -99,9 +99,9 @@ function header(title: string, share: number, width: number, paint: Paint): stri
   return `${paint('─', 'dim')} ${paint(title, 'bold')} ${paint(rule, 'dim')} ${bar}${percent}`;
 }
 
-/** Text of a model or a person, made harmless and wrapped. */
+/** Text of a model or a person, made harmless and wrapped; white space around it would give some models away. */
 function block(text: string, first: string, rest: string, width: number): string[] {
-  return wrap(clean(text).replace(/^\n+|\s+$/g, ''), Math.max(10, width - displayWidth(rest))).map(
+  return wrap(clean(text).trim(), Math.max(10, width - displayWidth(rest))).map(
     (line, i) => (i === 0 ? first : rest) + line,
   );
 }
