@@ -84,10 +84,16 @@ test.each(
   writeFileSync(recipe, 'stages: {}\n');
   const args: Record<string, string[]> = {
     run: [recipe],
+    selftest: [recipe],
+    merge: ['model', '--out', join(home, 'merged')],
+    rank: ['responses'],
     plan: [recipe],
     generate: ['model', 'prompt'],
     chat: ['model'],
     evaluate: ['model', recipe],
+    merge: ['model', '--out', join(home, 'merged')],
+    rank: ['job/generate'],
+    selftest: [recipe],
     logs: ['j1'],
     pause: ['j1'],
     resume: ['j1'],
