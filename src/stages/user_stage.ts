@@ -1,6 +1,6 @@
 /**
  * A stage of the user's own: an ES module named as the `type` of a stage (`./my-stage.mjs`). Its default export is a
- * function that gets `{ z, AnnealError, StageStopped }` and returns a definition as `stage.ts` has it; `inputs`,
+ * function that gets the tools of `TOOLS` and returns a definition as `stage.ts` has it; `inputs`,
  * `files` and `plan` may be left out. Loaded by workers only. The files that it is loaded from decide its result, so
  * they enter the hash of the artifact.
  */
@@ -11,6 +11,8 @@ import { resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
+import { loadModel, openModelFolder } from '../models/load.ts';
+import { loadTokenizer } from '../tokenizer/tokenizer.ts';
 import type { AnyStage } from './stage.ts';
 import { StageStopped } from './stage.ts';
 
@@ -21,10 +23,9 @@ export interface UserStage {
 }
 
 /** What a module gets: nothing that it would have to find in the folder of this program. */
-const TOOLS = { z, AnnealError, StageStopped };
+const TOOLS = { z, AnnealError, StageStopped, openModelFolder, loadModel, loadTokenizer };
 
-const HINT =
-  'Its default export is ({ z, AnnealError, StageStopped }) => ({ type, doc, schema, run }): see docs/stages.md.';
+const HINT = 'Its default export is ({ z, ... }) => ({ type, schema, run }): see docs/stages.md.';
 
 const loaded = new Map<string, Promise<UserStage>>();
 

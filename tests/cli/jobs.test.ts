@@ -199,7 +199,7 @@ describe('a job', { timeout: 120_000 }, () => {
     const set = ['--set', 'stages.sft.dataset=broken.jsonl'];
     const { status, stdout } = await run('run', path('recipe.yaml'), ...set);
     expect(status).toBe(1);
-    expect(stdout).toMatch(/error: .*broken\.jsonl:1.*\(data_/);
+    expect(stdout).toMatch(/error: .*broken\.jsonl:1[\s\S]*evaluate was not run: it needs sft\. \(data_/);
   });
 
   test('Ctrl-C detaches; pause, resume and cancel end a watch with the outcome', async () => {

@@ -84,9 +84,6 @@ test.each(
   writeFileSync(recipe, 'stages: {}\n');
   const args: Record<string, string[]> = {
     run: [recipe],
-    selftest: [recipe],
-    merge: ['model', '--out', join(home, 'merged')],
-    rank: ['responses'],
     plan: [recipe],
     generate: ['model', 'prompt'],
     chat: ['model'],

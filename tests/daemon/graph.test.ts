@@ -9,7 +9,14 @@ import { parseRecipe } from '../../src/recipe/recipe.ts';
 import { STAGES } from '../../src/stages/registry.ts';
 import { loadUserStage } from '../../src/stages/user_stage.ts';
 import { runRecipe } from '../../src/worker/job.ts';
-import { type Fixture, makeFixture, recipeSource, runHere, TestChannel } from '../training/fixture.ts';
+import {
+  type Fixture,
+  makeFixture,
+  recipeSource,
+  recipeText,
+  runHere,
+  TestChannel,
+} from '../training/fixture.ts';
 
 const USER_STAGE = join(import.meta.dirname, '../../src/stages/user_stage.ts');
 
@@ -219,6 +226,17 @@ describe('a stage of the recipe’s own', () => {
     );
     expect(error).toMatchObject({ code, path: 'stages.mine.type', hint: expect.any(String) });
     expect(error.message).toMatch(message);
+  });
+
+  it('may use a model: the example of docs/stages.md', async () => {
+    writeFileSync(join(fixture.dir, 'lines.txt'), 'Anna lives in a town.\nzzzz qqqq xxxx\n');
+    const example = join(import.meta.dirname, '../../examples/surprise-stage.mjs');
+    const own = `  surprise: { type: ${example}, model: pretrain, file: lines.txt }\n`;
+    const channel = await runHere(fixture, recipeText({ pretrain: ['max_steps: 20'] }) + own, { job: 'j9' });
+    expect(channel.outcome()).toEqual({ outcome: 'succeeded', error: null });
+    const { rows } = channel.events('report')[0]!.body;
+    expect(rows.map(([line]) => line)).toEqual(['zzzz qqqq xxxx', 'Anna lives in a town.']);
+    expect(rows[0]![1]).toBeGreaterThan(rows[1]![1] as number);
   });
 
   it('has its settings checked like any other', async () => {
