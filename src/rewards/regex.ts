@@ -7,9 +7,9 @@ import { z } from 'zod';
 import {
   commonFields,
   defineReward,
-  eachResponse,
   fieldTexts,
   quoted,
+  rewardName,
   Skips,
   skipWithoutField,
   timeoutField,
@@ -30,8 +30,10 @@ const schema = z.strictObject({
   timeout_seconds: timeoutField.default(1).describe('For one response.'),
 });
 
+type Search = [pattern: RegExp, text: string];
+
 // Run in a context of its own because only there can a search be stopped.
-const search = new Script('pattern.test(text)');
+const searchAll = new Script('searches.map(([pattern, text]) => pattern.test(text))');
 
 export const regex = defineReward({
   doc: '1 where a regular expression is found in the response, else 0. `{{field}}` stands for the text of that field of the row, taken literally.',
@@ -39,27 +41,49 @@ export const regex = defineReward({
   async open(settings) {
     const skips = new Skips(settings);
     const flags = settings.ignore_case ? 'iu' : 'u';
-    const sandbox: { pattern: RegExp | undefined; text: string } = { pattern: undefined, text: '' };
+    const timeout = settings.timeout_seconds * 1000;
+    const sandbox: { searches: Search[] } = { searches: [] };
     const context = createContext(sandbox);
-    const compiled = new Map<string, RegExp>();
-    return eachResponse(settings, skips, (response) => {
-      const source = fill(settings.pattern, response);
-      if (typeof source !== 'string') return skipWithoutField(skips, response, source.missing);
-      const pattern = compiled.get(source) ?? new RegExp(source, flags);
-      if (compiled.size > 1_000) compiled.clear();
-      compiled.set(source, pattern);
-      Object.assign(sandbox, { pattern, text: response.text });
+    /** What is found; undefined when it takes too long. */
+    const run = (searches: Search[]): boolean[] | undefined => {
+      sandbox.searches = searches;
       try {
-        return search.runInContext(context, { timeout: settings.timeout_seconds * 1000 }) ? 1 : 0;
+        return searchAll.runInContext(context, { timeout }) as boolean[];
       } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'ERR_SCRIPT_EXECUTION_TIMEOUT') throw error;
-        return skips.skip(
-          `searched for more than ${settings.timeout_seconds} s`,
-          ` in the response ${quoted(response.text)}`,
-          'A repetition inside a repetition may take for ever: write the pattern without.',
-        );
+        if ((error as NodeJS.ErrnoException).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') return undefined;
+        throw error;
       }
-    });
+    };
+    return {
+      name: rewardName(settings),
+      skipped: skips.counts,
+      async score(responses) {
+        const sources = responses.map((response) => fill(settings.pattern, response));
+        const compiled = new Map<string, RegExp>();
+        const searches = sources.map((source, i): Search | undefined => {
+          if (typeof source !== 'string') return undefined;
+          const pattern = compiled.get(source) ?? new RegExp(source, flags);
+          compiled.set(source, pattern);
+          return [pattern, responses[i]!.text];
+        });
+        // All at once, which is fast; if that takes too long, one by one to find out which it is.
+        const all = run(searches.filter((search) => search !== undefined));
+        let at = 0;
+        return responses.map((response, i) => {
+          const search = searches[i];
+          if (!search) return skipWithoutField(skips, response, (sources[i] as { missing: string }).missing);
+          const found = all ? all[at] : run([search])?.[0];
+          at += 1;
+          if (found !== undefined) return found ? 1 : 0;
+          return skips.skip(
+            `searched for more than ${settings.timeout_seconds} s`,
+            ` in the response ${quoted(response.text)}`,
+            'A repetition inside a repetition may take for ever: write the pattern without.',
+          );
+        });
+      },
+      close: async () => {},
+    };
   },
 });
 
