@@ -228,6 +228,33 @@ describe('pretrain', () => {
   });
 });
 
+describe('samples', () => {
+  it('are told before and after training, side by side, also by who reuses the model', async () => {
+    const of = fixture();
+    const text = recipeText({
+      pretrain: ['max_steps: 8', 'sample_prompts: [Anna lives, Ben]', 'sample_max_new_tokens: 6'],
+    });
+    const channel = await runHere(of, text);
+    const samples = channel.events('sample').map(({ body }) => body);
+    expect(samples.map(({ step, prompt }) => [step, prompt])).toEqual([
+      [0, 'Anna lives'],
+      [0, 'Ben'],
+      [8, 'Anna lives'],
+      [8, 'Ben'],
+    ]);
+    const [report] = channel.events('report');
+    expect(report!.body.examples).toEqual(
+      ['Anna lives', 'Ben'].map((prompt, i) => ({
+        prompt,
+        expected: '',
+        outputs: { before: samples[i]!.text, after: samples[i + 2]!.text },
+      })),
+    );
+    const again = await runHere(of, text, { job: 'j2' });
+    expect(again.events('report').map(({ body }) => body)).toEqual([report!.body]);
+  });
+});
+
 describe('refusals before the first step', () => {
   const failure = async (of: Fixture, text: string) => (await runHere(of, text)).outcome().error;
   const chats = (of: Fixture, rows: unknown[]) =>

@@ -27,9 +27,9 @@ export default defineCommand<Options>({
     ['anneal merge ./my-adapter --out ./merged --json', 'the figures for a script'],
   ],
   async run({ args, options, out, connect }) {
+    const client = await connect();
     const target = resolve(options.out);
     await requireEmpty(target);
-    const client = await connect();
     const path = await modelPath(client, args[0] ?? '');
     const { job } = await client.call('job.submit', {
       recipe: JSON.stringify({ name: 'merge', stages: { merge: { model: path } } }),
