@@ -58,6 +58,7 @@ export function rolloutStage<Schema extends z.ZodType<RolloutSettings>>(
     doc: stage.doc,
     schema: stage.schema,
     serves: true,
+    trains: true,
     inputs: rolloutInputs,
 
     async files(settings, baseDir) {

@@ -19,8 +19,8 @@ export function selftestRoles(recipe: Recipe, names: readonly string[]): Map<str
   const byName = new Map(recipe.stages.map((stage) => [stage.name, stage]));
   for (const name of names) {
     const stage = byName.get(name);
-    if (stage?.definition.serves) continue;
-    const able = recipe.stages.flatMap((each) => (each.definition.serves ? [each.name] : []));
+    if (stage?.definition.trains) continue;
+    const able = recipe.stages.flatMap((each) => (each.definition.trains ? [each.name] : []));
     const guess = nearest(name, able);
     throw new AnnealError(
       'recipe_reference',
@@ -39,7 +39,7 @@ export function selftestRoles(recipe: Recipe, names: readonly string[]): Map<str
     }
   };
   for (const { name, definition } of recipe.stages) {
-    if (!definition.serves || (names.length > 0 && !names.includes(name))) continue;
+    if (!definition.trains || (names.length > 0 && !names.includes(name))) continue;
     roles.set(name, 'test');
     need(name);
   }

@@ -40,6 +40,7 @@ export const bcoStage = defineStage({
   doc: 'Trains on answers that are labelled as good or not, as a binary classifier.',
   schema,
   serves: true,
+  trains: true,
   inputs: referenceInputs,
   files: async (settings, baseDir) => [
     ...(await preferenceFiles(settings, baseDir)),

@@ -37,6 +37,7 @@ export const cpoStage = defineStage({
   doc: 'Trains on pairs without a reference: CPO, SimPO.',
   schema,
   serves: true,
+  trains: true,
   inputs: preferenceInputs,
   files: preferenceFiles,
   plan: (context) => planPreference(context, { kind: 'pairs', answers: 2, reference: false }),

@@ -49,6 +49,7 @@ export const distillStage = defineStage({
   doc: 'Trains a student on the distributions of a teacher.',
   schema,
   serves: true,
+  trains: true,
   inputs: {
     ...preferenceInputs,
     dataset: { types: ['generate', 'rank'], orFiles: true },

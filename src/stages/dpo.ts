@@ -24,6 +24,7 @@ export const dpoStage = defineStage({
   doc: 'Trains a model to prefer chosen answers to rejected ones.',
   schema,
   serves: true,
+  trains: true,
   inputs: referenceInputs,
   files: async (settings, baseDir) => [
     ...(await preferenceFiles(settings, baseDir)),

@@ -43,6 +43,7 @@ export const ktoStage = defineStage({
   doc: 'Trains on answers that are labelled as good or not.',
   schema,
   serves: true,
+  trains: true,
   inputs: referenceInputs,
   files: preferenceFiles,
   plan: (context) => planPreference(context, { kind: 'labels', answers: 1, reference: true }),

@@ -18,6 +18,7 @@ export const orpoStage = defineStage({
   doc: 'Fine-tunes on chosen answers and away from rejected ones at once, without a reference.',
   schema,
   serves: true,
+  trains: true,
   inputs: preferenceInputs,
   files: preferenceFiles,
   plan: (context) => planPreference(context, { kind: 'pairs', answers: 2, reference: false }),

@@ -67,6 +67,7 @@ export const pretrainStage = defineStage({
   doc: 'Trains a language model on a prepared dataset.',
   schema,
   serves: true,
+  trains: true,
   inputs: { dataset: { types: ['prepare'] }, base: { types: MODEL_TYPES, optional: true } },
   retell: retellTraining,
   files: async () => [],

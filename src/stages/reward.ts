@@ -42,6 +42,7 @@ const schema = z
 export const rewardStage = defineStage({
   type: 'reward',
   doc: 'Trains a reward model on pairs or rankings of answers.',
+  trains: true,
   schema,
   inputs: preferenceInputs,
   files: preferenceFiles,

@@ -71,6 +71,7 @@ export const sftStage = defineStage({
   doc: 'Fine-tunes a model on conversations or prompts with completions.',
   schema,
   serves: true,
+  trains: true,
   inputs: { model: { types: MODEL_TYPES } },
   retell: retellTraining,
 

@@ -110,6 +110,8 @@ export interface StageDefinition<Schema extends z.ZodType> {
   inputs: Record<string, { types: string[]; optional?: boolean; orFiles?: boolean }>;
   /** It calls `context.serve`: a generate request to its job waits for it. */
   serves?: true;
+  /** It takes optimiser steps: it leaves TensorBoard's events, and `anneal selftest` tests it. */
+  trains?: true;
   /**
    * Data files that the settings name (globs resolved), so that their content enters the hash. A setting with
    * `orFiles` that names an input is left out of them.

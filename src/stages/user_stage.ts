@@ -97,6 +97,7 @@ const shape = z.strictObject({
     )
     .default({}),
   serves: z.literal(true).optional(),
+  trains: z.literal(true).optional(),
   files: z.custom<AnyStage['files']>(isFunction, 'a function').default(() => async () => []),
   plan: z.custom<AnyStage['plan']>(isFunction, 'a function').default(() => async () => NOTHING_PLANNED),
   run: z.custom<AnyStage['run']>(isFunction, 'a function'),

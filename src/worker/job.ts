@@ -96,7 +96,7 @@ class RecipeRun {
         const role = roles?.get(stage.name);
         if (role === 'test') return this.#test(run);
         // Training for the sake of a test would be the whole recipe.
-        return role === 'make' && stage.definition.serves ? this.#find(run) : this.#make(run);
+        return role === 'make' && stage.definition.trains ? this.#find(run) : this.#make(run);
       },
       known: (error) => this.#known(error),
       ended: (stage, index, phase, error) => this.#emitEnd(placeOf(stage, index), phase, error),
@@ -110,7 +110,7 @@ class RecipeRun {
     const { recipe, stage } = run;
     const artifact = (await this.#reuse(run)) ?? (await this.#runStage(run));
     await this.#store.nameArtifact(recipe.name, stage.name, artifact);
-    if (stage.definition.serves) await linkAtomic(artifact.path, this.#tensorboard(stage.name));
+    if (stage.definition.trains) await linkAtomic(artifact.path, this.#tensorboard(stage.name));
     return artifact;
   }
 
@@ -178,7 +178,7 @@ class RecipeRun {
     const outDir = await this.#store.begin(identity.hash);
     const results: Record<string, number | string> = {};
     const context = await this.#context(run, outDir, results);
-    if (definition.serves) await linkAtomic(context.workDir, this.#tensorboard(name));
+    if (definition.trains) await linkAtomic(context.workDir, this.#tensorboard(name));
     await definition.run(context as StageContext<never>);
     const seconds = (performance.now() - started) / 1000;
     // Once the artifact is there, nothing of this stage is run again: its events must be safe by then.
