@@ -1,9 +1,13 @@
 import { describe, expect, test } from 'vitest';
+import type { EventBody } from '../../proto/events.ts';
 import { displayWidth, painter } from '../../src/cli/text.ts';
 import { renderBars, sparkline } from '../../src/cli/view/bars.ts';
 import { renderBlock, wrapSpans } from '../../src/cli/view/blocks.ts';
+import { shownMetrics, speaks } from '../../src/cli/view/metrics.ts';
 import { CURVE_WINDOW, emptyView, type JobView, reduce } from '../../src/cli/view/model.ts';
 import { createPlainRenderer } from '../../src/cli/view/plain.ts';
+import { MODEL_TYPES } from '../../src/stages/model_types.ts';
+import { STAGES } from '../../src/stages/registry.ts';
 import { ending, eventBuilder, story, timeAt } from './story.ts';
 
 const plain = painter(false);
@@ -59,6 +63,128 @@ describe('the bars', () => {
     expect(bars(view, 100, 20, 60).join()).toContain('50s left');
     expect(bars(view, 100, 20, 80).join()).toContain('30s left');
     expect(bars(view, 100, 20, 900).join()).toContain('0.0s left');
+  });
+});
+
+describe('a graph of stages', () => {
+  const event = eventBuilder();
+  const needs = { tokenizer: [], prepare: [], pretrain: ['prepare'], dpo: ['pretrain'], grpo: ['pretrain'] };
+  const names = Object.keys(needs);
+  const stage = (
+    at: number,
+    name: string,
+    phase: EventBody<'stage'>['phase'],
+    rest: Partial<EventBody<'stage'>> = {},
+  ) =>
+    event(at, 'stage', {
+      stage: name,
+      type: name,
+      phase,
+      index: names.indexOf(name),
+      count: names.length,
+      artifact: null,
+      seconds: null,
+      ...rest,
+    });
+  const step = (at: number, name: string, metrics: Record<string, number>) =>
+    event(at, 'progress', { stage: name, done: at, total: 40, unit: 'step', metrics });
+  const error = { code: 'data_empty', message: 'pairs.jsonl has no rows.' };
+  const waits = { reason: 'device', job: 'j0', until: null, text: 'waits for j0' } as const;
+  const events = [
+    event(0, 'state', { state: 'queued', error: null, attempt: 0 }),
+    event(0, 'queue', waits),
+    event(1, 'state', { state: 'running', error: null, attempt: 1 }),
+    event(1, 'graph', {
+      stages: Object.entries(needs).map(([name, list]) => ({ stage: name, type: name, needs: list })),
+    }),
+    stage(1, 'tokenizer', 'reused'),
+    stage(1, 'prepare', 'reused'),
+    stage(2, 'pretrain', 'started'),
+    step(3, 'pretrain', { loss: 3 }),
+    stage(4, 'pretrain', 'finished', { seconds: 2, artifact: 'abc' }),
+    stage(5, 'dpo', 'started'),
+    ...[0.2, 0.4, 0.8].map((accuracy, i) =>
+      step(6 + i, 'dpo', {
+        loss: 0.7 - 0.1 * i,
+        'rewards/accuracies': accuracy,
+        'rewards/margins': i,
+        'logps/chosen': -9,
+      }),
+    ),
+  ];
+  const fails = [
+    stage(9, 'dpo', 'failed', { error }),
+    stage(9, 'grpo', 'started'),
+    ...[0.1, 0.3, 0.9].map((reward, i) =>
+      step(10 + i, 'grpo', { loss: 0.01, reward, kl: 0.02, 'completions/mean_length': 12.5 }),
+    ),
+  ];
+
+  test('waits, and says for what', () => {
+    expect(bars(feed(events.slice(0, 2)), 100)).toEqual(['quickstart j1 · queued · waits for j0']);
+    expect(bars(feed(events.slice(0, 4)), 100, 20, 2)).toEqual([
+      'quickstart j1 · running · 1.0s',
+      '  then tokenizer, prepare, pretrain, dpo, grpo',
+    ]);
+  });
+
+  test('shows the metrics that matter for each type of stage', () => {
+    expect(bars(feed(events), 100, 20, 9).join('\n')).toMatchInlineSnapshot(`
+      "quickstart j1 · running · stage 4 of 5 · 8.0s
+      ✓ tokenizer reused
+      ✓ prepare   reused
+      ✓ pretrain  2.0s · 3 of 40 steps · loss 3
+      ● dpo       ━━━━━━━━────────────────────────────────  20% 8 of 40 steps
+                  loss 0.500 █▅▁ · accuracy 0.800 · margin 2
+        then grpo"
+    `);
+    expect(bars(feed([...events, ...fails]), 100, 20, 14).join('\n')).toMatchInlineSnapshot(`
+      "quickstart j1 · running · stage 5 of 5 · 13s
+      ✓ tokenizer reused
+      ✓ prepare   reused
+      ✓ pretrain  2.0s · 3 of 40 steps · loss 3
+      ✗ dpo       failed: pairs.jsonl has no rows.
+      ● grpo      ━━━━━━━━━━━━────────────────────────────  30% 12 of 40 steps
+                  reward 0.900 ▁▃█ · kl 0.020 · length 12.50"
+    `);
+  });
+
+  test('gives way to a small window, first what is done, then what is to come', () => {
+    const view = feed(events);
+    for (let height = 4; height <= 8; height++)
+      expect(bars(view, 80, height).length).toBeLessThanOrEqual(height);
+    expect(bars(view, 80, 5).join('\n')).toContain('dpo');
+  });
+
+  test('prints failures and what is skipped where there is no terminal', () => {
+    const render = createPlainRenderer({ width: 100, paint: plain, color: false });
+    let view = emptyView('j1', 'quickstart');
+    const lines = [...events, ...fails, stage(13, 'grpo', 'skipped', { error })].flatMap((each) => {
+      view = reduce(view, each);
+      return render(view, each);
+    });
+    expect(lines).toContain('quickstart (j1): waits for j0');
+    expect(lines).toContain('[4/5] dpo: failed: pairs.jsonl has no rows.');
+    expect(lines).toContain('[5/5] grpo: skipped: pairs.jsonl has no rows.');
+  });
+
+  test('a stage that is tried again runs again', () => {
+    const again = [
+      ...events,
+      ...fails.slice(0, 1),
+      event(20, 'state', { state: 'failed', error, attempt: 1 }),
+      event(21, 'state', { state: 'running', error: null, attempt: 2 }),
+      step(22, 'dpo', { loss: 0.5 }),
+    ];
+    expect(feed(again).stages[3]).toMatchObject({ phase: 'running', error: null, done: 22 });
+  });
+
+  test('every model can be talked to, and every stage of alignment has figures of its own', () => {
+    expect([...STAGES.keys()].filter(speaks).sort()).toEqual(MODEL_TYPES.toSorted());
+    const shown = (type: string) => shownMetrics(type).facts.length > 0;
+    expect(
+      [...STAGES.values()].filter(({ trains, type }) => trains && !shown(type)).map(({ type }) => type),
+    ).toEqual(['pretrain', 'sft', 'distill']);
   });
 });
 

@@ -71,6 +71,11 @@ const SHOWN: Readonly<Record<string, Shown>> = {
 
 const PLAIN: Shown = { curve: LOSS, facts: [] };
 
+/** Whether a stage of this type makes a model that one can talk to; a reward model has no words. */
+export function speaks(type: string): boolean {
+  return ['pretrain', 'sft', 'merge'].includes(type) || (type in SHOWN && type !== 'reward');
+}
+
 /** What is shown of a stage of this type. */
 export function shownMetrics(type: string): Shown {
   return SHOWN[type] ?? PLAIN;

@@ -28,6 +28,8 @@ export interface StageView {
   speed: (EventBody<'speed'> & { time: number }) | null;
   /** Step of the newest complete checkpoint. */
   checkpoint: number | null;
+  /** Hash of what it made. */
+  artifact: string | null;
   /** Why it failed or was skipped. */
   error: EventBody<'state'>['error'];
 }
@@ -141,6 +143,7 @@ function reduceStage(view: JobView, body: EventBody<'stage'>): JobView {
     ...(known ?? newStage(body.stage, body.type, body.index, view.time)),
     ...(begins ? { startedAt: view.time } : {}),
     phase,
+    artifact: body.artifact,
     error: body.error ?? null,
     seconds: body.phase === 'started' ? null : body.seconds,
     speed: phase === 'running' ? (known?.speed ?? null) : null,
@@ -164,6 +167,7 @@ function newStage(name: string, type: string, index: number, time: number): Stag
     validation: null,
     speed: null,
     checkpoint: null,
+    artifact: null,
     error: null,
   };
 }

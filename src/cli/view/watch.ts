@@ -11,6 +11,7 @@ import { formatDuration } from '../format.ts';
 import { errorLines, exitStatus, type Output } from '../output.ts';
 import { renderBars, stateWord } from './bars.ts';
 import { renderBlock } from './blocks.ts';
+import { speaks } from './metrics.ts';
 import { emptyView, type JobView, reduce, settledStates } from './model.ts';
 import { createPlainRenderer } from './plain.ts';
 import { openScreen } from './screen.ts';
@@ -91,7 +92,7 @@ function outcomeLines(view: JobView, state: string, error: JobView['error'], out
   if (state === 'paused') return [`paused. Go on with: anneal resume ${view.id}`];
   if (state === 'cancelled') return [`cancelled. Its checkpoints stay; go on with: anneal resume ${view.id}`];
   const took = view.startedAt === null ? '' : ` in ${formatDuration(view.time - view.startedAt)}`;
-  const model = view.stages.findLast(({ type }) => type === 'pretrain' || type === 'sft');
+  const model = view.stages.findLast(({ type, artifact }) => artifact !== null && speaks(type));
   const next = model === undefined ? '' : `. Talk to it with: anneal chat ${view.name}/${model.name}`;
   return [`${stateWord(state, out.paint)}${took}${next}`];
 }
