@@ -1,7 +1,8 @@
 /**
  * Strengths of models from comparisons (Bradley and Terry 1952): the odds that i is preferred to j are
- * exp(s_i - s_j). A tie is half a win for each. Fitted by Hunter's MM algorithm (2004); intervals by resampling the
- * prompts, because comparisons that share a prompt are not independent.
+ * exp(s_i - s_j). A tie is half a win for each. Fitted by Hunter's MM algorithm (2004); intervals by the
+ * Bayesian bootstrap (Rubin 1981: exponential weights) over prompts, because comparisons that share one are not
+ * independent.
  */
 import { DataRandom } from '../data/random.ts';
 
@@ -51,8 +52,9 @@ export function bradleyTerry(wins: readonly (readonly number[])[]): number[] | u
 
 /**
  * Strengths of `count` models with 95% intervals. `prompts` has the comparisons of each prompt. Each pair of models
- * that met gets one tie in addition, so that a model which never lost has a finite strength. Undefined where some
- * models have not been compared with the others, not even through third ones.
+ * that met gets one tie in addition, as if by one more prompt, so that a model which never lost has a finite strength
+ * and an interval that is honestly wide. Undefined where some models have not been compared with the others, not even
+ * through third ones.
  */
 export function modelStrengths(
   prompts: readonly (readonly Comparison[])[],
@@ -60,19 +62,15 @@ export function modelStrengths(
   seed: number,
   resamples = 1_000,
 ): Strength[] | undefined {
-  const met = winTable(prompts, count, () => 1);
-  const ties = met.map((row, i) => row.map((wins, j) => (wins + met[j]![i]! > 0 ? 0.5 : 0)));
-  const estimate = (table: number[][]) =>
-    bradleyTerry(table.map((row, i) => row.map((wins, j) => wins + ties[i]![j]!)));
-  const scores = estimate(met);
+  const all = [...prompts, ...addedTies(prompts, count)];
+  const scores = bradleyTerry(winTable(all, count, () => 1));
   if (!scores) return undefined;
   const random = new DataRandom('bootstrap', seed);
   const drawn: number[][] = [];
   for (let r = 0; r < resamples; r++) {
-    const times = new Uint32Array(prompts.length);
-    for (let p = 0; p < prompts.length; p++) times[random.below(prompts.length)]! += 1;
-    // The added ties connect all that ever met, so that each resample has a fit.
-    drawn.push(estimate(winTable(prompts, count, (p) => times[p]!))!);
+    // Never 0, so that what is connected stays so, and each resample has an estimate.
+    const weights = Float64Array.from(all, () => -Math.log((random.next() + 0.5) / 2 ** 32));
+    drawn.push(bradleyTerry(winTable(all, count, (p) => weights[p]!))!);
   }
   return scores.map((score, i) => {
     const sorted = drawn.map((sample) => sample[i]!).sort((a, b) => a - b);
@@ -80,15 +78,31 @@ export function modelStrengths(
   });
 }
 
+/** A tie, as a prompt of its own, of each pair of models that met. */
+function addedTies(prompts: readonly (readonly Comparison[])[], count: number): Comparison[][] {
+  const met = winTable(prompts, count, () => 1);
+  return met.flatMap((row, i) =>
+    row.flatMap((wins, j) =>
+      j > i && wins + met[j]![i]! > 0
+        ? [
+            [
+              { winner: i, loser: j, wins: 0.5 },
+              { winner: j, loser: i, wins: 0.5 },
+            ],
+          ]
+        : [],
+    ),
+  );
+}
+
 function winTable(
   prompts: readonly (readonly Comparison[])[],
   count: number,
-  times: (prompt: number) => number,
+  weightOf: (prompt: number) => number,
 ): number[][] {
   const wins = Array.from({ length: count }, () => Array<number>(count).fill(0));
   for (const [p, comparisons] of prompts.entries()) {
-    const weight = times(p);
-    if (weight === 0) continue;
+    const weight = weightOf(p);
     for (const { winner, loser, wins: won } of comparisons) wins[winner]![loser]! += won * weight;
   }
   return wins;
