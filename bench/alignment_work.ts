@@ -88,7 +88,7 @@ function prompts(name: string, model: BenchModel, count: number): number[][] {
 
 /** Every benchmark by its name. */
 export const WORKS: Readonly<Record<string, () => Work>> = {
-  'dpo-15m': () => dpo('dpo-15m', M15, 8, 4),
+  'dpo-15m': () => dpo('dpo-15m', M15, 4, 4),
   'dpo-110m': () => dpo('dpo-110m', M110, 4, 2.5),
   'grpo-15m': () => ({
     name: 'grpo-15m',

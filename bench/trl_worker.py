@@ -6,17 +6,21 @@ TRL's trainers run as they are, with PyTorch's fused AdamW, float32 and no recom
 setting here); a callback holds them between steps. LoRA is PEFT in a plain loop, generation is transformers' `generate`.
 """
 
+import copy
 import json
 import os
 import re
 import sys
 import time
+import warnings
 from pathlib import Path
 
+os.environ["HF_HUB_OFFLINE"] = "1"
 # Libraries print: what the driver reads goes through a channel of its own.
 ANSWERS = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
 
+import datasets
 import torch
 import transformers
 from transformers import TrainerCallback
@@ -25,6 +29,8 @@ WORK = json.loads(Path(sys.argv[1]).read_text())
 DIR = sys.argv[2]
 torch.set_num_threads(int(sys.argv[3]))
 transformers.logging.set_verbosity_error()
+datasets.disable_progress_bars()
+warnings.filterwarnings("ignore", category=FutureWarning)
 PAD, EOS = 0, 1
 model = transformers.LlamaForCausalLM(
     transformers.LlamaConfig(
@@ -86,14 +92,14 @@ SETTINGS = {
 
 
 def dpo():
-    from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
     rows = [{name: text(ids) for name, ids in pair.items()} for pair in WORK["pairs"]]
     trainer = DPOTrainer(
         model,
+        ref_model=copy.deepcopy(model),
         args=DPOConfig(**SETTINGS, per_device_train_batch_size=WORK["batch"], beta=0.1, max_length=None),
-        train_dataset=Dataset.from_list(rows),
+        train_dataset=datasets.Dataset.from_list(rows),
         processing_class=tokenizer(),
         callbacks=[Turns()],
     )
@@ -104,7 +110,6 @@ def dpo():
 
 
 def grpo():
-    from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
     samples = WORK["samples"]
@@ -120,7 +125,7 @@ def grpo():
             beta=0.0,
             shuffle_dataset=False,
         ),
-        train_dataset=Dataset.from_list([{"prompt": text(ids)} for ids in WORK["prompts"]]),
+        train_dataset=datasets.Dataset.from_list([{"prompt": text(ids)} for ids in WORK["prompts"]]),
         processing_class=tokenizer(),
         callbacks=[Turns()],
     )
