@@ -18,8 +18,8 @@ export interface Recording {
   options: SessionOptions;
   /** Passes whose gradients are accumulated; without their dropout, which another packing would draw otherwise. */
   passes: Pass[];
-  /** Some pass had dropout. */
-  dropout: boolean;
+  /** The passes are not those of the stage to the bit: they had dropout, or no gradient. */
+  replaced: boolean;
   groups: { groups: ParameterGroup[]; adapter: number | undefined }[];
 }
 
@@ -45,7 +45,7 @@ export function recordingAddon(
       if (key !== 'createSession') return typeof member === 'function' ? member.bind(target) : member;
       return async (options: SessionOptions) => {
         const session = await target.createSession(options);
-        const recording: Recording = { session, options, passes: [], dropout: false, groups: [] };
+        const recording: Recording = { session, options, passes: [], replaced: false, groups: [] };
         recordings.push(recording);
         return recordingSession(recording, stepped);
       };
@@ -57,7 +57,7 @@ function recordingSession(recording: Recording, stepped: (step: StepOptions) => 
   const { session, passes } = recording;
   let last: Pass['batch'] | undefined;
   const withoutDropout = ({ dropoutSeed, ...batch }: Pass['batch']): Pass['batch'] => {
-    if (dropoutSeed !== undefined) recording.dropout = true;
+    if (dropoutSeed !== undefined) recording.replaced = true;
     return batch;
   };
   const own: Partial<Session> = {
