@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { expect, test } from 'vitest';
@@ -16,6 +17,20 @@ test('docs/cli.md has the view and the help of each command as they are (`vitest
   text = replaceSection(text, 'view', `\n\`\`\`\n${viewText()}\n\`\`\`\n`);
   text = replaceSection(text, 'reference', await referenceText());
   await expect(text).toMatchFileSnapshot(path);
+});
+
+test('the paths that docs/tour.md and docs/stages.md name are there', () => {
+  const root = fileURLToPath(new URL('../../', import.meta.url));
+  for (const page of ['tour.md', 'stages.md']) {
+    const text = readFileSync(new URL(`../../docs/${page}`, import.meta.url), 'utf8');
+    const named = [...text.matchAll(/`((?:src|native|proto|recipes|examples|tests)\/[\w./-]*)`/g)].map(
+      ([, name]) => name!,
+    );
+    const linked = [...text.matchAll(/\]\((?!https?:)([^)#]+)\)/g)].map(([, name]) => join('docs', name!));
+    expect(named.length + linked.length).toBeGreaterThan(2);
+    for (const name of [...named, ...linked])
+      expect(existsSync(join(root, name)), `${page}: ${name}`).toBe(true);
+  }
 });
 
 function replaceSection(text: string, name: string, body: string): string {
