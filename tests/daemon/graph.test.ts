@@ -1,13 +1,15 @@
 /** A recipe as a graph: order without data, stages of the recipe's own, and what a failure takes with it. */
 import { execFile } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ErrorBody } from '../../proto/errors.ts';
+import { tensorboardFolder } from '../../proto/home.ts';
 import { parseRecipe } from '../../src/recipe/recipe.ts';
 import { STAGES } from '../../src/stages/registry.ts';
 import { loadUserStage } from '../../src/stages/user_stage.ts';
+import { TENSORBOARD_FILE } from '../../src/training/tensorboard.ts';
 import { runRecipe } from '../../src/worker/job.ts';
 import {
   type Fixture,
@@ -237,6 +239,10 @@ describe('a stage of the recipe’s own', () => {
     const { rows } = channel.events('report')[0]!.body;
     expect(rows.map(([line]) => line)).toEqual(['zzzz qqqq xxxx', 'Anna lives in a town.']);
     expect(rows[0]![1]).toBeGreaterThan(rows[1]![1] as number);
+    // Where TensorBoard looks: a folder a job, a folder a stage that trains.
+    expect(readdirSync(tensorboardFolder(fixture.home, 'j9'))).toEqual(['pretrain']);
+    const found = readdirSync(join(tensorboardFolder(fixture.home, 'j9'), 'pretrain'));
+    expect(found).toContain(TENSORBOARD_FILE);
   });
 
   it('has its settings checked like any other', async () => {
