@@ -53,12 +53,29 @@ Architecture architecture(const Argument& a) {
   return out;
 }
 
+AdapterOptions adapter_options(const Argument& a) {
+  AdapterOptions out;
+  for (const Argument& module : a.property("modules").elements()) {
+    out.modules.push_back({module.property("name").string(), size(module, "rank"),
+                           module.property("scale").single(), module.property("dropout").single(),
+                           module.property("dora").boolean()});
+  }
+  for (const Argument& name : a.property("replaces").elements()) out.replaces.push_back(name.string());
+  out.score_head = flag(a, "scoreHead");
+  out.trainable = a.property("trainable").boolean();
+  return out;
+}
+
 template <typename Number>
 void set(Napi::Object& object, const char* key, Number value) {
   object.Set(key, Napi::Number::New(object.Env(), static_cast<double>(value)));
 }
 
 }  // namespace
+
+int64_t adapter_index(const Argument& adapter) {
+  return adapter.is_absent() ? Engine::kBase : adapter.integer(0, kMaxSize);
+}
 
 SessionOptions session_options(const Argument& o) {
   SessionOptions out;
@@ -73,6 +90,10 @@ SessionOptions session_options(const Argument& o) {
   out.recompute = o.property("recompute").boolean();
   out.generation_slots = size(o, "generationSlots");
   out.generation_length = size(o, "generationLength");
+  const Argument adapters = o.property("adapters");
+  if (!adapters.is_absent()) {
+    for (const Argument& adapter : adapters.elements()) out.adapters.push_back(adapter_options(adapter));
+  }
   const Argument optimizer = o.property("optimizer");
   if (!optimizer.is_absent()) out.optimizer = kOptimizers[optimizer.choice(kOptimizerNames)];
   return out;
@@ -93,6 +114,11 @@ Batch batch(const Argument& b) {
   if (!outputs.is_absent()) out.outputs = static_cast<Outputs>(outputs.choice(kOutputs));
   const Argument temperature = b.property("temperature");
   if (!temperature.is_absent()) out.temperature = temperature.single();
+  out.adapter = adapter_index(b.property("adapter"));
+  const Argument dropout_seed = b.property("dropoutSeed");
+  if (!dropout_seed.is_absent()) {
+    out.dropout_seed = static_cast<uint64_t>(dropout_seed.integer(0, kMaxSafeInteger));
+  }
   return out;
 }
 

@@ -8,6 +8,8 @@
 
 namespace anneal::addon {
 
+/// An adapter's number; absent: the base.
+int64_t adapter_index(const Argument& adapter);
 SessionOptions session_options(const Argument& options);
 Batch batch(const Argument& batch);
 ScoreGradients score_gradients(const Argument& gradients);

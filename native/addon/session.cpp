@@ -17,6 +17,8 @@ Napi::Function Session::define(Napi::Env env) {
                      {InstanceMethod<&Session::tensors>("tensors"),
                       InstanceMethod<&Session::plan>("plan"),
                       InstanceMethod<&Session::init_weights>("initWeights"),
+                      InstanceMethod<&Session::init_adapter>("initAdapter"),
+                      InstanceMethod<&Session::merge_adapter>("mergeAdapter"),
                       InstanceMethod<&Session::import_tensors>("importTensors"),
                       InstanceMethod<&Session::export_tensors>("exportTensors"),
                       InstanceMethod<&Session::read_tensor>("readTensor"),
@@ -61,7 +63,11 @@ Session::Session(const Napi::CallbackInfo& info)
       }) {
   if (!info[0].IsExternal()) throw Napi::TypeError::New(info.Env(), "use createSession to make a session");
   const SessionOptions& options = *info[0].As<Napi::External<SessionOptions>>().Data();
-  tensor_list_ = ModelTable(options.architecture).tensors();
+  const ModelTable base(options.architecture);
+  tensor_lists_.push_back(base.tensors());
+  for (size_t i = 0; i < options.adapters.size(); ++i) {
+    tensor_lists_.push_back(AdapterTable(options.adapters[i], base, options.architecture, i).tensors());
+  }
   optimizer_ = options.optimizer;
   plan_ = plan_session(options, *make_cpu_backend(options.threads));
 }
@@ -85,7 +91,16 @@ Napi::Value Session::compute(Napi::Env env, Work work) {
   }
 }
 
-Napi::Value Session::tensors(const Napi::CallbackInfo& info) { return to_js(info.Env(), tensor_list_); }
+Napi::Value Session::tensors(const Napi::CallbackInfo& info) {
+  return synchronous(info.Env(), [&] {
+    const int64_t adapter = adapter_index(argument(info, 0, "adapter"));
+    if (adapter + 1 >= std::ssize(tensor_lists_)) {
+      throw std::invalid_argument("adapter is " + std::to_string(adapter) + ", but the session has " +
+                                  std::to_string(tensor_lists_.size() - 1));
+    }
+    return to_js(info.Env(), tensor_lists_[static_cast<size_t>(adapter + 1)]);
+  });
+}
 
 Napi::Value Session::plan(const Napi::CallbackInfo& info) { return to_js(info.Env(), plan_); }
 
@@ -97,10 +112,31 @@ Napi::Value Session::init_weights(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value Session::init_adapter(const Napi::CallbackInfo& info) {
+  return asynchronous(info.Env(), [&] {
+    static constexpr const char* kKinds[] = {"default", "gaussian", "random", "pissa"};
+    const int64_t adapter = adapter_index(argument(info, 0, "adapter"));
+    const Argument options = argument(info, 1, "options");
+    const auto seed = static_cast<uint64_t>(options.property("seed").integer(0, kMaxSafeInteger));
+    const auto kind = static_cast<AdapterInit>(options.property("kind").choice(kKinds));
+    return compute(info.Env(),
+                   [adapter, seed, kind](Engine& engine) { engine.init_adapter(adapter, seed, kind); });
+  });
+}
+
+Napi::Value Session::merge_adapter(const Napi::CallbackInfo& info) {
+  return asynchronous(info.Env(), [&] {
+    return compute(info.Env(), [adapter = adapter_index(argument(info, 0, "adapter"))](Engine& engine) {
+      engine.merge_adapter(adapter);
+    });
+  });
+}
+
 Napi::Value Session::import_tensors(const Napi::CallbackInfo& info) {
   return asynchronous(info.Env(), [&] {
-    return compute(info.Env(), [sources = tensor_sources(argument(info, 0, "sources"))](Engine& engine) {
-      engine.import_tensors(sources);
+    return compute(info.Env(), [sources = tensor_sources(argument(info, 0, "sources")),
+                                adapter = adapter_index(argument(info, 1, "adapter"))](Engine& engine) {
+      engine.import_tensors(sources, adapter);
     });
   });
 }
@@ -111,7 +147,9 @@ Napi::Value Session::export_tensors(const Napi::CallbackInfo& info) {
     for (const Argument& name : argument(info, 2, "names").elements()) names.push_back(name.string());
     return compute(info.Env(),
                    [path = argument(info, 0, "path").string(), header = argument(info, 1, "header").bytes(),
-                    names](Engine& engine) { return engine.export_tensors(path, header, names); });
+                    names, adapter = adapter_index(argument(info, 3, "adapter"))](Engine& engine) {
+                     return engine.export_tensors(path, header, names, adapter);
+                   });
   });
 }
 
@@ -119,8 +157,9 @@ Napi::Value Session::read_tensor(const Napi::CallbackInfo& info) {
   return asynchronous(info.Env(), [&] {
     static constexpr const char* kWhat[] = {"weight", "gradient"};
     const bool gradient = argument(info, 1, "what").choice(kWhat) == 1;
-    return compute(info.Env(), [name = argument(info, 0, "name").string(), gradient](Engine& engine) {
-      return engine.read_tensor(name, gradient);
+    return compute(info.Env(), [name = argument(info, 0, "name").string(), gradient,
+                                adapter = adapter_index(argument(info, 2, "adapter"))](Engine& engine) {
+      return engine.read_tensor(name, gradient, adapter);
     });
   });
 }
@@ -152,15 +191,19 @@ Napi::Value Session::forward_backward(const Napi::CallbackInfo& info) {
 
 Napi::Value Session::step(const Napi::CallbackInfo& info) {
   return asynchronous(info.Env(), [&] {
-    return compute(info.Env(), [options = step_options(argument(info, 0, "options"), optimizer_)](
-                                   Engine& engine) { return engine.step(options); });
+    const Argument options = argument(info, 0, "options");
+    return compute(info.Env(), [options = step_options(options, optimizer_),
+                                adapter = adapter_index(options.property("adapter"))](Engine& engine) {
+      return engine.step(options, adapter);
+    });
   });
 }
 
 Napi::Value Session::set_parameter_groups(const Napi::CallbackInfo& info) {
   return asynchronous(info.Env(), [&] {
-    return compute(info.Env(), [groups = parameter_groups(argument(info, 0, "groups"))](Engine& engine) {
-      engine.set_parameter_groups(groups);
+    return compute(info.Env(), [groups = parameter_groups(argument(info, 0, "groups")),
+                                adapter = adapter_index(argument(info, 1, "adapter"))](Engine& engine) {
+      engine.set_parameter_groups(groups, adapter);
     });
   });
 }

@@ -41,6 +41,8 @@ class Session : public Napi::ObjectWrap<Session> {
   Napi::Value tensors(const Napi::CallbackInfo& info);
   Napi::Value plan(const Napi::CallbackInfo& info);
   Napi::Value init_weights(const Napi::CallbackInfo& info);
+  Napi::Value init_adapter(const Napi::CallbackInfo& info);
+  Napi::Value merge_adapter(const Napi::CallbackInfo& info);
   Napi::Value import_tensors(const Napi::CallbackInfo& info);
   Napi::Value export_tensors(const Napi::CallbackInfo& info);
   Napi::Value read_tensor(const Napi::CallbackInfo& info);
@@ -60,7 +62,7 @@ class Session : public Napi::ObjectWrap<Session> {
   Napi::Value close(const Napi::CallbackInfo& info);
 
   // Known from the start, for calls that do not wait for the engine.
-  std::vector<Tensor> tensor_list_;
+  std::vector<std::vector<Tensor>> tensor_lists_;  // of the base, then of each adapter
   SessionPlan plan_{};
   OptimizerName optimizer_ = OptimizerName::kAdamW;
   Calls calls_;

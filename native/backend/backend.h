@@ -159,7 +159,8 @@ class Backend {
 
   // --- Low-rank updates of linear layers (Hu et al. 2021)
   // ---------------------------------------------------
-  /// y += scale (dropout(x) A^T) B^T for x [T, in]; u [T, rank] = scale dropout(x) A^T is kept for backward.
+  /// y += scale (dropout(x) A^T) B^T for x [T, in]; u [T, rank] = scale dropout(x) A^T is kept for
+  /// backward. y null: only u.
   virtual void low_rank_forward(float* y, float* u, const float* x, const LowRank& update, int64_t T,
                                 int64_t y_stride, float* workspace) = 0;
   /// d_b += dy^T u; with du = scale dy B: d_a += du^T dropout(x), dx += du A through the dropout (null:

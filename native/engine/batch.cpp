@@ -45,7 +45,13 @@ void check_borders(const Batch& batch) {
 }
 
 void check_targets(const Batch& batch, const SessionOptions& options) {
-  if (batch.has_values() && !options.architecture.score_head) {
+  const auto adapters = static_cast<int64_t>(options.adapters.size());
+  if (batch.adapter < -1 || batch.adapter >= adapters) {
+    reject("adapter is " + std::to_string(batch.adapter) + ", but the session has " +
+           std::to_string(adapters));
+  }
+  const bool own_head = batch.adapter >= 0 && options.adapters[static_cast<size_t>(batch.adapter)].score_head;
+  if (batch.has_values() && !options.architecture.score_head && !own_head) {
     reject("outputs asks for values, but there is no scalar head (scoreHead)");
   }
   if (!(batch.temperature > 0.0f) || !std::isfinite(batch.temperature)) {

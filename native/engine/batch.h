@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "engine/options.h"
@@ -21,6 +22,8 @@ struct Batch {
   int64_t targets_per_row = 1;
   Outputs outputs = Outputs::kTokens;
   float temperature = 1.0f;
+  int64_t adapter = -1;  // -1: the base alone
+  std::optional<uint64_t> dropout_seed;
 
   [[nodiscard]] int32_t num_tokens() const { return static_cast<int32_t>(tokens.size()); }
   [[nodiscard]] bool has_tokens() const { return outputs != Outputs::kValues; }

@@ -31,6 +31,22 @@ struct LayerActivations {
   float* mlp_rstd = nullptr;          // [T]
   float* up = nullptr;                // [T, 2F] gate and up, or [T, F]
   float* activated = nullptr;         // [T, F]
+  float* u = nullptr;                 // [T, rank] of each low-rank update of the layer, end to end
+  // Outputs before DoRA's scaling, as wide as the projection; null where no adapter has DoRA.
+  float* unscaled_qkv = nullptr;
+  float* unscaled_out = nullptr;
+  float* unscaled_up = nullptr;
+  float* unscaled_down = nullptr;
+};
+
+/// What the adapters of a session add to its buffers: the most that any of them needs.
+struct AdapterSizes {
+  explicit AdapterSizes(const SessionOptions& options);
+
+  int64_t layer_rank = 0;  // of all updates of a layer
+  bool dora_qkv = false, dora_out = false, dora_up = false, dora_down = false;
+  std::vector<LowRank> updates;       // sizes of every update within the layers
+  std::vector<LowRank> head_updates;  // of every update of the language-model head
 };
 
 struct Activations {
@@ -72,6 +88,10 @@ struct Scratch {
   float* norm = nullptr;                 // scratch of the normalisations' backward
   float* attention = nullptr;            // scratch of attention
   float* head = nullptr;                 // scratch of the fused head
+  float* low_rank = nullptr;             // scratch of one low-rank update
+  float* d_unscaled = nullptr;           // [T, widest projection with DoRA]
+  float* dora = nullptr;                 // scratch of row lengths; shares memory with all of a pass
+  float* logits_workspace = nullptr;     // scratch of the logits of generation
   float* optimizer = nullptr;            // scratch of an optimiser step; shares memory with all of a pass
   float* inverse_frequencies = nullptr;  // [E / 2]
   float* logits = nullptr;               // [slots, V]

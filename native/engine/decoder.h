@@ -7,11 +7,12 @@
 
 #include <atomic>
 #include <functional>
+#include <optional>
 
 #include "backend/backend.h"
 #include "engine/buffers.h"
 #include "engine/options.h"
-#include "model/tensors.h"
+#include "engine/weights.h"
 
 namespace anneal {
 
@@ -20,11 +21,15 @@ class Decoder {
   /// Called between qkv and the output projection; fills layer.attention_out from layer.qkv.
   using Attend = std::function<void(int64_t layer, const LayerActivations&)>;
 
-  /// `gradients` null: no backward. All references outlive the decoder. When `cancelled` is set, the running
-  /// pass throws CodedError "closed" between two layers.
-  Decoder(Backend& backend, const SessionOptions& options, const ModelTable& table,
-          const Activations& activations, const Scratch& scratch, const float* weights, float* gradients,
-          const std::atomic<bool>& cancelled);
+  /// All references outlive the decoder. When `cancelled` is set, the running pass throws CodedError "closed"
+  /// between two layers.
+  Decoder(Backend& backend, const SessionOptions& options, const Activations& activations,
+          const Scratch& scratch, const std::atomic<bool>& cancelled);
+
+  /// Chooses the weights of the passes that follow, and their dropout (none without a seed). `weights`
+  /// outlives its use. To be called before the first pass.
+  void use(const Weights& weights, std::optional<uint64_t> dropout_seed = std::nullopt);
+  [[nodiscard]] const Weights& weights() const { return *weights_; }
 
   /// Embeds activations.tokens and runs all layers; the residual stream ends in activations.final_in.
   void forward(const BatchLayout& layout);
@@ -33,32 +38,49 @@ class Decoder {
   void forward_inference(int64_t T, const Attend& attend);
   /// Gathers N scored rows and normalises them: scored_in, scored_normed.
   void final_norm(int64_t N);
-  /// From scratch.d_scored (gradient of scored_normed) to the gradients of all weights but the head's.
+  /// The language-model head with its updates; targets and temperature are for the caller to set.
+  [[nodiscard]] LmHead lm_head() const;
+  /// logits [N, V] of scored_normed. `workspace` as lm_head_workspace says; may be null if no adapter updates
+  /// the head.
+  void logits(float* to, int64_t N, float* workspace);
+  /// From scratch.d_scored (gradient of scored_normed) to the gradients of all weights but the heads', down
+  /// to the lowest that are trained.
   void backward(const BatchLayout& layout, int64_t N);
 
  private:
-  /// `residual_out` null: stop before the down projection (backward needs its inputs only).
+  /// `residual_out` null: the layer's output is not needed, but all that its backward reads.
   void layer_forward(int64_t layer, const LayerActivations& a, float* residual_out, int64_t T,
                      const Attend& attend);
   void layer_backward(int64_t layer, const LayerActivations& a, const BatchLayout& layout);
-  void norm_forward(float* y, float* mean, float* rstd, const float* x, int64_t weight, int64_t bias,
-                    int64_t T);
+  void attention_backward(int64_t layer, const LayerActivations& a, const BatchLayout& layout);
+
+  void embed(float* to, int64_t T);
+  /// y = projection of x, or y += ...; `u` is the layer's, `unscaled` the projection's (see
+  /// LayerActivations).
+  void project(float* y, const float* x, const Projection& projection, float* u, float* unscaled, int64_t T,
+               bool accumulate);
+  /// Only what the backward of a projection reads again: `u` and, with DoRA, `unscaled`.
+  void project_kept(const float* x, const Projection& projection, float* u, float* unscaled, int64_t T);
+  /// Gradients of the projection's weights, and dx (null: not needed).
+  void project_backward(float* dx, const float* dy, const float* x, const Projection& projection,
+                        const float* u, const float* unscaled, int64_t T);
+  void norm_forward(float* y, float* mean, float* rstd, const float* x, const Parameter& weight,
+                    const Parameter& bias, int64_t T);
   void norm_backward(float* dx, const float* dy, const float* x, const float* mean, const float* rstd,
-                     int64_t weight, int64_t bias, int64_t T, bool accumulate);
+                     const Parameter& weight, const Parameter& bias, int64_t T, bool accumulate);
+  [[nodiscard]] LowRank with_dropout(const ColumnUpdate& update) const;
+  [[nodiscard]] bool trained_below(int64_t place) const { return weights_->lowest < place; }
   void check_cancelled() const;
-  [[nodiscard]] const float* weight(int64_t offset) const { return offset < 0 ? nullptr : weights_ + offset; }
-  [[nodiscard]] float* gradient(int64_t offset) const { return offset < 0 ? nullptr : gradients_ + offset; }
 
   Backend& backend_;
   const Architecture& architecture_;
-  const ModelTable& table_;
   const Activations& activations_;
   const Scratch& scratch_;
-  const float* weights_;
-  float* gradients_;
   const std::atomic<bool>& cancelled_;
   const bool recompute_;
   const AttentionShape shape_;
+  const Weights* weights_ = nullptr;
+  std::optional<uint64_t> dropout_seed_;
 };
 
 }  // namespace anneal

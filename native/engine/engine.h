@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "engine/adapter.h"
 #include "engine/batch.h"
 #include "engine/buffers.h"
 #include "engine/decoder.h"
@@ -21,6 +22,7 @@
 #include "engine/options.h"
 #include "engine/parameter_set.h"
 #include "engine/snapshot.h"
+#include "engine/weights.h"
 #include "model/tensors.h"
 #include "model/weights_io.h"
 
@@ -49,18 +51,23 @@ class Engine {
 
   [[nodiscard]] const ModelTable& table() const { return table_; }
   [[nodiscard]] const SessionPlan& plan() const { return plan_; }
+  /// Index of an adapter where a call takes one: this means the base.
+  static constexpr int64_t kBase = -1;
+  [[nodiscard]] const TensorTable& table_of(int64_t adapter) const { return set_of(adapter).table(); }
 
   void init_weights(uint64_t seed, float std);
-  void import_tensors(const std::vector<TensorSource>& sources);
+  void init_adapter(int64_t adapter, uint64_t seed, AdapterInit kind);
+  void merge_adapter(int64_t adapter);
+  void import_tensors(const std::vector<TensorSource>& sources, int64_t adapter = kBase);
   WrittenFile export_tensors(const std::string& path, std::span<const uint8_t> header,
-                             const std::vector<std::string>& names);
-  std::vector<float> read_tensor(const std::string& name, bool gradient);
+                             const std::vector<std::string>& names, int64_t adapter = kBase);
+  std::vector<float> read_tensor(const std::string& name, bool gradient, int64_t adapter = kBase);
 
   Scores forward(Batch batch);
   void backward(const ScoreGradients& gradients);
   Scores forward_backward(Batch batch, const std::vector<float>& weights);
-  StepResult step(const StepOptions& options);
-  void set_parameter_groups(const std::vector<ParameterGroup>& groups);
+  StepResult step(const StepOptions& options, int64_t adapter = kBase);
+  void set_parameter_groups(const std::vector<ParameterGroup>& groups, int64_t adapter = kBase);
   /// Drops the accumulated gradients.
   void clear_gradients();
   std::vector<float> logits(Batch batch);
@@ -77,7 +84,16 @@ class Engine {
   void read_snapshot(const std::string& path);
 
  private:
-  void require_trainable(const char* call) const;
+  [[nodiscard]] ParameterSet& set_of(int64_t adapter) const;
+  /// The same; throws if it is frozen. `call` is for the message.
+  [[nodiscard]] ParameterSet& trained_set(const char* call, int64_t adapter) const;
+  void require_snapshots(const char* call) const;
+  /// To be called when any weights have changed.
+  void weights_changed();
+  /// Makes the decoder use an adapter, with its row lengths up to date.
+  void use_adapter(int64_t adapter, std::optional<uint64_t> dropout_seed);
+  void require_backward(const char* call) const;
+  void mark_gradients() const;
   /// Validates, uploads and runs the layers; the scored rows end in scored_normed.
   void run_layers(Batch&& batch);
   [[nodiscard]] BatchLayout layout() const;
@@ -91,7 +107,9 @@ class Engine {
   const std::unique_ptr<Backend> backend_;
   const SessionPlan plan_;
   const ModelTable table_;
-  ParameterSet base_;
+  const std::unique_ptr<ParameterSet> base_;
+  const std::vector<std::unique_ptr<Adapter>> adapters_;
+  const std::vector<Weights> weights_;  // the base alone, then under each adapter
   const DeviceMemory activations_memory_, scratch_memory_, cache_memory_;
   Activations activations_;
   Scratch scratch_;

@@ -25,6 +25,7 @@ void Engine::run_layers(Batch&& batch) {
   const std::vector<int32_t> positions = validate(batch, options_);
   pending_ = false;
   batch_ = std::move(batch);
+  use_adapter(batch_.adapter, batch_.dropout_seed);
   const auto upload = [&](int32_t* to, const std::vector<int32_t>& from) {
     backend_->copy_to_device(to, from.data(), from.size() * sizeof(int32_t));
   };
@@ -37,14 +38,20 @@ void Engine::run_layers(Batch&& batch) {
 }
 
 LmHead Engine::lm_head() const {
-  LmHead head;
-  head.hidden_size = options_.architecture.hidden_size;
-  head.vocab_size = options_.architecture.vocab_size;
-  head.w = base_.weights() + table_.head();
-  head.dw = base_.trainable() ? base_.gradients() + table_.head() : nullptr;
+  LmHead head = decoder_.lm_head();
   head.targets_per_row = batch_.targets_per_row;
   head.temperature = batch_.temperature;
   return head;
+}
+
+void Engine::require_backward(const char* call) const {
+  if (decoder_.weights().trained.empty()) {
+    throw std::invalid_argument(std::string(call) + ": nothing that the pass uses is trainable");
+  }
+}
+
+void Engine::mark_gradients() const {
+  for (ParameterSet* set : decoder_.weights().trained) set->mark_gradients();
 }
 
 Scores Engine::read_scores() {
@@ -64,7 +71,7 @@ Scores Engine::read_scores() {
 
 Scores Engine::forward(Batch batch) {
   run_layers(std::move(batch));
-  pending_ = options_.trainable;
+  pending_ = !decoder_.weights().trained.empty();
   const int64_t N = std::ssize(batch_.scored);
   if (N == 0) return {};
   if (batch_.has_tokens()) {
@@ -72,9 +79,8 @@ Scores Engine::forward(Batch batch) {
                               activations_.scored_normed, lm_head(), activations_.targets, N, scratch_.head);
   }
   if (batch_.has_values()) {
-    backend_->linear_forward(activations_.values, activations_.scored_normed,
-                             base_.weights() + table_.score(), nullptr, N, options_.architecture.hidden_size,
-                             1, 1, false);
+    backend_->linear_forward(activations_.values, activations_.scored_normed, decoder_.weights().score.w,
+                             nullptr, N, options_.architecture.hidden_size, 1, 1, false);
   }
   return read_scores();
 }
@@ -82,14 +88,14 @@ Scores Engine::forward(Batch batch) {
 void Engine::score_backward(bool accumulate) {
   const int64_t N = std::ssize(batch_.scored);
   const int64_t D = options_.architecture.hidden_size;
-  backend_->linear_backward_input(scratch_.d_scored, scratch_.d_values, base_.weights() + table_.score(), N,
-                                  D, 1, 1, accumulate);
-  backend_->linear_backward_weight(base_.gradients() + table_.score(), nullptr, scratch_.d_values,
-                                   activations_.scored_normed, N, D, 1, 1);
+  const Parameter& score = decoder_.weights().score;
+  backend_->linear_backward_input(scratch_.d_scored, scratch_.d_values, score.w, N, D, 1, 1, accumulate);
+  backend_->linear_backward_weight(score.d, nullptr, scratch_.d_values, activations_.scored_normed, N, D, 1,
+                                   1);
 }
 
 void Engine::backward(const ScoreGradients& gradients) {
-  require_trainable("backward");
+  require_snapshots("backward");
   if (!pending_) {
     throw std::invalid_argument(
         "backward: there is no forward to go back through (each forward has one backward, before any other "
@@ -116,7 +122,7 @@ void Engine::backward(const ScoreGradients& gradients) {
   const bool values = upload(scratch_.d_values, gradients.values) != nullptr;
   if (!tokens && !values) return;
   const int64_t N = static_cast<int64_t>(count);
-  base_.mark_gradients();
+  mark_gradients();
   if (tokens) {
     backend_->lm_head_backward(scratch_.d_scored, activations_.scored_normed, lm_head(), activations_.targets,
                                activations_.log_z, activations_.entropy, d_log_prob, d_entropy, d_log_z, N,
@@ -127,16 +133,17 @@ void Engine::backward(const ScoreGradients& gradients) {
 }
 
 Scores Engine::forward_backward(Batch batch, const std::vector<float>& weights) {
-  require_trainable("forwardBackward");
+  require_snapshots("forwardBackward");
   if (batch.outputs != Outputs::kTokens) {
     throw std::invalid_argument("forwardBackward: outputs must be 'tokens' (its loss is of log-probs alone)");
   }
   check_size("forwardBackward: weights", weights.size(), batch.targets.size());
   run_layers(std::move(batch));
+  require_backward("forwardBackward");
   const int64_t N = std::ssize(batch_.scored);
   if (N == 0) return {};
   backend_->copy_to_device(scratch_.d_log_prob, weights.data(), weights.size() * sizeof(float));
-  base_.mark_gradients();
+  mark_gradients();
   backend_->lm_head_forward_backward(activations_.log_prob, activations_.entropy, activations_.log_z,
                                      scratch_.d_scored, activations_.scored_normed, lm_head(),
                                      activations_.targets, scratch_.d_log_prob, N, scratch_.head);
@@ -182,6 +189,7 @@ std::vector<Completion> Engine::generate(const std::vector<std::vector<int32_t>>
                                          const SamplingOptions& options, const TokenCallback& on_token,
                                          const std::atomic<bool>& cancelled) {
   pending_ = false;
+  use_adapter(kBase, std::nullopt);
   return generator_.run(prompts, options, on_token, cancelled);
 }
 

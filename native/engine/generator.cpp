@@ -7,17 +7,14 @@
 
 namespace anneal {
 
-Generator::Generator(Backend& backend, const SessionOptions& options, const ModelTable& table,
-                     Decoder& decoder, const Activations& activations, const Scratch& scratch,
-                     const KvCache& cache, const float* weights)
+Generator::Generator(Backend& backend, const SessionOptions& options, Decoder& decoder,
+                     const Activations& activations, const Scratch& scratch, const KvCache& cache)
     : backend_(backend),
       options_(options),
-      table_(table),
       decoder_(decoder),
       activations_(activations),
       scratch_(scratch),
       cache_(cache),
-      weights_(weights),
       shape_(options.architecture.attention_shape()) {}
 
 void Generator::check(const std::vector<std::vector<int32_t>>& prompts) const {
@@ -190,11 +187,7 @@ std::vector<Draw> Generator::draw(std::span<Sequence> sequences, const std::vect
   const int64_t V = options_.architecture.vocab_size;
   backend_.copy_to_device(activations_.scored, rows.data(), rows.size() * sizeof(int32_t));
   decoder_.final_norm(count);
-  LmHead head;
-  head.hidden_size = options_.architecture.hidden_size;
-  head.vocab_size = V;
-  head.w = weights_ + table_.head();
-  backend_.lm_head_logits(scratch_.logits, activations_.scored_normed, head, count, nullptr);
+  decoder_.logits(scratch_.logits, count, scratch_.logits_workspace);
   logits_.resize(static_cast<size_t>(count * V));
   backend_.copy_to_host(logits_.data(), scratch_.logits, logits_.size() * sizeof(float));
   std::vector<Draw> draws(sequences.size());

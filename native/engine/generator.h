@@ -30,9 +30,8 @@ using TokenCallback = std::function<void(int64_t sequence, int32_t token)>;
 class Generator {
  public:
   /// All references outlive the generator.
-  Generator(Backend& backend, const SessionOptions& options, const ModelTable& table, Decoder& decoder,
-            const Activations& activations, const Scratch& scratch, const KvCache& cache,
-            const float* weights);
+  Generator(Backend& backend, const SessionOptions& options, Decoder& decoder, const Activations& activations,
+            const Scratch& scratch, const KvCache& cache);
 
   /// One completion a prompt, in their order. `cancelled` ends what still runs between two tokens. Throws
   /// std::invalid_argument if a prompt is empty, has a bad id or leaves no room.
@@ -71,12 +70,10 @@ class Generator {
 
   Backend& backend_;
   const SessionOptions& options_;
-  const ModelTable& table_;
   Decoder& decoder_;
   const Activations& activations_;
   const Scratch& scratch_;
   const KvCache& cache_;
-  const float* weights_;
   const AttentionShape shape_;
   std::vector<float> logits_;
 };

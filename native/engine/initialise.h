@@ -13,4 +13,11 @@ namespace anneal {
 void initialise_weights(Backend& backend, float* weights, const TensorTable& table, int64_t num_layers,
                         uint64_t seed, float std, int threads);
 
+/// One tensor's numbers, normal or uniform in [-bound, bound); they depend on the seed, the tensor's name and
+/// the place only.
+void fill_normal(Backend& backend, float* weights, const Tensor& tensor, float std, uint64_t seed,
+                 int threads);
+void fill_uniform(Backend& backend, float* weights, const Tensor& tensor, float bound, uint64_t seed,
+                  int threads);
+
 }  // namespace anneal

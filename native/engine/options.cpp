@@ -27,6 +27,11 @@ void validate(const SessionOptions& options) {
   if (options.generation_slots > 0) {
     check_range("generationLength", options.generation_length, 2, options.architecture.max_positions);
   }
+  if (options.adapters.empty()) return;
+  const ModelTable table(options.architecture);
+  for (size_t i = 0; i < options.adapters.size(); ++i) {
+    (void)AdapterTable(options.adapters[i], table, options.architecture, i);
+  }
 }
 
 }  // namespace anneal

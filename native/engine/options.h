@@ -1,9 +1,12 @@
 // What a session is made for: its model, its largest microbatch, its generation slots.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <vector>
 
 #include "engine/optimizer_state.h"
+#include "model/adapter.h"
 #include "model/architecture.h"
 
 namespace anneal {
@@ -12,7 +15,8 @@ namespace anneal {
 struct SessionOptions {
   Architecture architecture;
   int threads = 1;
-  bool trainable = false;
+  bool trainable = false;  // the base; adapters say so themselves
+  std::vector<AdapterOptions> adapters;
   int64_t max_tokens = 0;
   int64_t max_sequences = 0;
   int64_t max_scored = 0;
@@ -22,6 +26,13 @@ struct SessionOptions {
   int64_t generation_length = 0;
   OptimizerName optimizer = OptimizerName::kAdamW;
 
+  [[nodiscard]] bool any_trainable() const {
+    return trainable || std::ranges::any_of(adapters, &AdapterOptions::trainable);
+  }
+  /// Whether the base or an adapter has a scalar head.
+  [[nodiscard]] bool any_score_head() const {
+    return architecture.score_head || std::ranges::any_of(adapters, &AdapterOptions::score_head);
+  }
   /// Rows that the activations of one pass hold: a microbatch, or one token of each running sequence.
   [[nodiscard]] int64_t max_rows() const {
     return max_tokens > generation_slots ? max_tokens : generation_slots;

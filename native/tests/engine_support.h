@@ -69,22 +69,23 @@ inline void write_file(const std::string& path, const void* data, size_t bytes) 
 
 /// Overwrites a tensor, through the road that a model folder takes.
 inline void set_tensor(Engine& engine, const TemporaryFolder& folder, const std::string& name,
-                       const std::vector<float>& values) {
+                       const std::vector<float>& values, int64_t adapter = Engine::kBase) {
   const std::string path = folder.file("tensor.bin");
   write_file(path, values.data(), values.size() * sizeof(float));
-  engine.import_tensors({{name, path, 0, StoredType::kF32}});
+  engine.import_tensors({{name, path, 0, StoredType::kF32}}, adapter);
 }
 
 /// Weights far from the usual start, vectors too, so that no term of a gradient hides behind another.
-inline void randomise(Engine& engine, uint32_t seed = 1, float spread = 0.4f) {
+inline void randomise(Engine& engine, uint32_t seed = 1, float spread = 0.4f,
+                      int64_t adapter = Engine::kBase) {
   const TemporaryFolder folder;
   std::mt19937 random(seed);
   std::normal_distribution<float> normal(0.0f, spread);
-  for (const Tensor& tensor : engine.table().tensors()) {
+  for (const Tensor& tensor : engine.table_of(adapter).tensors()) {
     std::vector<float> values(static_cast<size_t>(tensor.size));
     const float centre = tensor.initialisation == Initialisation::kOnes ? 1.0f : 0.0f;
     for (float& value : values) value = centre + normal(random);
-    set_tensor(engine, folder, tensor.name, values);
+    set_tensor(engine, folder, tensor.name, values, adapter);
   }
 }
 
@@ -115,10 +116,10 @@ inline std::vector<float> uniform_weights(const Batch& batch) {
 }
 
 /// All weights, or all gradients, end to end.
-inline std::vector<float> read_all(Engine& engine, bool gradient) {
+inline std::vector<float> read_all(Engine& engine, bool gradient, int64_t adapter = Engine::kBase) {
   std::vector<float> all;
-  for (const Tensor& tensor : engine.table().tensors()) {
-    const std::vector<float> values = engine.read_tensor(tensor.name, gradient);
+  for (const Tensor& tensor : engine.table_of(adapter).tensors()) {
+    const std::vector<float> values = engine.read_tensor(tensor.name, gradient, adapter);
     all.insert(all.end(), values.begin(), values.end());
   }
   return all;

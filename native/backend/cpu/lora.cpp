@@ -130,6 +130,7 @@ void CpuBackend::low_rank_forward(float* y, float* u, const float* x, const LowR
   }
   linear_forward(u, x, update.a, nullptr, T, update.in, update.rank, update.rank, false);
   scale(u, update.scale, T * update.rank);
+  if (y == nullptr) return;
   linear_forward(y, u, update.b, nullptr, T, update.rank, update.out, y_stride, true);
 }
 
