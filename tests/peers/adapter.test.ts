@@ -243,11 +243,13 @@ describe.skipIf(python === '')('adapters', () => {
   it.each(cases)("of PEFT's give the same logits here, merged and not: $name", async (test) => {
     const folder = await openModelFolder(theirs(test));
     const { logits, merged } = made.get(test)!;
+    // What PiSSA takes out of the base is found anew: PEFT in float32, to the gap between singular values.
+    const most = folder.adapter!.settings.init_lora_weights === 'pissa' ? 1e-4 : 1e-5;
     await withSession(loadUnmerged(addon, folder, room), async (session) => {
-      expect(relativeError(await session.logits(batchOf(0)), logits)).toBeLessThan(1e-5);
+      expect(relativeError(await session.logits(batchOf(0)), logits)).toBeLessThan(most);
     });
     await withSession(loadModel(addon, folder, room), async (session) => {
-      expect(relativeError(await session.logits(batchOf(undefined)), merged)).toBeLessThan(1e-5);
+      expect(relativeError(await session.logits(batchOf(undefined)), merged)).toBeLessThan(most);
     });
   });
 

@@ -1,5 +1,14 @@
 /** Training with `lora`: what comes out, exact resume, going on from an adapter, merging, and what is refused. */
-import { copyFileSync, cpSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ArtifactStore } from '../../src/artifacts/store.ts';
@@ -246,7 +255,7 @@ describe('training with lora', () => {
   describe('an adapter', () => {
     const copy = (name: string) => {
       const dir = join(of.dir, name);
-      cpSync(sft(), dir, { recursive: true });
+      cpSync(realpathSync(sft()), dir, { recursive: true });
       return dir;
     };
     const config = (dir: string, changes: Record<string, unknown>) => {
@@ -258,7 +267,7 @@ describe('training with lora', () => {
 
     it('of another base is refused by its weights, its shapes, and its modules', async () => {
       const retrained = join(of.dir, 'retrained');
-      cpSync(modelFolder(of, 'pretrain'), retrained, { recursive: true });
+      cpSync(realpathSync(modelFolder(of, 'pretrain')), retrained, { recursive: true });
       const weights = join(retrained, 'model.safetensors');
       const bytes = readFileSync(weights);
       bytes[bytes.length - 4]! ^= 1;
