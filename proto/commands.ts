@@ -41,6 +41,7 @@ export const jobSchema = z.strictObject({
     .nullable(),
   waiting: EVENTS.queue.body.nullable().describe('What a queued job waits for.'),
   window: z.string().nullable().describe('Hours of the day in which it may run.'),
+  selftest: z.boolean().describe('It tests the stages of its recipe instead of running it.'),
   tensorboard: z.string().describe("Folder of TensorBoard's event files, a folder a stage."),
 });
 export type Job = z.infer<typeof jobSchema>;

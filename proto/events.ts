@@ -108,7 +108,7 @@ export const EVENTS = {
     }),
   },
   report: {
-    doc: 'A table that an `evaluate` stage made.',
+    doc: 'A table that a stage made: an evaluation, ranks, a self-test.',
     body: z.strictObject({
       stage: z.string(),
       title: z.string(),

@@ -6,7 +6,7 @@
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { COMMANDS } from '../proto/commands.ts';
-import { ERRORS } from '../proto/errors.ts';
+import { ERRORS, type ErrorCode, TRANSIENT_ERRORS } from '../proto/errors.ts';
 import { EVENTS, eventSchema } from '../proto/events.ts';
 import { PROTOCOL_VERSION } from '../proto/version.ts';
 import { MAX_MESSAGE_BYTES, MAX_REQUEST_ID_BYTES } from '../proto/wire.ts';
@@ -104,7 +104,11 @@ those of generations for an hour. A run that goes on from a checkpoint repeats n
 each worker anew.`;
 
 function errorsPage(): string {
-  const rows = Object.entries(ERRORS).map(([code, text]) => `| \`${code}\` | ${text} |`);
+  const transient = (code: string) => TRANSIENT_ERRORS.has(code as ErrorCode);
+  const rows = Object.entries(ERRORS).map(
+    ([code, text]) =>
+      `| \`${code}\` | ${text}${transient(code) ? ' Tried again by `retry` of a recipe.' : ''} |`,
+  );
   return `${[
     '# Error codes',
     GENERATED,

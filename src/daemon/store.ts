@@ -364,6 +364,7 @@ function toStoredJob(row: Row, home: string): StoredJob {
     error: row.error === null ? null : JSON.parse(row.error as string),
     waiting: row.waiting === null ? null : JSON.parse(row.waiting as string),
     window: row.window,
+    selftest: row.selftest !== null,
     tensorboard: tensorboardFolder(home, `j${row.id}`),
   } as Job;
   return {

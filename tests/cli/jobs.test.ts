@@ -202,6 +202,23 @@ describe('a job', { timeout: 120_000 }, () => {
     expect(stdout).toMatch(/error: .*broken\.jsonl:1[\s\S]*evaluate was not run: it needs sft\. \(data_/);
   });
 
+  test('selftest: a table and exit status 0; one object as JSON', async () => {
+    const { status, stdout } = await run('selftest', path('recipe.yaml'), '--stage', 'sft');
+    expect(stdout).toContain('Self-test of sft');
+    expect(stdout).toMatch(/sampler and trainer: log-probs +pass/);
+    expect(lines(stdout).at(-1)).toMatch(/^succeeded in [\d.]+s$/);
+    expect(status).toBe(0);
+    const all = await json('selftest', path('recipe.yaml'));
+    expect(all).toMatchObject({ ok: true, error: null, stages: [{ stage: 'pretrain' }, { stage: 'sft' }] });
+    for (const { ok, difference, bound } of all.stages[0].checks) {
+      expect(ok).toBe(true);
+      expect(difference).toBeLessThanOrEqual(bound);
+    }
+    const wrong = await run('selftest', path('recipe.yaml'), '--stage', 'evaluate');
+    expect(wrong.status).toBe(1);
+    expect(wrong.stdout).toContain('trains nothing that could be tested');
+  });
+
   test('Ctrl-C detaches; pause, resume and cancel end a watch with the outcome', async () => {
     const long = ['--set', 'stages.pretrain.max_steps=1000000', '--set', 'name=long'];
     const running = startAnneal(['run', path('recipe.yaml'), ...long], { home });
@@ -216,6 +233,10 @@ describe('a job', { timeout: 120_000 }, () => {
     expect(await json('generate', `job:${id}`, 'Question', '-m', '3')).toMatchObject({
       completion_tokens: 3,
     });
+    // It trains on while a person talks to it.
+    const talk = await anneal(['chat', `job:${id}`, '--json', '-m', '3'], { home, input: 'Question\n' });
+    expect({ status: talk.status, stderr: talk.stderr }).toEqual({ status: 0, stderr: '' });
+    expect((await json('status')).jobs.running).toBe(1);
 
     const watcher = startAnneal(['watch', 'long', '--json'], { home });
     await until(() => watcher.outcome.stdout.includes('"progress"'));

@@ -48,7 +48,7 @@ export async function watchJob(client: Client, job: Job, out: Output, since = 0)
   }
   // Nothing came after `since`: the job itself says how it ended.
   const { state, error } = view.time === 0 ? { state: job.state, error: job.error } : view;
-  for (const line of outcomeLines(view, state, error, out)) out.line(line);
+  for (const line of outcomeLines(view, job, state, error, out)) out.line(line);
   return settledStates[state] ?? exitStatus.ok;
 }
 
@@ -85,7 +85,13 @@ function showLive(out: Output, current: () => JobView): Show {
   };
 }
 
-function outcomeLines(view: JobView, state: string, error: JobView['error'], out: Output): string[] {
+function outcomeLines(
+  view: JobView,
+  { selftest }: Job,
+  state: string,
+  error: JobView['error'],
+  out: Output,
+): string[] {
   if (state === 'failed' && error !== null) {
     return errorLines(AnnealError.fromBody(error as ErrorBody), out.paint);
   }
@@ -93,6 +99,7 @@ function outcomeLines(view: JobView, state: string, error: JobView['error'], out
   if (state === 'cancelled') return [`cancelled. Its checkpoints stay; go on with: anneal resume ${view.id}`];
   const took = view.startedAt === null ? '' : ` in ${formatDuration(view.time - view.startedAt)}`;
   const model = view.stages.findLast(({ type, artifact }) => artifact !== null && speaks(type));
-  const next = model === undefined ? '' : `. Talk to it with: anneal chat ${view.name}/${model.name}`;
+  const next =
+    selftest || model === undefined ? '' : `. Talk to it with: anneal chat ${view.name}/${model.name}`;
   return [`${stateWord(state, out.paint)}${took}${next}`];
 }
