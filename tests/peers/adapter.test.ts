@@ -279,6 +279,36 @@ describe.skipIf(python === '')('adapters', () => {
     expect(relativeError(logits, reply.logits)).toBeLessThan(1e-5);
   });
 
+  it('of a reward model give the same scores on both sides', async () => {
+    const lora = { r: 4, lora_alpha: 8, target_modules: ['q_proj', 'down_proj'] };
+    const base = dir(untied.name);
+    const from = dir('reward', 'theirs');
+    const request = { base, classifier: true, ids };
+    const config = { ...lora, task_type: 'SEQ_CLS' };
+    const { logits, merged } = await peer.ask<Made>({
+      ...request,
+      op: 'make',
+      config,
+      seed: 4,
+      scale: 0.05,
+      out: from,
+    });
+    const folder = await openModelFolder(from);
+    const values = { ...batchOf(0), outputs: 'values' as const };
+    const out = dir('reward', 'ours');
+    await withSession(loadUnmerged(addon, folder, room), async (session) => {
+      expect(relativeError((await session.forward(values)).values, logits)).toBeLessThan(1e-5);
+      const { settings, options } = folder.adapter!;
+      await saveAdapter(session, 0, out, { settings, options, base, classifier: true });
+    });
+    await withSession(loadModel(addon, folder, room), async (session) => {
+      const { adapter: _, ...alone } = values;
+      expect(relativeError((await session.forward(alone)).values, merged)).toBeLessThan(1e-5);
+    });
+    const back = await peer.ask<{ logits: number[] }>({ ...request, op: 'load', adapter: out });
+    expect(relativeError(back.logits, logits)).toBeLessThan(1e-6);
+  });
+
   it.each(cases.slice(0, 3))('learn as in PEFT for ten steps: $name', async (test) => {
     const folder = await openModelFolder(theirs(test));
     const adapter = { ...folder.adapter!.options, trainable: true };
