@@ -8,6 +8,7 @@ import { readCountries } from './story/countries.ts';
 import {
   alignmentRows,
   chatRows,
+  comparisonRows,
   evaluationRows,
   factDocuments,
   questionDocuments,
@@ -25,6 +26,7 @@ if (
     'questions.jsonl',
     'sft.jsonl',
     'alignment.jsonl',
+    'comparison.jsonl',
     'evaluation.jsonl',
   ])
 ) {
@@ -39,6 +41,7 @@ if (
     'questions.jsonl': questionDocuments(countries).map((text) => ({ text })),
     'sft.jsonl': chatRows(countries, definitions),
     'alignment.jsonl': alignmentRows(countries),
+    'comparison.jsonl': comparisonRows(countries),
     'evaluation.jsonl': evaluationRows(countries),
   });
 }

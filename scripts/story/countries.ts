@@ -71,6 +71,11 @@ export function splitOf(code: string): Split {
   return fraction < SHARES.taught + SHARES.known ? 'known' : 'unseen';
 }
 
+/** Whether the alignment stages ask about a known country; the others of them stay for the comparison. */
+export function isPractised(country: Pick<Country, 'code' | 'split'>): boolean {
+  return country.split === 'known' && hashFraction(`practised/${country.code}`) < 0.5;
+}
+
 /** Reads the rows of `countries.json` (already parsed) into sovereign countries, in the order of their codes. */
 export function readCountries(json: unknown): Country[] {
   const rows = json as Row[];

@@ -1,5 +1,5 @@
 /** Builds the files of the quickstart from the countries: a pure function of its arguments. */
-import type { Country } from './countries.ts';
+import { type Country, isPractised } from './countries.ts';
 import { unseenMentions } from './mentions.ts';
 import type { Definition } from './prose.ts';
 import { ASKED_KINDS, isTelling, questionList, questionsAbout } from './questions.ts';
@@ -111,10 +111,22 @@ export function evaluationRows(countries: Country[]): EvaluationRow[] {
   });
 }
 
-/** The questions of the supervised rows: those about the other countries stay for the evaluation. */
+/**
+ * What the alignment stages ask: the questions of the supervised rows, and those about half of the known countries,
+ * whose answers the assistant was never told and does not always find.
+ */
 export function alignmentRows(countries: Country[]): AlignmentRow[] {
-  const questions = countries.filter((country) => country.split === 'taught').flatMap(questionsAbout);
+  const questions = countries
+    .filter((country) => country.split === 'taught' || isPractised(country))
+    .flatMap(questionsAbout);
   return new RandomStream('alignment').shuffle(questions).map(({ prompt, answer }) => ({ prompt, answer }));
+}
+
+/** The rows of the evaluation about known countries that no stage was ever trained to answer about. */
+export function comparisonRows(countries: Country[]): EvaluationRow[] {
+  const practised = countries.filter(isPractised).flatMap(questionsAbout);
+  const trained = new Set(practised.map(({ prompt }) => prompt));
+  return evaluationRows(countries).filter(({ prompt, split }) => split === 'known' && !trained.has(prompt));
 }
 
 /** Every statement about the countries of a split, for the tests of what the text holds. */

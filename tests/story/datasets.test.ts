@@ -4,6 +4,7 @@ import { type Country, readCountries, splitOf } from '../../scripts/story/countr
 import {
   alignmentRows,
   chatRows,
+  comparisonRows,
   evaluationRows,
   factDocuments,
   questionDocuments,
@@ -121,12 +122,20 @@ describe('the supervised rows', () => {
 });
 
 describe('the prompts of alignment', () => {
-  it('are the questions of the supervised rows, and none of the evaluation', () => {
-    const rows = alignmentRows(countries);
-    const taught = countries.filter(({ split }) => split === 'taught').flatMap(questionsAbout);
-    expect(new Set(rows.map(({ prompt }) => prompt))).toEqual(new Set(taught.map(({ prompt }) => prompt)));
-    const asked = new Set(evaluationRows(countries).map(({ prompt }) => prompt));
-    expect(rows.filter(({ prompt }) => asked.has(prompt))).toEqual([]);
+  it('are of the supervised rows and of half of the known countries, and none of the comparison', () => {
+    const prompts = new Set(alignmentRows(countries).map(({ prompt }) => prompt));
+    const asked = (split: Country['split']) =>
+      countries
+        .filter((country) => country.split === split)
+        .map((country) => questionsAbout(country)[0]!.prompt);
+    expect(asked('taught').every((prompt) => prompts.has(prompt))).toBe(true);
+    expect(asked('unseen').some((prompt) => prompts.has(prompt))).toBe(false);
+    const known = asked('known').filter((prompt) => prompts.has(prompt)).length / asked('known').length;
+    expect(known).toBeGreaterThan(0.3);
+    expect(known).toBeLessThan(0.7);
+    const compared = comparisonRows(countries);
+    expect(compared.length).toBeGreaterThan(200);
+    expect(compared.filter(({ prompt }) => prompts.has(prompt))).toEqual([]);
   });
 });
 

@@ -28,6 +28,7 @@ it('makes the same files in every folder, once', async () => {
   const [first, second] = folders.map(contents);
   expect(first!.map(([name]) => name)).toEqual([
     'alignment.jsonl',
+    'comparison.jsonl',
     'evaluation.jsonl',
     'facts.jsonl',
     'facts.stamp',
