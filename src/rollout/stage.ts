@@ -5,10 +5,10 @@
 import type { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import { chatPrompt, rawPrompt } from '../models/complete.ts';
-import { loadModel, openModelFolder } from '../models/load.ts';
+import { openModelFolder } from '../models/load.ts';
 import { readStopIds } from '../models/save.ts';
 import { openScorers, rewardFiles } from '../rewards/index.ts';
-import { modelScorer } from '../rewards/model.ts';
+import { openRewardModel } from '../rewards/open_model.ts';
 import { defineStage, type StageContext, type StageDefinition } from '../stages/stage.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { plannedArchitecture } from '../training/planned.ts';
@@ -108,7 +108,10 @@ export function rolloutStage<Schema extends z.ZodType<RolloutSettings>>(
 }
 
 /** The session of a stage: room for its microbatches, and for the completions that are drawn. */
-function sessionRoom(method: Method, maxLength: number): Required<Omit<SessionRoom, 'generationLength' | 'maxTargets'>> {
+function sessionRoom(
+  method: Method,
+  maxLength: number,
+): Required<Omit<SessionRoom, 'generationLength' | 'maxTargets'>> {
   const tokens = Math.max(method.batchSize * maxLength, 64);
   return {
     maxTokens: tokens,
@@ -182,29 +185,18 @@ async function openRewards(
   });
   const weighted = scorers.map((scorer, i) => ({ scorer, weight: rewards[i]!.weight }));
   if (!inputs.reward_model) return weighted;
-  const folder = await openModelFolder(inputs.reward_model.path);
-  const own = await loadTokenizer(inputs.reward_model.path, { threads });
-  if (own.hash !== tokenizer.hash) {
+  const scorer = await openRewardModel(addon, inputs.reward_model.path, {
+    threads,
+    maxLength,
+    tokenizerHash: tokenizer.hash,
+  });
+  closing.push(() => scorer.close());
+  if (!scorer.sameTokenizer) {
     context.emit('notice', {
       stage: context.name,
       level: 'warning',
       text: 'The reward model has another tokenizer: completions are given to it as text, encoded anew.',
     });
   }
-  const room = { maxTokens: 8 * maxLength, maxSequences: 32 };
-  const session = await loadModel(addon, folder, {
-    threads,
-    trainable: false,
-    ...room,
-    maxScored: room.maxSequences,
-    recompute: false,
-    generationSlots: 0,
-    generationLength: 0,
-  });
-  closing.push(() => session.close());
-  const scorer = modelScorer(
-    { session, tokenizer: own, ...room, maxLength: folder.architecture.maxPositions },
-    tokenizer.hash,
-  );
   return [...weighted, { scorer, weight: settings.reward_model_weight }];
 }
