@@ -42,7 +42,9 @@ export interface Architecture {
  * A small set of weights over the frozen base: low-rank updates (Hu et al. 2021; rsLoRA and DoRA by their fields),
  * copies of whole tensors that it trains instead of the base's, a scalar head. Tensors carry PEFT's names without its
  * `base_model.model.` prefix: `model.layers.0.self_attn.q_proj.lora_A.weight`, `...lora_B.weight`,
- * `...lora_magnitude_vector`; those that stand for the base's carry the base's names.
+ * `...lora_magnitude_vector`; an embedding's are `...lora_embedding_A` [rank, vocabSize] and `...lora_embedding_B`.
+ * Those that stand for the base's carry the base's names. DoRA is for the layers' matrices; with dropout, only the
+ * update's input is dropped. A copy of tied embeddings serves both ends of the model.
  */
 export interface AdapterOptions {
   /** Low-rank updates: y += scale * B A dropout(x), by the name of a matrix without `.weight`. */
@@ -112,7 +114,7 @@ export interface Batch {
   outputs?: 'tokens' | 'values' | 'both';
   /** Logits are divided by it before the softmax; absent: 1. */
   temperature?: number;
-  /** Draws the adapter's dropout (with the module and the row); absent: no dropout. */
+  /** Up to 2^53: decides, with module, row and column, what the adapter's dropout drops. Absent: no dropout. */
   dropoutSeed?: number;
 }
 
@@ -234,7 +236,10 @@ export interface Session {
   plan(): SessionPlan;
   /** Normal(0, std) for matrices (residual outputs scaled by 1/sqrt(2 layers)), ones and zeros for vectors. */
   initWeights(seed: number, std: number): Promise<void>;
-  /** Fills an adapter from the weights that the base has now. */
+  /**
+   * Fills an adapter from the weights that the base has now; the same seed gives the same bits. With `pissa` the base
+   * changes: done again from the original base after a restart, it gives both as they were.
+   */
   initAdapter(adapter: number, options: { seed: number; kind: AdapterInit }): Promise<void>;
   /** Adds an adapter to the base's weights, in double precision. */
   mergeAdapter(adapter: number): Promise<void>;
@@ -260,7 +265,7 @@ export interface Session {
   step(options: StepOptions): Promise<StepResult>;
   /** All other tensors get 1. No part of a snapshot: to be set again after a restart. */
   setParameterGroups(groups: ParameterGroup[], adapter?: number): Promise<void>;
-  /** Drops the accumulated gradients. */
+  /** Drops the accumulated gradients of base and adapters. */
   clearGradients(): Promise<void>;
   /** Full logits [scored, V] of a forward, not divided by the temperature: for tests and small inspection only. */
   logits(batch: Batch): Promise<Float32Array>;
@@ -275,7 +280,7 @@ export interface Session {
     signal?: AbortSignal,
   ): Promise<Completion[]>;
 
-  /** Copies weights, optimiser state and accumulated gradients aside, in memory. */
+  /** Copies what is trained aside, in memory: weights, optimiser state and accumulated gradients of base or adapters. */
   snapshot(): Promise<void>;
   /** Goes back to the last snapshot. */
   restoreSnapshot(): Promise<void>;
