@@ -93,7 +93,7 @@ async function generate(prompts: number, promptLength: number, newTokens: number
   const engine = await session({ generationSlots: prompts, generationLength: promptLength + newTokens });
   const texts = Array.from({ length: prompts }, () => ids(promptLength));
   const start = performance.now();
-  await engine.generate(texts, {
+  const sampling = {
     maxNewTokens: newTokens,
     temperature: 0,
     topK: 0,
@@ -102,7 +102,8 @@ async function generate(prompts: number, promptLength: number, newTokens: number
     repetitionPenalty: 1,
     seed: 0,
     stopTokens: new Int32Array(),
-  });
+  };
+  await engine.generate(texts.map((prompt) => ({ prompt, samples: 1, sampling })));
   return (performance.now() - start) / 1000;
 }
 

@@ -82,6 +82,11 @@ export const samplingSchema = z.strictObject({
   repetition_penalty: z.number().gt(0).default(1),
   stop: z.array(z.string().min(1)).default([]),
   seed: z.int().min(0).default(0),
+  regex: z.string().optional().describe('The whole answer must match this regular expression.'),
+  json_schema: z
+    .record(z.string(), z.unknown())
+    .optional()
+    .describe('The answer must be JSON of this schema; instead of `regex`.'),
 });
 export type Sampling = z.infer<typeof samplingSchema>;
 

@@ -48,6 +48,7 @@ export const ERRORS = {
   template_invalid: 'A chat template is missing or cannot be rendered.',
   model_invalid: 'A model folder cannot be loaded: a file, tensor or field is missing or wrong.',
   model_not_found: 'No model has this name or path.',
+  constraint_invalid: 'A regular expression or JSON Schema for answers cannot be used.',
   artifact_corrupt: 'A checkpoint or artifact does not match its checksum.',
   readback_failed: 'What was saved, loaded again, does not give the same numbers.',
   // Ranking

@@ -8,7 +8,11 @@ void run_posted(napi_env raw_env, napi_value, void*, void* data) {
   if (raw_env == nullptr) return;  // the environment is going down
   const Napi::Env env(raw_env);
   const Napi::HandleScope scope(env);
-  (*function)(env);
+  try {
+    (*function)(env);
+  } catch (const Napi::Error&) {
+    // A thread that is being terminated runs no JavaScript any more, and nobody waits for the outcome.
+  }
 }
 
 void check(napi_env env, napi_status status) {

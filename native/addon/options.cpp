@@ -94,6 +94,8 @@ SessionOptions session_options(const Argument& o) {
   if (!adapters.is_absent()) {
     for (const Argument& adapter : adapters.elements()) out.adapters.push_back(adapter_options(adapter));
   }
+  const Argument rows = o.property("generationRows");
+  if (!rows.is_absent()) out.generation_rows = rows.integer(0, kMaxSize);
   const Argument optimizer = o.property("optimizer");
   if (!optimizer.is_absent()) out.optimizer = kOptimizers[optimizer.choice(kOptimizerNames)];
   return out;
@@ -162,19 +164,6 @@ std::vector<ParameterGroup> parameter_groups(const Argument& groups) {
   return out;
 }
 
-SamplingOptions sampling_options(const Argument& o) {
-  SamplingOptions out;
-  out.max_new_tokens = o.property("maxNewTokens").integer(1, kMaxSize);
-  out.temperature = o.property("temperature").single();
-  out.top_k = size(o, "topK");
-  out.top_p = o.property("topP").single();
-  out.min_p = o.property("minP").single();
-  out.repetition_penalty = o.property("repetitionPenalty").single();
-  out.seed = static_cast<uint64_t>(o.property("seed").integer(0, kMaxSafeInteger));
-  out.stop_tokens = o.property("stopTokens").int32s();
-  return out;
-}
-
 std::vector<TensorSource> tensor_sources(const Argument& sources) {
   static constexpr const char* kTypes[] = {"F32", "F16", "BF16"};
   static constexpr StoredType kStoredTypes[] = {StoredType::kF32, StoredType::kF16, StoredType::kBF16};
@@ -230,19 +219,6 @@ Napi::Value to_js(Napi::Env env, const WrittenFile& file) {
   set(object, "bytes", file.bytes);
   set(object, "crc32c", file.crc32c);
   return object;
-}
-
-Napi::Value to_js(Napi::Env env, const std::vector<Completion>& completions) {
-  static constexpr const char* kFinishes[] = {"stop", "length", "cancelled"};
-  auto array = Napi::Array::New(env, completions.size());
-  for (size_t i = 0; i < completions.size(); ++i) {
-    auto object = Napi::Object::New(env);
-    object.Set("tokens", to_int32_array(env, completions[i].tokens));
-    object.Set("logProbs", to_float32_array(env, completions[i].log_probs));
-    object.Set("finish", Napi::String::New(env, kFinishes[static_cast<size_t>(completions[i].finish)]));
-    array.Set(static_cast<uint32_t>(i), object);
-  }
-  return array;
 }
 
 Napi::Value to_js(Napi::Env env, const std::vector<Tensor>& tensors) {

@@ -15,7 +15,6 @@ Batch batch(const Argument& batch);
 ScoreGradients score_gradients(const Argument& gradients);
 StepOptions step_options(const Argument& options, OptimizerName optimizer);
 std::vector<ParameterGroup> parameter_groups(const Argument& groups);
-SamplingOptions sampling_options(const Argument& options);
 std::vector<TensorSource> tensor_sources(const Argument& sources);
 
 Napi::Value to_js(Napi::Env env, const SessionPlan& plan);
@@ -23,7 +22,6 @@ Napi::Value to_js(Napi::Env env, const Scores& scores);
 Napi::Value to_js(Napi::Env env, const TopTokens& top);
 Napi::Value to_js(Napi::Env env, const StepResult& result);
 Napi::Value to_js(Napi::Env env, const WrittenFile& file);
-Napi::Value to_js(Napi::Env env, const std::vector<Completion>& completions);
 Napi::Value to_js(Napi::Env env, const std::vector<Tensor>& tensors);
 
 }  // namespace anneal::addon

@@ -30,7 +30,10 @@ Napi::Function Session::define(Napi::Env env) {
                       InstanceMethod<&Session::clear_gradients>("clearGradients"),
                       InstanceMethod<&Session::logits>("logits"),
                       InstanceMethod<&Session::top_log_probs>("topLogProbs"),
-                      InstanceMethod<&Session::generate>("generate"),
+                      InstanceMethod<&Session::set_vocabulary>("setVocabulary"),
+                      InstanceMethod<&Session::submit_generation>("submitGeneration"),
+                      InstanceMethod<&Session::advance_generations>("advanceGenerations"),
+                      InstanceMethod<&Session::cancel_generation>("cancelGeneration"),
                       InstanceMethod<&Session::snapshot>("snapshot"),
                       InstanceMethod<&Session::restore_snapshot>("restoreSnapshot"),
                       InstanceMethod<&Session::write_snapshot>("writeSnapshot"),
@@ -63,6 +66,7 @@ Session::Session(const Napi::CallbackInfo& info)
       }) {
   if (!info[0].IsExternal()) throw Napi::TypeError::New(info.Env(), "use createSession to make a session");
   const SessionOptions& options = *info[0].As<Napi::External<SessionOptions>>().Data();
+  options_ = options;
   const ModelTable base(options.architecture);
   tensor_lists_.push_back(base.tensors());
   for (size_t i = 0; i < options.adapters.size(); ++i) {
@@ -226,51 +230,6 @@ Napi::Value Session::top_log_probs(const Napi::CallbackInfo& info) {
     return compute(info.Env(), [packed = batch(argument(info, 0, "batch")), k](Engine& engine) mutable {
       return engine.top_log_probs(std::move(packed), k);
     });
-  });
-}
-
-Napi::Value Session::generate(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  return asynchronous(env, [&] {
-    std::vector<std::vector<int32_t>> prompts;
-    for (const Argument& prompt : argument(info, 0, "prompts").elements()) prompts.push_back(prompt.int32s());
-    SamplingOptions options = sampling_options(argument(info, 1, "options"));
-    const Argument on_token = argument(info, 2, "onToken");
-    if (!on_token.is_absent() && !on_token.value.IsFunction()) {
-      throw std::invalid_argument("onToken must be a function");
-    }
-    const auto cancelled = std::make_shared<std::atomic<bool>>(false);
-    AbortListener abort(argument(info, 3, "signal"), cancelled);
-    const auto generation = generations_.insert(generations_.end(), {std::move(abort), {}, nullptr});
-    TokenCallback report;
-    if (!on_token.is_absent()) {
-      generation->on_token = Napi::Persistent(on_token.value.As<Napi::Function>());
-      report = [this, generation, cancelled](int64_t sequence, int32_t token) {
-        calls_.post([generation, cancelled, sequence, token](Napi::Env to) {
-          if (generation->error) return;
-          try {
-            generation->on_token.Call({Napi::Number::New(to, static_cast<double>(sequence)),
-                                       Napi::Number::New(to, static_cast<double>(token))});
-          } catch (const Napi::Error& error) {
-            generation->error = std::make_unique<Napi::Error>(error);
-            *cancelled = true;
-          }
-        });
-      };
-    }
-    const auto call = calls_.begin(env);
-    call->set_cleanup([this, generation](Napi::Env) {
-      generation->abort.remove();
-      generations_.erase(generation);
-    });
-    return calls_.run(
-        call, thread_,
-        [this, prompts = std::move(prompts), options = std::move(options), report = std::move(report),
-         cancelled] { return engine_->generate(prompts, options, report, *cancelled); },
-        [generation](Napi::Env to, const std::vector<Completion>& completions) {
-          if (generation->error) throw Napi::Error(*generation->error);
-          return to_js(to, completions);
-        });
   });
 }
 

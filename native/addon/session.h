@@ -5,10 +5,8 @@
 #include <napi.h>
 
 #include <atomic>
-#include <list>
 #include <memory>
 
-#include "addon/abort_signal.h"
 #include "addon/calls.h"
 #include "engine/engine.h"
 #include "engine/task_thread.h"
@@ -25,13 +23,6 @@ class Session : public Napi::ObjectWrap<Session> {
   ~Session() override;
 
  private:
-  /// What a running generate holds on the JavaScript side.
-  struct Generation {
-    AbortListener abort;
-    Napi::FunctionReference on_token;
-    std::unique_ptr<Napi::Error> error;  // thrown by on_token
-  };
-
   /// `work(engine)` on the engine's thread, its result through `to_js` (overloads in options.h and below).
   template <typename Work>
   Napi::Value compute(Napi::Env env, Work work);
@@ -54,7 +45,11 @@ class Session : public Napi::ObjectWrap<Session> {
   Napi::Value clear_gradients(const Napi::CallbackInfo& info);
   Napi::Value logits(const Napi::CallbackInfo& info);
   Napi::Value top_log_probs(const Napi::CallbackInfo& info);
-  Napi::Value generate(const Napi::CallbackInfo& info);
+  // In generation.cpp.
+  Napi::Value set_vocabulary(const Napi::CallbackInfo& info);
+  Napi::Value submit_generation(const Napi::CallbackInfo& info);
+  Napi::Value advance_generations(const Napi::CallbackInfo& info);
+  Napi::Value cancel_generation(const Napi::CallbackInfo& info);
   Napi::Value snapshot(const Napi::CallbackInfo& info);
   Napi::Value restore_snapshot(const Napi::CallbackInfo& info);
   Napi::Value write_snapshot(const Napi::CallbackInfo& info);
@@ -62,11 +57,13 @@ class Session : public Napi::ObjectWrap<Session> {
   Napi::Value close(const Napi::CallbackInfo& info);
 
   // Known from the start, for calls that do not wait for the engine.
+  SessionOptions options_;
   std::vector<std::vector<Tensor>> tensor_lists_;  // of the base, then of each adapter
   SessionPlan plan_{};
   OptimizerName optimizer_ = OptimizerName::kAdamW;
+  int64_t next_generation_ = 0;
+  bool has_vocabulary_ = false;
   Calls calls_;
-  std::list<Generation> generations_;
   std::atomic<bool> closing_{false};
   // The threads end before what they use: members are destroyed from the last to the first.
   std::unique_ptr<Engine> engine_;

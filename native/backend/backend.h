@@ -32,6 +32,14 @@ struct BatchLayout {
   const int32_t* positions = nullptr;   // [T], device memory
 };
 
+/// Rows of a page of the key/value cache.
+constexpr int64_t kPageRows = 16;
+
+/// Passes of up to so many rows compute each row by itself: its bits do not depend on the other rows, nor on
+/// how many they are. Holds for all forward operations; attention sees of the others what the layout lets it
+/// see.
+constexpr int64_t kIndependentRows = 1024;
+
 /// Heads of an attention layer. Query head h reads key/value head h / (heads / kv_heads).
 struct AttentionShape {
   int32_t heads = 0;
@@ -41,13 +49,49 @@ struct AttentionShape {
   /// Floats in one row of the fused projection: queries, then keys, then values.
   [[nodiscard]] int64_t qkv_width() const { return static_cast<int64_t>(heads + 2 * kv_heads) * head_dim; }
   [[nodiscard]] int64_t out_width() const { return static_cast<int64_t>(heads) * head_dim; }
+  /// E rounded up to whole vectors, as the rows of a cache page are.
+  [[nodiscard]] int64_t padded_dim() const { return (static_cast<int64_t>(head_dim) + 15) / 16 * 16; }
+  /// Floats of a page's keys in one layer, and of its values.
+  [[nodiscard]] int64_t page_floats() const { return kv_heads * padded_dim() * kPageRows; }
 };
 
-/// One layer's key/value cache of a group of running sequences: slot b holds up to `capacity` rows.
+/// One layer's keys and values of all running sequences, in pages of kPageRows rows. A sequence holds any
+/// pages, and several may hold the same. Row r of the cache is row r % kPageRows of page r / kPageRows.
 struct KvCacheView {
-  float* keys = nullptr;    // [slots, capacity, G * E]
-  float* values = nullptr;  // [slots, capacity, G * E]
-  int32_t capacity = 0;
+  float* keys = nullptr;    // [pages, G, padded E, kPageRows]: transposed
+  float* values = nullptr;  // [pages, G, kPageRows, padded E]
+};
+
+/// What the rows of a pass read in the cache. All arrays are host memory. Rows of a group follow each other
+/// and read the same first `shared_pages` pages (a prompt that samples share; a sequence's own rows), whose
+/// rows up to the longest of the group's lengths are all written.
+struct PagedLayout {
+  int32_t num_rows = 0;
+  int32_t num_groups = 0;
+  const int32_t* group_starts = nullptr;  // [groups + 1]
+  const int32_t* shared_pages = nullptr;  // [groups]
+  const int32_t* page_starts = nullptr;   // [rows]: where a row's list of pages begins in `pages`
+  const int32_t* pages = nullptr;
+  const int32_t* lengths = nullptr;  // [rows]: keys that a row sees, itself included
+};
+
+/// How a row of logits is drawn from. Arrays are host memory.
+struct SampleRow {
+  int32_t logits_row = 0;
+  float temperature = 0.0f;  // 0: the likeliest token
+  int64_t top_k = 0;         // 0: off
+  float top_p = 1.0f;        // 1: off
+  float min_p = 0.0f;        // 0: off
+  float repetition_penalty = 1.0f;
+  const int32_t* seen = nullptr;  // [num_seen] different tokens that the penalty is for
+  int64_t num_seen = 0;
+  const uint64_t* allowed = nullptr;  // [ceil(V / 64)] bits; null: every token
+  double uniform = 0.0;               // in [0, 1)
+};
+
+struct Draw {
+  int32_t token = 0;
+  float log_prob = 0.0f;  // of the softmax of logits / temperature (0: of the logits), whatever the filters
 };
 
 enum class Activation { kSwiGlu, kGelu, kGeluTanh };
@@ -228,14 +272,15 @@ class Backend {
   [[nodiscard]] virtual size_t attention_workspace(int64_t max_tokens, const AttentionShape& shape) const = 0;
 
   // --- Key/value cache (generation) ---------------------------------------------------------------------
-  /// Copies keys and values of the N given rows of qkv to slot slots[n], row cache_rows[n] of the cache.
-  virtual void kv_cache_append(const KvCacheView& cache, const float* qkv, const int32_t* slots,
-                               const int32_t* cache_rows, int64_t N, const AttentionShape& shape) = 0;
-  /// One new token for each of B running sequences: out [B, H * E] from qkv [B, qkv_width] (its key and value
-  /// appended before) against rows [0, lengths[b]) of slot slots[b].
-  virtual void attention_decode(float* out, const float* qkv, const KvCacheView& cache, const int32_t* slots,
-                                const int32_t* lengths, int64_t B, const AttentionShape& shape,
-                                float* workspace) = 0;
+  /// Copies keys and values of the N rows of qkv to rows cache_rows[n] (host memory) of the cache.
+  virtual void kv_cache_append(const KvCacheView& cache, const float* qkv, const int32_t* cache_rows,
+                               int64_t N, const AttentionShape& shape) = 0;
+  virtual void kv_cache_copy_page(const KvCacheView& cache, int32_t to, int32_t from,
+                                  const AttentionShape& shape) = 0;
+  /// out [rows, H * E] from qkv [rows, qkv_width] (keys and values appended before) against the cache.
+  virtual void attention_paged(float* out, const float* qkv, const KvCacheView& cache,
+                               const PagedLayout& layout, const AttentionShape& shape, float* workspace) = 0;
+  [[nodiscard]] virtual size_t attention_paged_workspace(const AttentionShape& shape) const = 0;
 
   // --- Feed-forward activations -------------------------------------------------------------------------
   /// kSwiGlu: in [T, 2F] holds gate then up, out [T, F] = silu(gate) * up. Others: in [T, F], out = gelu(in).
@@ -271,6 +316,14 @@ class Backend {
   /// logits [B, V] for generation, not divided by the temperature. workspace as for B scored rows.
   virtual void lm_head_logits(float* logits, const float* hidden, const LmHead& head, int64_t B,
                               float* workspace) = 0;
+
+  // --- Sampling -----------------------------------------------------------------------------------------
+  /// draws[n] (host memory) from rows of logits [*, V]. Filters in the order of transformers: repetition
+  /// penalty (Keskar et al. 2019), allowed tokens, temperature, top-k, top-p, min-p; tokens as likely as the
+  /// last one that a filter keeps are kept too. A row with no allowed token is not valid.
+  virtual void sample(Draw* draws, const float* logits, const SampleRow* rows, int64_t N, int64_t V,
+                      float* workspace) = 0;
+  [[nodiscard]] virtual size_t sample_workspace(int64_t V) const = 0;
 
   // --- Optimiser ----------------------------------------------------------------------------------------
   /// Sum of squares in double precision, added in a fixed order.

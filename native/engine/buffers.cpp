@@ -164,15 +164,15 @@ Scratch::Scratch(Arena& arena, const SessionOptions& options, const Backend& bac
   head = arena.take(floats(head_workspace(backend, a, adapters, options.max_scored)));
   arena.rewind(start);
   if (options.generation_slots > 0) {
-    logits = arena.take(options.generation_slots * a.vocab_size);
+    logits = arena.take(options.generation_head_rows() * a.vocab_size);
     if (!adapters.head_updates.empty()) {
-      logits_workspace = arena.take(floats(head_workspace(backend, a, adapters, options.generation_slots)));
+      logits_workspace =
+          arena.take(floats(head_workspace(backend, a, adapters, options.generation_head_rows())));
     }
-    slots = arena.take<int32_t>(T);
-    cache_rows = arena.take<int32_t>(T);
-    lengths = arena.take<int32_t>(T);
+    sample = arena.take(floats(backend.sample_workspace(a.vocab_size)));
   }
-  attention = arena.take(floats(backend.attention_workspace(T, a.attention_shape())));
+  attention = arena.take(floats(std::max(backend.attention_workspace(options.max_tokens, a.attention_shape()),
+                                         backend.attention_paged_workspace(a.attention_shape()))));
   low_rank = arena.take(largest(
       adapters.updates, [&](const LowRank& update) { return backend.low_rank_workspace(update, T); }));
   if (!trained) return;
@@ -190,13 +190,12 @@ Scratch::Scratch(Arena& arena, const SessionOptions& options, const Backend& bac
 }
 
 KvCache::KvCache(Arena& arena, const SessionOptions& options) {
-  const Architecture& a = options.architecture;
   if (options.generation_slots == 0) return;
-  const int64_t size = options.generation_slots * options.generation_length * a.num_kv_heads * a.head_dim;
-  for (int64_t l = 0; l < a.num_layers; ++l) {
+  const int64_t size = options.generation_pages() * options.architecture.attention_shape().page_floats();
+  for (int64_t l = 0; l < options.architecture.num_layers; ++l) {
     float* keys = arena.take(size);
     float* values = arena.take(size);
-    layers.push_back({keys, values, static_cast<int32_t>(options.generation_length)});
+    layers.push_back({keys, values});
   }
 }
 

@@ -94,10 +94,8 @@ struct Scratch {
   float* logits_workspace = nullptr;     // scratch of the logits of generation
   float* optimizer = nullptr;            // scratch of an optimiser step; shares memory with all of a pass
   float* inverse_frequencies = nullptr;  // [E / 2]
-  float* logits = nullptr;               // [slots, V]
-  int32_t* slots = nullptr;              // [rows]
-  int32_t* cache_rows = nullptr;         // [rows]
-  int32_t* lengths = nullptr;            // [rows]
+  float* logits = nullptr;               // [generation_head_rows, V]
+  float* sample = nullptr;               // scratch of sampling
 };
 
 /// Keys and values of the running sequences, one view a layer.

@@ -85,6 +85,7 @@ void Engine::require_snapshots(const char* call) const {
 void Engine::weights_changed() {
   pending_ = false;
   for (const auto& adapter : adapters_) adapter->forget_norms();
+  generator_.forget_rows();
 }
 
 void Engine::use_adapter(int64_t adapter, std::optional<uint64_t> dropout_seed) {

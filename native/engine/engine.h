@@ -72,9 +72,11 @@ class Engine {
   void clear_gradients();
   std::vector<float> logits(Batch batch);
   TopTokens top_log_probs(Batch batch, int64_t k);
-  std::vector<Completion> generate(const std::vector<std::vector<int32_t>>& prompts,
-                                   const SamplingOptions& options, const TokenCallback& on_token,
-                                   const std::atomic<bool>& cancelled);
+  void set_vocabulary(std::shared_ptr<const TokenTrie> trie) { generator_.set_vocabulary(std::move(trie)); }
+  /// Ids rise.
+  void submit_generation(int64_t id, GenerationRequest request) { generator_.submit(id, std::move(request)); }
+  void cancel_generation(int64_t id) { generator_.cancel(id); }
+  std::vector<GenerationUpdate> advance_generations();
 
   void take_snapshot();
   void restore_snapshot();

@@ -185,12 +185,9 @@ TopTokens Engine::top_log_probs(Batch batch, int64_t k) {
   return top;
 }
 
-std::vector<Completion> Engine::generate(const std::vector<std::vector<int32_t>>& prompts,
-                                         const SamplingOptions& options, const TokenCallback& on_token,
-                                         const std::atomic<bool>& cancelled) {
+std::vector<GenerationUpdate> Engine::advance_generations() {
   pending_ = false;
-  use_adapter(kBase, std::nullopt);
-  return generator_.run(prompts, options, on_token, cancelled);
+  return generator_.advance([this](int32_t adapter) { use_adapter(adapter, std::nullopt); });
 }
 
 }  // namespace anneal

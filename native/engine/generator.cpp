@@ -1,9 +1,10 @@
 #include "engine/generator.h"
 
 #include <algorithm>
-#include <numeric>
 #include <stdexcept>
-#include <string>
+#include <utility>
+
+#include "engine/philox.h"
 
 namespace anneal {
 
@@ -15,190 +16,172 @@ Generator::Generator(Backend& backend, const SessionOptions& options, Decoder& d
       activations_(activations),
       scratch_(scratch),
       cache_(cache),
-      shape_(options.architecture.attention_shape()) {}
+      shape_(options.architecture.attention_shape()),
+      scheduler_(options) {}
 
-void Generator::check(const std::vector<std::vector<int32_t>>& prompts) const {
-  if (options_.generation_slots == 0) {
-    throw std::invalid_argument("the session was made without generation (generationSlots is 0)");
+void Generator::submit(int64_t id, GenerationRequest request) {
+  validate(request, options_);
+  if (request.constraint && !trie_) {
+    throw std::invalid_argument("constraint: the session has no vocabulary (setVocabulary)");
   }
-  for (size_t i = 0; i < prompts.size(); ++i) {
-    const std::string name = "prompt " + std::to_string(i);
-    if (prompts[i].empty()) throw std::invalid_argument(name + " is empty");
-    if (std::ssize(prompts[i]) >= options_.generation_length) {
-      throw std::invalid_argument(name + " has " + std::to_string(prompts[i].size()) +
-                                  " tokens: with room for " + std::to_string(options_.generation_length) +
-                                  " (generationLength) none is left for an answer");
-    }
-    for (int32_t token : prompts[i]) {
-      if (token < 0 || token >= options_.architecture.vocab_size) {
-        throw std::invalid_argument(name + " holds id " + std::to_string(token) + ", not in [0, " +
-                                    std::to_string(options_.architecture.vocab_size) + ") (vocabSize)");
-      }
-    }
-  }
+  scheduler_.submit(id, std::move(request), trie_);
 }
 
-std::vector<Completion> Generator::run(const std::vector<std::vector<int32_t>>& prompts,
-                                       const SamplingOptions& options, const TokenCallback& on_token,
-                                       const std::atomic<bool>& cancelled) {
-  check(prompts);
-  validate(options, options_.architecture.vocab_size);
-  std::vector<Completion> completions(prompts.size());
-  std::vector<Sequence> running;
-  std::vector<int32_t> free_slots(static_cast<size_t>(options_.generation_slots));
-  std::iota(free_slots.rbegin(), free_slots.rend(), 0);
-  size_t next_prompt = 0;
-
-  // Books the drawn tokens of sequences [begin, end) and drops those that have ended.
-  const auto settle = [&](size_t begin, const std::vector<Draw>& draws) {
-    for (size_t i = 0; i < draws.size(); ++i) {
-      Sequence& sequence = running[begin + i];
-      Completion& completion = completions[static_cast<size_t>(sequence.index)];
-      sequence.next = draws[i].token;
-      completion.tokens.push_back(draws[i].token);
-      completion.log_probs.push_back(draws[i].log_prob);
-      if (on_token) on_token(sequence.index, draws[i].token);
-      const auto& stops = options.stop_tokens;
-      const bool stopped = std::find(stops.begin(), stops.end(), sequence.next) != stops.end();
-      if (!stopped && std::ssize(completion.tokens) < sequence.limit) continue;
-      completion.finish = stopped ? Finish::kStop : Finish::kLength;
-      free_slots.push_back(sequence.slot);
-      sequence.slot = -1;
+std::vector<GenerationUpdate> Generator::advance(const std::function<void(int32_t)>& use_adapter) {
+  const Pass pass = scheduler_.plan();
+  if (!pass.chunks.empty()) {
+    use_adapter(pass.adapter);
+    for (const PageCopy& copy : pass.copies) {
+      for (const KvCacheView& layer : cache_.layers) {
+        backend_.kv_cache_copy_page(layer, copy.to, copy.from, shape_);
+      }
     }
-    std::erase_if(running, [](const Sequence& sequence) { return sequence.slot < 0; });
-  };
-
-  while (!cancelled.load(std::memory_order_relaxed) && (next_prompt < prompts.size() || !running.empty())) {
-    // Prompts that find a slot, as many as fit one packed pass; a longer one goes alone, in pieces.
-    const size_t admitted = running.size();
-    std::vector<int32_t> last_rows;
-    int64_t rows = 0;
-    while (next_prompt < prompts.size() && !free_slots.empty()) {
-      const std::vector<int32_t>& prompt = prompts[next_prompt];
-      const bool fits =
-          rows + std::ssize(prompt) <= options_.max_tokens && std::ssize(last_rows) < options_.max_sequences;
-      if (rows > 0 && !fits) break;
-      const int64_t room = options_.generation_length - std::ssize(prompt);
-      running.push_back(
-          {static_cast<int64_t>(next_prompt), free_slots.back(), 0, 0, std::min(options.max_new_tokens, room),
-           Sampler(options, options_.architecture.vocab_size, static_cast<uint32_t>(next_prompt))});
-      for (int32_t token : prompt) running.back().sampler.observe(token);
-      free_slots.pop_back();
-      rows += std::ssize(prompt);
-      last_rows.push_back(static_cast<int32_t>((rows - 1) % options_.max_tokens));
-      ++next_prompt;
+    run_layers(Rows(pass));
+    std::vector<Drawing> drawings;
+    int32_t row = -1;
+    for (const Chunk& chunk : pass.chunks) {
+      row += static_cast<int32_t>(chunk.count);
+      if (!scheduler_.computed(chunk)) continue;
+      for (RunningSample* sample : scheduler_.drawing(*chunk.sample)) drawings.push_back({row, sample});
     }
-    if (rows > 0) {
-      const std::span<Sequence> group(running.data() + admitted, running.size() - admitted);
-      prefill(group, prompts);
-      settle(admitted, draw(group, last_rows, completions));
-    } else {
-      advance(running);
-      std::vector<int32_t> all(running.size());
-      std::iota(all.begin(), all.end(), 0);
-      settle(0, draw(running, all, completions));
-    }
+    draw(drawings);
+    scheduler_.sweep();
   }
-  return completions;
+  return std::exchange(updates_, {});
 }
 
-void Generator::prefill(std::span<Sequence> group, const std::vector<std::vector<int32_t>>& prompts) {
-  Rows rows;
-  std::vector<int32_t> cu_seqlens{0};
-  for (Sequence& sequence : group) {
-    const std::vector<int32_t>& prompt = prompts[static_cast<size_t>(sequence.index)];
-    for (size_t i = 0; i < prompt.size(); ++i) {
-      if (std::ssize(rows.tokens) == options_.max_tokens) {
-        // Only a prompt that goes alone is longer than a pass.
-        cu_seqlens.push_back(static_cast<int32_t>(rows.tokens.size()));
-        if (rows.positions.front() == 0) {
-          pass_packed(rows, cu_seqlens);
-        } else {
-          pass_cached(rows);
-        }
-        rows = {};
-        cu_seqlens = {0};
-      }
-      rows.tokens.push_back(prompt[i]);
-      rows.slots.push_back(sequence.slot);
-      rows.positions.push_back(static_cast<int32_t>(i));
-    }
-    cu_seqlens.push_back(static_cast<int32_t>(rows.tokens.size()));
-    sequence.length = static_cast<int32_t>(prompt.size());
+Generator::Rows::Rows(const Pass& pass) {
+  for (size_t i = 0; i < pass.chunks.size(); ++i) {
+    add_chunk(pass.chunks[i], i == 0 ? nullptr : &pass.chunks[i - 1]);
   }
-  if (rows.positions.front() == 0) {
-    pass_packed(rows, cu_seqlens);
+  group_starts.push_back(static_cast<int32_t>(tokens.size()));
+}
+
+void Generator::Rows::add_chunk(const Chunk& chunk, const Chunk* before) {
+  const RunningSample& sample = *chunk.sample;
+  const auto first_page = static_cast<int32_t>(pages.size());
+  pages.insert(pages.end(), sample.pages.begin(), sample.pages.end());
+  // Samples of one prompt that decode make a group: pages at their start are the same.
+  int32_t shared = 0;
+  if (before != nullptr && before->count == 1 && chunk.count == 1 &&
+      before->sample->request == sample.request) {
+    const std::vector<int32_t>& others = before->sample->pages;
+    shared = static_cast<int32_t>(
+        std::mismatch(others.begin(), others.end(), sample.pages.begin(), sample.pages.end()).first -
+        others.begin());
+  }
+  if (shared > 0) {
+    shared_pages.back() = std::min(shared_pages.back(), shared);
   } else {
-    pass_cached(rows);
+    group_starts.push_back(static_cast<int32_t>(tokens.size()));
+    shared_pages.push_back(static_cast<int32_t>(sample.pages.size()));
+  }
+  for (int64_t row = chunk.first; row < chunk.first + chunk.count; ++row) {
+    tokens.push_back(sample.token(row));
+    positions.push_back(static_cast<int32_t>(row));
+    const int64_t page = sample.pages[static_cast<size_t>(row / kPageRows)];
+    cache_rows.push_back(static_cast<int32_t>(page * kPageRows + row % kPageRows));
+    lengths.push_back(static_cast<int32_t>(row) + 1);
+    page_starts.push_back(first_page);
   }
 }
 
-void Generator::advance(std::span<Sequence> running) {
-  Rows rows;
-  for (Sequence& sequence : running) {
-    rows.tokens.push_back(sequence.next);
-    rows.slots.push_back(sequence.slot);
-    rows.positions.push_back(sequence.length++);
-  }
-  pass_cached(rows);
+PagedLayout Generator::Rows::layout() const {
+  return {static_cast<int32_t>(tokens.size()),
+          static_cast<int32_t>(shared_pages.size()),
+          group_starts.data(),
+          shared_pages.data(),
+          page_starts.data(),
+          pages.data(),
+          lengths.data()};
 }
 
-void Generator::upload(const Rows& rows) {
+void Generator::run_layers(const Rows& rows) {
+  const auto count = std::ssize(rows.tokens);
   const size_t bytes = rows.tokens.size() * sizeof(int32_t);
-  std::vector<int32_t> lengths(rows.positions);
-  for (int32_t& length : lengths) ++length;
   backend_.copy_to_device(activations_.tokens, rows.tokens.data(), bytes);
   backend_.copy_to_device(activations_.positions, rows.positions.data(), bytes);
-  backend_.copy_to_device(scratch_.slots, rows.slots.data(), bytes);
-  backend_.copy_to_device(scratch_.cache_rows, rows.positions.data(), bytes);
-  backend_.copy_to_device(scratch_.lengths, lengths.data(), bytes);
-}
-
-void Generator::append(int64_t layer, const LayerActivations& a, int64_t count) {
-  backend_.kv_cache_append(cache_.layers[static_cast<size_t>(layer)], a.qkv, scratch_.slots,
-                           scratch_.cache_rows, count, shape_);
-}
-
-void Generator::pass_packed(const Rows& rows, const std::vector<int32_t>& cu_seqlens) {
-  upload(rows);
-  const int64_t count = std::ssize(rows.tokens);
-  const std::vector<int32_t> no_prefix(cu_seqlens.size() - 1, -1);
-  const BatchLayout layout{static_cast<int32_t>(count), static_cast<int32_t>(no_prefix.size()),
-                           cu_seqlens.data(), no_prefix.data(), activations_.positions};
-  decoder_.forward_inference(count, [&](int64_t layer, const LayerActivations& a) {
-    append(layer, a, count);
-    backend_.attention_forward(a.attention_out, a.lse, a.qkv, layout, shape_, scratch_.attention);
+  const PagedLayout layout = rows.layout();
+  decoder_.forward_inference(count, [&](int64_t index, const LayerActivations& a) {
+    const KvCacheView& layer = cache_.layers[static_cast<size_t>(index)];
+    backend_.kv_cache_append(layer, a.qkv, rows.cache_rows.data(), count, shape_);
+    backend_.attention_paged(a.attention_out, a.qkv, layer, layout, shape_, scratch_.attention);
   });
 }
 
-void Generator::pass_cached(const Rows& rows) {
-  upload(rows);
-  const int64_t count = std::ssize(rows.tokens);
-  decoder_.forward_inference(count, [&](int64_t layer, const LayerActivations& a) {
-    append(layer, a, count);
-    backend_.attention_decode(a.attention_out, a.qkv, cache_.layers[static_cast<size_t>(layer)],
-                              scratch_.slots, scratch_.lengths, count, shape_, scratch_.attention);
-  });
-}
-
-std::vector<Draw> Generator::draw(std::span<Sequence> sequences, const std::vector<int32_t>& rows,
-                                  const std::vector<Completion>& completions) {
-  const int64_t count = std::ssize(sequences);
+void Generator::draw(const std::vector<Drawing>& drawings) {
   const int64_t V = options_.architecture.vocab_size;
-  backend_.copy_to_device(activations_.scored, rows.data(), rows.size() * sizeof(int32_t));
-  decoder_.final_norm(count);
-  decoder_.logits(scratch_.logits, count, scratch_.logits_workspace);
-  logits_.resize(static_cast<size_t>(count * V));
-  backend_.copy_to_host(logits_.data(), scratch_.logits, logits_.size() * sizeof(float));
-  std::vector<Draw> draws(sequences.size());
-#pragma omp parallel for schedule(dynamic) num_threads(options_.threads) if (count > 1)
-  for (int64_t i = 0; i < count; ++i) {
-    Sequence& sequence = sequences[static_cast<size_t>(i)];
-    const size_t position = completions[static_cast<size_t>(sequence.index)].tokens.size();
-    draws[static_cast<size_t>(i)] = sequence.sampler.draw({logits_.data() + i * V, static_cast<size_t>(V)},
-                                                          static_cast<uint32_t>(position));
+  const auto most = static_cast<size_t>(options_.generation_head_rows());
+  for (size_t next = 0; next < drawings.size();) {
+    std::vector<int32_t> rows;
+    std::vector<SampleRow> sample_rows;
+    std::vector<RunningSample*> samples;
+    for (; next < drawings.size(); ++next) {
+      const Drawing& drawing = drawings[next];
+      if (rows.empty() || rows.back() != drawing.row) {
+        if (rows.size() == most) break;
+        rows.push_back(drawing.row);
+      }
+      SampleRow row;
+      if (!sample_row(*drawing.sample, static_cast<int32_t>(rows.size()) - 1, row)) continue;
+      sample_rows.push_back(row);
+      samples.push_back(drawing.sample);
+    }
+    const auto count = std::ssize(rows);
+    backend_.copy_to_device(activations_.scored, rows.data(), rows.size() * sizeof(int32_t));
+    decoder_.final_norm(count);
+    decoder_.logits(scratch_.logits, count, scratch_.logits_workspace);
+    std::vector<Draw> draws(samples.size());
+    backend_.sample(draws.data(), scratch_.logits, sample_rows.data(), std::ssize(samples), V,
+                    scratch_.sample);
+    for (size_t i = 0; i < samples.size(); ++i) book(*samples[i], draws[i]);
   }
-  return draws;
+}
+
+bool Generator::sample_row(RunningSample& sample, int32_t logits_row, SampleRow& row) {
+  RunningRequest& request = *sample.request;
+  const SamplingOptions& o = request.asked.sampling;
+  if (request.constraint) {
+    row.allowed = request.constraint->allowed(sample.state);
+    if (row.allowed == nullptr) {
+      end(sample, request.constraint->accepting(sample.state) ? Finish::kStop : Finish::kLength);
+      return false;
+    }
+  }
+  row.logits_row = logits_row;
+  row.temperature = o.temperature;
+  row.top_k = o.top_k;
+  row.top_p = o.top_p;
+  row.min_p = o.min_p;
+  row.repetition_penalty = o.repetition_penalty;
+  row.seen = sample.seen.data();
+  row.num_seen = std::ssize(sample.seen);
+  const PhiloxBlock bits = philox(
+      o.seed, {static_cast<uint32_t>(sample.tokens.size()), static_cast<uint32_t>(sample.index), 0, 0});
+  row.uniform = uniform(bits[0], bits[1]);
+  return true;
+}
+
+void Generator::book(RunningSample& sample, const Draw& draw) {
+  RunningRequest& request = *sample.request;
+  sample.tokens.push_back(draw.token);
+  sample.observe(draw.token);
+  if (request.constraint) sample.state = request.constraint->advance(sample.state, draw.token);
+  updates_.push_back({request.id, sample.index, draw.token, draw.log_prob});
+  const std::vector<int32_t>& stops = request.asked.sampling.stop_tokens;
+  if (std::find(stops.begin(), stops.end(), draw.token) != stops.end()) {
+    end(sample, Finish::kStop);
+  } else if (std::ssize(sample.tokens) >= request.limit) {
+    end(sample, Finish::kLength);
+  }
+}
+
+void Generator::end(RunningSample& sample, Finish finish) {
+  scheduler_.finish(sample);
+  GenerationUpdate update{sample.request->id, sample.index};
+  update.finished = true;
+  update.finish = finish;
+  updates_.push_back(update);
 }
 
 }  // namespace anneal

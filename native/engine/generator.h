@@ -1,31 +1,19 @@
-// Lock-step generation: up to `generationSlots` sequences run side by side, one new token each a pass; a
-// sequence that ends hands its slot to the next prompt.
+// Generation by passes: each computes the rows that the scheduler picks, appends their keys and values to the
+// cache, and draws the next tokens of the samples whose last row was among them.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <functional>
-#include <span>
+#include <memory>
 #include <vector>
 
 #include "engine/buffers.h"
 #include "engine/decoder.h"
+#include "engine/generation.h"
 #include "engine/options.h"
-#include "engine/sampler.h"
+#include "engine/scheduler.h"
 
 namespace anneal {
-
-enum class Finish { kStop, kLength, kCancelled };
-
-/// Fields as in src/native/addon.ts.
-struct Completion {
-  std::vector<int32_t> tokens;
-  std::vector<float> log_probs;
-  Finish finish = Finish::kCancelled;
-};
-
-/// Called on the engine thread as tokens are drawn.
-using TokenCallback = std::function<void(int64_t sequence, int32_t token)>;
 
 class Generator {
  public:
@@ -33,40 +21,40 @@ class Generator {
   Generator(Backend& backend, const SessionOptions& options, Decoder& decoder, const Activations& activations,
             const Scratch& scratch, const KvCache& cache);
 
-  /// One completion a prompt, in their order. `cancelled` ends what still runs between two tokens. Throws
-  /// std::invalid_argument if a prompt is empty, has a bad id or leaves no room.
-  std::vector<Completion> run(const std::vector<std::vector<int32_t>>& prompts,
-                              const SamplingOptions& options, const TokenCallback& on_token,
-                              const std::atomic<bool>& cancelled);
+  /// The bytes of the vocabulary's tokens, for constraints.
+  void set_vocabulary(std::shared_ptr<const TokenTrie> trie) { trie_ = std::move(trie); }
+  /// Ids rise. Throws std::invalid_argument if the request is not valid.
+  void submit(int64_t id, GenerationRequest request);
+  void cancel(int64_t id) { scheduler_.cancel(id, updates_); }
+  /// One pass, if there is anything to do; what happened since the last call. `use_adapter` makes the decoder
+  /// use the weights of the pass.
+  std::vector<GenerationUpdate> advance(const std::function<void(int32_t)>& use_adapter);
+  /// The weights have changed: rows in the cache are computed again before they are used.
+  void forget_rows() { scheduler_.forget_rows(); }
 
  private:
-  struct Sequence {
-    int64_t index;  // of its prompt
-    int32_t slot;
-    int32_t length;  // rows in the cache
-    int32_t next;    // token drawn last, not in the cache yet
-    int64_t limit;   // new tokens at most
-    Sampler sampler;
-  };
-  /// A row to compute: a token of a sequence at a position (its row of the cache).
+  /// The rows of a pass as the backend wants them.
   struct Rows {
-    std::vector<int32_t> tokens, slots, positions;
+    explicit Rows(const Pass& pass);
+    [[nodiscard]] PagedLayout layout() const;
+    std::vector<int32_t> tokens, positions, cache_rows, lengths, page_starts, pages;
+    std::vector<int32_t> group_starts, shared_pages;
+
+   private:
+    void add_chunk(const Chunk& chunk, const Chunk* before);
+  };
+  /// A sample that draws from a row of the pass.
+  struct Drawing {
+    int32_t row;
+    RunningSample* sample;
   };
 
-  void check(const std::vector<std::vector<int32_t>>& prompts) const;
-  /// Fills caches with the prompts of `group`; ends with their last rows normalised in scored_normed.
-  void prefill(std::span<Sequence> group, const std::vector<std::vector<int32_t>>& prompts);
-  /// One row for each running sequence.
-  void advance(std::span<Sequence> running);
-  void upload(const Rows& rows);
-  /// Rows of whole sequences from position 0, laid end to end.
-  void pass_packed(const Rows& rows, const std::vector<int32_t>& cu_seqlens);
-  /// Rows anywhere: each reads its sequence's cache up to itself.
-  void pass_cached(const Rows& rows);
-  void append(int64_t layer, const LayerActivations& a, int64_t count);
-  /// Logits of the given rows of the last pass, then a token for each sequence.
-  std::vector<Draw> draw(std::span<Sequence> sequences, const std::vector<int32_t>& rows,
-                         const std::vector<Completion>& completions);
+  void run_layers(const Rows& rows);
+  void draw(const std::vector<Drawing>& drawings);
+  /// How the sample draws from a row of logits; false if its output is complete before any draw.
+  bool sample_row(RunningSample& sample, int32_t logits_row, SampleRow& row);
+  void book(RunningSample& sample, const Draw& draw);
+  void end(RunningSample& sample, Finish finish);
 
   Backend& backend_;
   const SessionOptions& options_;
@@ -75,7 +63,9 @@ class Generator {
   const Scratch& scratch_;
   const KvCache& cache_;
   const AttentionShape shape_;
-  std::vector<float> logits_;
+  Scheduler scheduler_;
+  std::shared_ptr<const TokenTrie> trie_;
+  std::vector<GenerationUpdate> updates_;
 };
 
 }  // namespace anneal

@@ -26,6 +26,9 @@ void validate(const SessionOptions& options) {
   check_range("generationSlots", options.generation_slots, 0, 65536);
   if (options.generation_slots > 0) {
     check_range("generationLength", options.generation_length, 2, options.architecture.max_positions);
+    if (options.generation_rows != 0) {
+      check_range("generationRows", options.generation_rows, options.generation_length, int64_t{1} << 31);
+    }
   }
   if (options.adapters.empty()) return;
   const ModelTable table(options.architecture);

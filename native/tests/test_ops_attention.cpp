@@ -92,49 +92,103 @@ void check_attention(const char* name, const Packed& batch, int32_t heads, int32
              }});
 }
 
-/// Appends random rows to the cache of three slots, then decodes one token for two of them.
-void check_decode(int32_t heads, int32_t kv_heads, int32_t head_dim, const Ints& lengths) {
+/// Sequences of a paged cache: `shared` rows (whole pages) that all have, and rows of their own; the last
+/// rows of each, `queries` of them, attend.
+void check_paged(int32_t heads, int32_t kv_heads, int32_t head_dim, int32_t shared, const Ints& own,
+                 int32_t queries = 1) {
   const AttentionShape shape{heads, kv_heads, head_dim, 1.0f / std::sqrt(static_cast<float>(head_dim))};
   const int64_t E = head_dim;
-  const int64_t width = kv_heads * E;
-  const Ints slots = {2, 0};
-  const int64_t capacity = *std::max_element(lengths.begin(), lengths.end()) + 1;
-  // Rows of qkv: first all that goes to the cache, then the queries of the two sequences.
-  Ints row_slots, cache_rows, first_row;
-  for (size_t b = 0; b < slots.size(); ++b) {
-    first_row.push_back(static_cast<int32_t>(cache_rows.size()));
-    for (int32_t i = 0; i < lengths[b]; ++i) {
-      row_slots.push_back(slots[b]);
-      cache_rows.push_back(i);
+  constexpr auto kPage = static_cast<int32_t>(kPageRows);
+  REQUIRE(shared % kPage == 0);
+  // Pages in a shuffled order. Rows of qkv: first all that goes to the cache, then the queries.
+  Ints pages, page_starts, lengths, cache_rows;
+  Ints row_of_cache;  // rows of qkv by row of the cache
+  int32_t next_page = 1;
+  const auto new_page = [&] { return (next_page += 2) % 64; };
+  const auto put = [&](int32_t page, int32_t row) {
+    const auto at = static_cast<size_t>(page * kPage + row);
+    if (row_of_cache.size() <= at) row_of_cache.resize(at + 1, -1);
+    row_of_cache[at] = static_cast<int32_t>(cache_rows.size());
+    cache_rows.push_back(static_cast<int32_t>(at));
+  };
+  Ints common;
+  for (int32_t r = 0; r < shared; ++r) {
+    if (r % kPage == 0) common.push_back(new_page());
+    put(common.back(), r % kPage);
+  }
+  for (const int32_t rows : own) {
+    const auto start = static_cast<int32_t>(pages.size());
+    pages.insert(pages.end(), common.begin(), common.end());
+    for (int32_t r = 0; r < rows; ++r) {
+      if (r % kPage == 0) pages.push_back(new_page());
+      put(pages.back(), r % kPage);
+    }
+    for (int32_t q = queries; q > 0; --q) {
+      page_starts.push_back(start);
+      lengths.push_back(shared + rows - q + 1);
     }
   }
+  REQUIRE(next_page < 64);
   const auto N = static_cast<int64_t>(cache_rows.size());
-  const auto B = static_cast<int64_t>(slots.size());
-  check({.name = "kv_cache_append and attention_decode",
-         .inputs = {{static_cast<size_t>((N + B) * shape.qkv_width()), Gradient::kNone, -2.0, 2.0}},
-         .outputs = {{static_cast<size_t>(B * shape.out_width()), false}},
-         .reference =
-             [=](const auto& in, auto& out) {
-               for (size_t b = 0; b < slots.size(); ++b) {
-                 Ints rows(static_cast<size_t>(lengths[b]));
-                 std::iota(rows.begin(), rows.end(), first_row[b]);
-                 for (int32_t h = 0; h < heads; ++h) {
-                   const double* keys = in[0].data() + (heads + h / (heads / kv_heads)) * E;
-                   attend(in[0].data() + (N + static_cast<int64_t>(b)) * shape.qkv_width() + h * E, keys,
-                          keys + width, rows, shape.qkv_width(), E, static_cast<double>(shape.scale),
-                          out[0].data() + static_cast<int64_t>(b) * shape.out_width() + h * E);
-                 }
+  const auto B = static_cast<int64_t>(lengths.size());
+  // One group of all that share, or a group for each sequence.
+  Ints group_starts, shared_pages;
+  if (queries == 1) {
+    group_starts = {0, static_cast<int32_t>(B)};
+    shared_pages = {shared / kPage};
+  } else {
+    for (size_t s = 0; s < own.size(); ++s) {
+      group_starts.push_back(static_cast<int32_t>(s) * queries);
+      shared_pages.push_back((shared + own[s] + kPage - 1) / kPage);
+    }
+    group_starts.push_back(static_cast<int32_t>(B));
+  }
+  const PagedLayout layout{static_cast<int32_t>(B), static_cast<int32_t>(shared_pages.size()),
+                           group_starts.data(),     shared_pages.data(),
+                           page_starts.data(),      pages.data(),
+                           lengths.data()};
+  check(
+      {.name = "kv_cache_append and attention_paged",
+       .inputs = {{static_cast<size_t>((N + B) * shape.qkv_width()), Gradient::kNone, -2.0, 2.0}},
+       .outputs = {{static_cast<size_t>(B * shape.out_width()), false}},
+       .reference =
+           [&](const auto& in, auto& out) {
+             for (size_t b = 0; b < lengths.size(); ++b) {
+               Ints rows;
+               for (int32_t r = 0; r < lengths[b]; ++r) {
+                 const int32_t page = pages[static_cast<size_t>(page_starts[b] + r / kPage)];
+                 rows.push_back(row_of_cache[static_cast<size_t>(page * kPage + r % kPage)]);
                }
-             },
-         .forward =
-             [=](Run& run, const auto& in, const auto& out) {
-               const auto size = static_cast<size_t>(3 * capacity * width) * sizeof(float);
-               const KvCacheView cache{run.scratch(size), run.scratch(size), static_cast<int32_t>(capacity)};
-               run.backend.kv_cache_append(cache, in[0], run.ints(row_slots), run.ints(cache_rows), N, shape);
-               run.backend.attention_decode(out[0], in[0] + N * shape.qkv_width(), cache, run.ints(slots),
-                                            run.ints(lengths), B, shape, nullptr);
-             },
-         .backward = nullptr});
+               for (int32_t h = 0; h < heads; ++h) {
+                 const double* keys = in[0].data() + (heads + h / (heads / kv_heads)) * E;
+                 attend(in[0].data() + (N + static_cast<int64_t>(b)) * shape.qkv_width() + h * E, keys,
+                        keys + kv_heads * E, rows, shape.qkv_width(), E, static_cast<double>(shape.scale),
+                        out[0].data() + static_cast<int64_t>(b) * shape.out_width() + h * E);
+               }
+             }
+           },
+       .forward =
+           [&](Run& run, const auto& in, const auto& out) {
+             // What is not written is not a number, and must not be read.
+             const auto bytes = static_cast<size_t>(64 * shape.page_floats()) * sizeof(float);
+             const KvCacheView cache{run.scratch(bytes), run.scratch(bytes)};
+             float* workspace = run.scratch(run.backend.attention_paged_workspace(shape));
+             run.backend.kv_cache_append(cache, in[0], cache_rows.data(), N, shape);
+             const float* qkv = in[0] + N * shape.qkv_width();
+             run.backend.attention_paged(out[0], qkv, cache, layout, shape, workspace);
+             // Rows one by one give the same bits.
+             for (int64_t b = 0; b < B; ++b) {
+               const Ints starts = {0, 1};
+               const int32_t all_pages = (lengths[static_cast<size_t>(b)] + kPage - 1) / kPage;
+               const PagedLayout one{
+                   1, 1, starts.data(), &all_pages, page_starts.data() + b, pages.data(), lengths.data() + b};
+               float* alone = run.scratch(static_cast<size_t>(shape.out_width()) * sizeof(float));
+               run.backend.attention_paged(alone, qkv + b * shape.qkv_width(), cache, one, shape, workspace);
+               CHECK(run.read(alone, static_cast<size_t>(shape.out_width())) ==
+                     run.read(out[0] + b * shape.out_width(), static_cast<size_t>(shape.out_width())));
+             }
+           },
+       .backward = nullptr});
 }
 
 }  // namespace
@@ -159,11 +213,18 @@ TEST_CASE("attention: shared prefixes") {
   check_attention("a prompt longer than a tile", Packed({140, 40, 33, 2}, {-1, 0, 0, 1}), 1, 1, 12);
 }
 
-TEST_CASE("attention of new tokens over the cache") {
-  check_decode(1, 1, 24, {1, 5});
-  check_decode(5, 5, 80, {64, 3});
-  check_decode(6, 2, 13, {65, 130});
-  check_decode(9, 1, 256, {20, 300});
+TEST_CASE("attention over a paged cache") {
+  check_paged(1, 1, 24, 0, {1, 5});
+  check_paged(5, 5, 80, 16, {64, 3});
+  check_paged(6, 2, 13, 32, {65, 130, 1});
+  check_paged(9, 1, 256, 0, {20, 100});
+  check_paged(2, 2, 48, 80, {1, 2, 3, 4, 5, 16, 17, 30});
+  check_paged(1, 1, 64, 48, Ints(9, 7));
+}
+
+TEST_CASE("attention over a paged cache: rows of a prompt") {
+  check_paged(2, 1, 24, 0, {40, 70}, 33);
+  check_paged(3, 3, 13, 16, {130}, 70);
 }
 
 }  // namespace anneal::test

@@ -1,7 +1,7 @@
 /** Asking a model for text: the options of sampling, names of models, and the stream of one generation. */
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { isAbsolute, resolve } from 'node:path';
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import type { CommandInput } from '../../proto/commands.ts';
 import { AnnealError, type ErrorBody } from '../../proto/errors.ts';
 import type { EventBody } from '../../proto/events.ts';
@@ -21,6 +21,8 @@ export interface SamplingOptions {
   repetitionPenalty?: number;
   stop?: string[];
   seed?: number;
+  regex?: string;
+  jsonSchema?: Record<string, unknown>;
 }
 
 /** Adds the options of sampling; what is not given is left to the daemon's defaults, which the help names. */
@@ -40,12 +42,15 @@ export function addSamplingOptions(command: Command): void {
       ...(before ?? []),
       text,
     ])
-    .option('--seed <n>', 'same seed, same text (0)', integer(0));
+    .option('--seed <n>', 'same seed, same text (0)', integer(0))
+    .option('--regex <expression>', 'the whole answer must match it')
+    .option('--json-schema <file>', 'the answer must be JSON of this schema', jsonObject);
 }
 
 /** The sampling of a request, by the names of the protocol. */
 export function samplingOf(options: SamplingOptions): NonNullable<GenerateInput['sampling']> {
-  const { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, stop, seed } = options;
+  const { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, stop, seed, regex, jsonSchema } =
+    options;
   return {
     ...(maxNewTokens !== undefined && { max_new_tokens: maxNewTokens }),
     ...(temperature !== undefined && { temperature }),
@@ -55,7 +60,23 @@ export function samplingOf(options: SamplingOptions): NonNullable<GenerateInput[
     ...(repetitionPenalty !== undefined && { repetition_penalty: repetitionPenalty }),
     ...(stop !== undefined && { stop: stop.map((text) => text.replaceAll('\\n', '\n')) }),
     ...(seed !== undefined && { seed }),
+    ...(regex !== undefined && { regex }),
+    ...(jsonSchema !== undefined && { json_schema: jsonSchema }),
   };
+}
+
+/** The object in a JSON file that an option names. */
+function jsonObject(path: string): Record<string, unknown> {
+  const value = (() => {
+    try {
+      return JSON.parse(readFileSync(path, 'utf8')) as unknown;
+    } catch (error) {
+      throw new InvalidArgumentError((error as Error).message);
+    }
+  })();
+  if (typeof value === 'object' && value !== null && !Array.isArray(value))
+    return value as Record<string, unknown>;
+  throw new InvalidArgumentError('The file does not hold an object.');
 }
 
 /** A model as the daemon takes it: a folder of this machine becomes an absolute path, a name stays. */

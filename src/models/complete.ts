@@ -4,7 +4,8 @@
  */
 import type { Sampling } from '../../proto/commands.ts';
 import { AnnealError } from '../../proto/errors.ts';
-import type { Completion } from '../native/addon.ts';
+import { constraintOf, prepareVocabulary } from '../generation/constraint.ts';
+import type { Completion, GenerationRequest } from '../native/addon.ts';
 import type { ServedModel } from '../stages/stage.ts';
 import { encodeChat } from '../tokenizer/chat.ts';
 import type { ChatMessage } from '../tokenizer/chat_template.ts';
@@ -30,18 +31,24 @@ export function chatPrompt(tokenizer: Tokenizer, messages: readonly ChatMessage[
   return encodeChat(tokenizer, messages, { addGenerationPrompt: true }).ids;
 }
 
-/** Completes one prompt; `onText` gets the text in pieces as it is drawn. */
-export async function complete(
+/** A completion under way: it gets on with each pass of its session's generation. */
+export interface RunningCompletion {
+  /** Ends it early: with the next pass. */
+  cancel(): void;
+  done: Promise<TextCompletion>;
+}
+
+/** Begins to complete one prompt; `onText` gets the text in pieces as it is drawn. */
+export function startCompletion(
   model: ServedModel,
   prompt: Int32Array,
   sampling: Sampling,
   onText: (text: string) => void,
-  signal: AbortSignal,
-): Promise<TextCompletion> {
-  const { session, tokenizer, stopIds } = model;
+): RunningCompletion {
+  const { session, tokenizer } = model;
   const stops = new StopStrings(sampling.stop);
   const decoder = tokenizer.decodeStream({ skipSpecials: true });
-  const found = new AbortController();
+  const { promise: done, resolve } = Promise.withResolvers<TextCompletion>();
   let text = '';
   let drawn = 0;
   const tell = (piece: string) => {
@@ -49,25 +56,46 @@ export async function complete(
     text += piece;
     onText(piece);
   };
-  const [completion] = await session.generate(
-    [prompt],
-    engineSampling(sampling, stopIds, room(model, prompt)),
-    (_sequence, token) => {
+  const handle = session.generations.submit(generationRequest(model, prompt, sampling), {
+    onToken(_sample, token) {
       if (stops.matched) return;
       drawn += 1;
       tell(stops.push(decoder.push(token)));
-      if (stops.matched) found.abort();
+      if (stops.matched) handle.cancel();
     },
-    AbortSignal.any([signal, found.signal]),
-  );
-  if (!stops.matched) tell(stops.push(decoder.end()));
-  if (!stops.matched) tell(stops.end());
-  return {
-    text,
-    finish: stops.matched ? 'stop' : completion!.finish,
-    promptTokens: prompt.length,
-    completionTokens: drawn,
-  };
+    onEnd(_sample, finish) {
+      if (!stops.matched) tell(stops.push(decoder.end()));
+      if (!stops.matched) tell(stops.end());
+      resolve({
+        text,
+        finish: stops.matched ? 'stop' : finish,
+        promptTokens: prompt.length,
+        completionTokens: drawn,
+      });
+    },
+  });
+  return { cancel: () => handle.cancel(), done };
+}
+
+/** Completes one prompt at once: makes the passes that it needs. */
+export async function complete(
+  model: ServedModel,
+  prompt: Int32Array,
+  sampling: Sampling,
+  onText: (text: string) => void,
+  signal: AbortSignal,
+): Promise<TextCompletion> {
+  const running = startCompletion(model, prompt, sampling, onText);
+  if (signal.aborted) running.cancel();
+  signal.addEventListener('abort', running.cancel);
+  try {
+    let completion: TextCompletion | undefined;
+    void running.done.then((value) => (completion = value));
+    while (completion === undefined) await model.session.generations.advance();
+    return completion;
+  } finally {
+    signal.removeEventListener('abort', running.cancel);
+  }
 }
 
 /** Completes prompts side by side, greedily or by sampling; texts without special tokens, in their order. */
@@ -77,9 +105,8 @@ export async function completeBatch(
   sampling: Sampling,
   signal: AbortSignal,
 ): Promise<string[]> {
-  const tokens = Math.min(...prompts.map((prompt) => room(model, prompt)));
-  const options = engineSampling(sampling, model.stopIds, tokens);
-  const completions = await model.session.generate(prompts, options, undefined, signal);
+  const requests = prompts.map((prompt) => generationRequest(model, prompt, sampling));
+  const completions = await model.session.generate(requests, undefined, signal);
   return completions.map((completion) => {
     const stops = new StopStrings(sampling.stop);
     const text = stops.push(model.tokenizer.decode(completion.tokens, { skipSpecials: true }));
@@ -87,30 +114,33 @@ export async function completeBatch(
   });
 }
 
-/** New tokens that fit after a prompt. */
-function room(model: ServedModel, prompt: Int32Array): number {
-  const tokens = model.generationLength - prompt.length;
-  if (tokens >= 1) return tokens;
-  throw new AnnealError(
-    'bad_request',
-    `The prompt has ${prompt.length} tokens; the model reads ${model.generationLength}.`,
-    {
-      path: 'prompt',
-      hint: 'Shorten the prompt or the conversation.',
-    },
-  );
-}
-
-function engineSampling(sampling: Sampling, stopIds: number[], room: number) {
+/** One sample of a prompt, as the engine is asked for it. */
+function generationRequest(model: ServedModel, prompt: Int32Array, sampling: Sampling): GenerationRequest {
+  const room = model.generationLength - prompt.length;
+  if (room < 1) {
+    throw new AnnealError(
+      'bad_request',
+      `The prompt has ${prompt.length} tokens; the model reads ${model.generationLength}.`,
+      { path: 'prompt', hint: 'Shorten the prompt or the conversation.' },
+    );
+  }
+  const constraint = constraintOf(sampling);
+  if (constraint) prepareVocabulary(model.session, model.tokenizer, constraint);
   return {
-    maxNewTokens: Math.min(sampling.max_new_tokens, room),
-    temperature: sampling.temperature,
-    topK: sampling.top_k,
-    topP: sampling.top_p,
-    minP: sampling.min_p,
-    repetitionPenalty: sampling.repetition_penalty,
-    seed: sampling.seed,
-    stopTokens: Int32Array.from(stopIds),
+    prompt,
+    samples: 1,
+    sampling: {
+      maxNewTokens: Math.min(sampling.max_new_tokens, room),
+      temperature: sampling.temperature,
+      topK: sampling.top_k,
+      topP: sampling.top_p,
+      minP: sampling.min_p,
+      repetitionPenalty: sampling.repetition_penalty,
+      seed: sampling.seed,
+      stopTokens: Int32Array.from(model.stopIds),
+    },
+    ...(model.adapter === undefined ? {} : { adapter: model.adapter }),
+    ...(constraint ? { constraint } : {}),
   };
 }
 

@@ -12,6 +12,7 @@
 import { createRequire } from 'node:module';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
+import { Generations } from './generations.ts';
 
 /** One decoder covers the families by these fields. */
 export interface Architecture {
@@ -75,9 +76,14 @@ export interface SessionOptions {
   maxTargets?: number;
   /** Keep only each layer's input and compute the rest again in backward. */
   recompute: boolean;
-  /** Sequences generated side by side, and rows (prompt and new tokens) of each. 0: no generation. */
+  /** Samples that are generated side by side, and rows (prompt and answer) of the longest. 0: no generation. */
   generationSlots: number;
   generationLength: number;
+  /**
+   * Rows that the key/value cache holds in all, in pages of 16; a prompt that samples share is held once. With too
+   * few for all slots, samples wait for each other. Absent: generationSlots * generationLength.
+   */
+  generationRows?: number;
 }
 
 /** Bytes that a session with these options reserves, and its work. */
@@ -192,17 +198,47 @@ export interface SamplingOptions {
   minP: number;
   /** 1: off (Keskar et al. 2019, over prompt and answer as transformers does). */
   repetitionPenalty: number;
-  /** Up to 2^53; random numbers depend on seed, sequence index and position only. */
+  /** Up to 2^53; random numbers depend on seed, number of the sample and position only. */
   seed: number;
   stopTokens: Int32Array;
+}
+
+/** Several samples of one prompt, whose keys and values are computed and held once. */
+export interface GenerationRequest {
+  prompt: Int32Array;
+  samples: number;
+  sampling: SamplingOptions;
+  /** The adapter whose weights draw; absent: the base alone. */
+  adapter?: number;
+  /** What the text must match; the session needs its vocabulary (`setVocabulary`). */
+  constraint?: Constraint;
+}
+
+/** A deterministic automaton over the bytes of an answer; each state leads to an accepting one. */
+export interface Constraint {
+  /** [states, 256], -1: none. State 0 is the start. */
+  transitions: Int32Array;
+  /** [states]: the answer may end here. Stop tokens are allowed in these states only. */
+  accepting: Uint8Array;
 }
 
 export interface Completion {
   /** New tokens, the stop token included if one ended it. */
   tokens: Int32Array;
-  /** Log-probability of each under the unmodified distribution (temperature 1, no filters). */
+  /** Log-probability of each: of softmax(logits / temperature) (temperature 0: of the logits), without filters. */
   logProbs: Float32Array;
   finish: 'stop' | 'length' | 'cancelled';
+}
+
+/** What happened to samples since the last call, in order, an array for each field. */
+export interface GenerationUpdates {
+  requests: Int32Array;
+  samples: Int32Array;
+  /** -1: none was drawn, the sample has only ended. */
+  tokens: Int32Array;
+  logProbs: Float32Array;
+  /** -1: goes on; else it has ended: 0 stop, 1 length, 2 cancelled. */
+  finishes: Int32Array;
 }
 
 export interface TensorInfo {
@@ -272,13 +308,27 @@ export interface Session {
   /** The k most likely tokens of each scored row, best first, [N, k]; `targets` are not read. */
   topLogProbs(batch: Batch, k: number): Promise<{ ids: Int32Array; logProbs: Float32Array }>;
 
-  /** onToken(sequence, token) as they are drawn; aborting `signal` ends with finish 'cancelled'. */
+  /**
+   * Completes the requests, in the order of requests and samples; `onToken` is told of tokens as they are drawn.
+   * Aborting `signal` ends with finish 'cancelled'. A request gives the same tokens and the same log-probs to the bit
+   * whatever else is generated.
+   */
   generate(
-    prompts: Int32Array[],
-    options: SamplingOptions,
-    onToken?: (sequence: number, token: number) => void,
+    requests: GenerationRequest[],
+    onToken?: (request: number, sample: number, token: number) => void,
     signal?: AbortSignal,
   ): Promise<Completion[]>;
+  /** Generation for those that decide when a pass is made; `generate` is written over it. */
+  readonly generations: Generations;
+  /** The bytes of each token, for constraints: those of token i are [ends[i - 1], ends[i]); none for special ones. */
+  setVocabulary(vocabulary: { bytes: Uint8Array; ends: Int32Array }): void;
+
+  // For `generations` alone, which knows whose update is whose.
+  submitGeneration(request: GenerationRequest): number;
+  /** One pass: some rows of prompts, a token of each sample that is decoding. Gives up a forward that waits. */
+  advanceGenerations(): Promise<GenerationUpdates>;
+  /** It ends with the next pass. */
+  cancelGeneration(id: number): void;
 
   /** Copies what is trained aside, in memory: weights, optimiser state and accumulated gradients of base or adapters. */
   snapshot(): Promise<void>;
@@ -338,9 +388,20 @@ let loaded: Addon | undefined;
 export function loadAddon(): Addon {
   if (!loaded) {
     setLibraryDefaults();
-    loaded = createRequire(import.meta.url)(addonPath()) as Addon;
+    const native = createRequire(import.meta.url)(addonPath()) as Addon;
+    loaded = {
+      ...native,
+      createSession: async (options) => withGeneration(await native.createSession(options)),
+    };
   }
   return loaded;
+}
+
+/** A session is a native object: what TypeScript adds to it becomes its properties. */
+function withGeneration(session: Session): Session {
+  const generations = new Generations(session);
+  const generate: Session['generate'] = (...args) => generations.generate(...args);
+  return Object.assign(session, { generations, generate });
 }
 
 /**

@@ -31,18 +31,19 @@ export function drawSeed(seed: number, rollout: number, group: number): number {
 /** Draws `samples` completions for each prompt, in the order of prompts and samples. */
 export async function drawCompletions(
   session: Session,
-  _adapter: number | undefined,
+  adapter: number | undefined,
   draws: readonly Draw[],
   samples: number,
   settings: DrawSettings,
 ): Promise<Completion[]> {
   const { maxCompletionLength, stopIds, ...rest } = settings;
   const sampling = { ...rest, maxNewTokens: maxCompletionLength, stopTokens: Int32Array.from(stopIds) };
-  const completions: Completion[] = [];
-  for (const { prompt, seed } of draws) {
-    completions.push(
-      ...(await session.generate(Array<Int32Array>(samples).fill(prompt), { ...sampling, seed })),
-    );
-  }
-  return completions;
+  return session.generate(
+    draws.map(({ prompt, seed }) => ({
+      prompt,
+      samples,
+      sampling: { ...sampling, seed },
+      ...(adapter === undefined ? {} : { adapter }),
+    })),
+  );
 }

@@ -277,7 +277,7 @@ async function draw(
     seed,
     stopTokens: new Int32Array(0),
   };
-  const [completion] = await session.generate([prompt], sampling);
+  const [completion] = await session.generate([{ prompt, samples: 1, sampling }]);
   return completion!;
 }
 

@@ -51,8 +51,11 @@ export interface StageContext<Settings> {
    * done again) and throw `StageStopped`.
    */
   checkpointRequested(): boolean;
-  /** Hands the engine over to waiting generate requests on the current weights; call it between microsteps. */
-  serve(model: ServedModel): Promise<void>;
+  /**
+   * Hands the engine over to generate requests on the current weights, for a moment; call it between microsteps.
+   * `answered`: until all are answered; call it so before the session is closed.
+   */
+  serve(model: ServedModel, until?: 'answered'): Promise<void>;
   /** Adds figures to the artifact's lineage (`results` of artifact.json). */
   record(results: Record<string, number | string>): void;
   log(level: 'info' | 'warning' | 'error', text: string): void;

@@ -36,6 +36,8 @@ export interface Tokenizer {
   decode(ids: Iterable<number>, options?: { skipSpecials?: boolean }): string;
   /** For streaming: text is held back while a character is incomplete. */
   decodeStream(options?: { skipSpecials?: boolean }): { push(id: number): string; end(): string };
+  /** The bytes of all tokens end to end, and where each ends; special tokens and gaps have none. */
+  vocabularyBytes(): { bytes: Uint8Array; ends: Int32Array };
 }
 
 const TOKENIZER_FILES = [
@@ -259,6 +261,15 @@ class ByteLevelTokenizer implements Tokenizer {
       },
       end: () => decoder.decode(),
     };
+  }
+
+  vocabularyBytes(): { bytes: Uint8Array; ends: Int32Array } {
+    const texts = Array.from(this.#bytes, (bytes, id) =>
+      bytes === undefined || this.#specialIds.has(id) ? new Uint8Array(0) : bytes,
+    );
+    let end = 0;
+    const ends = Int32Array.from(texts, (text) => (end += text.length));
+    return { bytes: Buffer.concat(texts), ends };
   }
 }
 

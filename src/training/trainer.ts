@@ -84,6 +84,7 @@ export class Trainer {
       }
       if (!isDeepStrictEqual(this.#state, this.#snapshotState)) await this.#checkpoint();
       await this.#settleWrite();
+      await this.#options.context.serve(this.#options.served, 'answered');
       return this.#state;
     } finally {
       await this.#writing;

@@ -1,17 +1,29 @@
 /**
- * Generate requests of a worker: a queue that is answered whenever the engine is free, between the microsteps of a
- * training stage or by a worker that only serves.
+ * Generate requests of a worker. A worker that only serves answers them side by side until none is left. A training
+ * stage hands the engine over between microsteps, for a slice of time: what is not answered by then goes on at the
+ * next boundary, with the weights of that time; rows of older weights are computed again by the engine. So training
+ * and answers both get on, and an answer may span versions of the weights.
  */
 import { type AnnealError, toAnnealError } from '../../proto/errors.ts';
 import type { GenerateRequest } from '../../proto/worker.ts';
-import { chatPrompt, complete, rawPrompt } from '../models/complete.ts';
+import {
+  chatPrompt,
+  type RunningCompletion,
+  rawPrompt,
+  startCompletion,
+  type TextCompletion,
+} from '../models/complete.ts';
 import type { ServedModel } from '../stages/stage.ts';
 import type { WorkerChannel } from './channel.ts';
 
+/** Milliseconds of passes at one boundary; a pass that has begun is finished. */
+export const SLICE_MS = 200;
+
 export class GenerateQueue {
   readonly #channel: WorkerChannel;
-  readonly #waiting = new Map<string, { request: GenerateRequest; cancel: AbortController }>();
-  /** Why nothing can be answered now; undefined: requests wait for `answerAll`. */
+  readonly #waiting = new Map<string, { request: GenerateRequest; since: number }>();
+  readonly #running = new Map<string, RunningCompletion>();
+  /** Why nothing can be answered now; undefined: requests wait for `answer`. */
   #closed: AnnealError | undefined;
   #wake: (() => void) | undefined;
 
@@ -22,17 +34,23 @@ export class GenerateQueue {
         this.#end(request.request, this.#closed);
         return;
       }
-      this.#waiting.set(request.request, { request, cancel: new AbortController() });
+      this.#waiting.set(request.request, { request, since: performance.now() });
       this.#wake?.();
     });
-    channel.onCancelGenerate((id) => this.#waiting.get(id)?.cancel.abort());
+    channel.onCancelGenerate((id) => {
+      this.#running.get(id)?.cancel();
+      const waiting = this.#waiting.get(id);
+      if (waiting && this.#waiting.delete(id)) this.#complete(id, waiting.since, NOTHING);
+    });
   }
 
-  /** From now on requests are refused with this error, those that wait included. */
+  /** From now on requests are refused with this error, those that wait or run included. */
   close(error: AnnealError): void {
     this.#closed = error;
-    for (const id of this.#waiting.keys()) this.#end(id, error);
+    for (const id of [...this.#waiting.keys(), ...this.#running.keys()]) this.#end(id, error);
+    for (const running of this.#running.values()) running.cancel();
     this.#waiting.clear();
+    this.#running.clear();
   }
 
   /** From now on requests wait. */
@@ -50,33 +68,39 @@ export class GenerateQueue {
     this.#wake?.();
   }
 
-  /** Answers all that wait, in their order, on this model. */
-  async answerAll(model: ServedModel): Promise<void> {
-    for (const [id, { request, cancel }] of this.#waiting) {
-      let error: AnnealError | null = null;
-      try {
-        await this.#answer(model, request, cancel.signal);
-      } catch (thrown) {
-        error = toAnnealError(thrown);
-      }
-      this.#waiting.delete(id);
-      this.#end(id, error);
+  /**
+   * Answers requests on this model, side by side, those that come meanwhile included: until none is left, or with a
+   * slice until so many milliseconds have passed.
+   */
+  async answer(model: ServedModel, sliceMs = Number.POSITIVE_INFINITY): Promise<void> {
+    const end = performance.now() + sliceMs;
+    for (;;) {
+      for (const [id, { request, since }] of this.#waiting) this.#start(model, id, request, since);
+      if (this.#running.size === 0 || performance.now() >= end) return;
+      await this.#channel.track(model.session.generations.advance());
     }
   }
 
-  async #answer(model: ServedModel, request: GenerateRequest, signal: AbortSignal): Promise<void> {
-    const started = performance.now();
-    const { request: id, prompt, messages, sampling } = request;
-    const ids = messages ? chatPrompt(model.tokenizer, messages) : rawPrompt(model.tokenizer, prompt ?? '');
+  #start(model: ServedModel, id: string, request: GenerateRequest, since: number): void {
+    this.#waiting.delete(id);
+    const { prompt, messages, sampling } = request;
     const tell = (text: string) =>
       this.#channel.send({ type: 'event', kind: 'token', body: { text }, request: id });
-    const { text, finish, promptTokens, completionTokens } = await complete(
-      model,
-      ids,
-      sampling,
-      tell,
-      signal,
-    );
+    try {
+      const { tokenizer } = model;
+      const ids = messages ? chatPrompt(tokenizer, messages) : rawPrompt(tokenizer, prompt ?? '');
+      const running = startCompletion(model, ids, sampling, tell);
+      this.#running.set(id, running);
+      void running.done.then((completion) => {
+        if (this.#running.delete(id)) this.#complete(id, since, completion);
+      });
+    } catch (error) {
+      this.#end(id, toAnnealError(error));
+    }
+  }
+
+  #complete(id: string, since: number, completion: TextCompletion): void {
+    const { text, finish, promptTokens, completionTokens } = completion;
     this.#channel.send({
       type: 'event',
       kind: 'completion',
@@ -85,13 +109,17 @@ export class GenerateQueue {
         finish,
         prompt_tokens: promptTokens,
         completion_tokens: completionTokens,
-        seconds: (performance.now() - started) / 1000,
+        seconds: (performance.now() - since) / 1000,
       },
       request: id,
     });
+    this.#end(id, null);
   }
 
   #end(id: string, error: AnnealError | null): void {
     this.#channel.send({ type: 'generated', request: id, error: error?.toBody() ?? null });
   }
 }
+
+/** What a request comes to that is cancelled before it began. */
+const NOTHING: TextCompletion = { text: '', finish: 'cancelled', promptTokens: 0, completionTokens: 0 };

@@ -19,7 +19,7 @@ import { STAGES } from '../stages/registry.ts';
 import { type Artifact, type StageContext, StageStopped } from '../stages/stage.ts';
 import { asFileError, linkAtomic, makeDir } from '../util/files.ts';
 import type { WorkerChannel } from './channel.ts';
-import { GenerateQueue } from './generate.ts';
+import { GenerateQueue, SLICE_MS } from './generate.ts';
 import { jobError, walkStages } from './graph.ts';
 import { codeHash, identifyStages, type StageIdentity } from './identity.ts';
 import { matrixSpeed } from './machine.ts';
@@ -240,7 +240,7 @@ class RecipeRun {
       emit: (kind, body, key) => this.#emit(kind, body, key),
       flush: () => this.#channel.flush(),
       checkpointRequested: () => this.#stopRequested,
-      serve: (model) => this.#queue.answerAll(model),
+      serve: (model, until) => this.#queue.answer(model, until === 'answered' ? undefined : SLICE_MS),
       record: (figures) => Object.assign(results, figures),
       log: (level, text) => this.#emit('log', { level, text }),
     };

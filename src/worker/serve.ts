@@ -14,6 +14,10 @@ import { trackedAddon } from './tracked.ts';
 
 /** Rows of a served conversation at most, whatever longer context a model has. */
 const MAX_ROWS = 8192;
+/** Conversations that are answered side by side; the cache holds two of the longest, or many short ones. */
+const SLOTS = 16;
+/** Rows of one pass. */
+const PASS_ROWS = 512;
 
 /** Runs the task `serve`. */
 export async function runServe(
@@ -29,7 +33,7 @@ export async function runServe(
   const model = await serve(task, channel);
   try {
     for (;;) {
-      await queue.answerAll(model);
+      await queue.answer(model);
       if (stopped) break;
       await queue.arrival();
     }
@@ -48,12 +52,13 @@ async function serve(task: { home: string; model: string }, channel: WorkerChann
   const options: Omit<SessionOptions, 'architecture'> = {
     threads,
     trainable: false,
-    maxTokens: rows,
+    maxTokens: Math.min(rows, PASS_ROWS),
     maxSequences: 1,
     maxScored: 1,
     recompute: false,
-    generationSlots: 1,
+    generationSlots: SLOTS,
     generationLength: rows,
+    generationRows: 2 * rows,
   };
   requireMemory(
     addon.planSession({ ...options, architecture: folder.architecture }).total,

@@ -4,7 +4,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { loadAddon, type Session, type SessionOptions } from '../../src/native/addon.ts';
-import { architecture, makeBatch, meanWeights, sampling, sessionOptions, stepOptions } from './support.ts';
+import {
+  architecture,
+  makeBatch,
+  meanWeights,
+  requests,
+  sampling,
+  sessionOptions,
+  stepOptions,
+} from './support.ts';
 
 const addon = loadAddon();
 const folder = mkdtempSync(join(tmpdir(), 'anneal-addon-'));
@@ -39,7 +47,11 @@ describe('session', () => {
     expect(plan.parameters).toBe(count);
     const { weights, gradients, optimizer, activations, workspace, kvCache, snapshot } = plan;
     expect(plan.total).toBe(weights + gradients + optimizer + activations + workspace + kvCache + snapshot);
-    expect(kvCache).toBe(2 * 2 * 2 * 4096 * 2 * 8 * 4); // keys and values, layers, slots, rows, heads, size, bytes
+    // Keys and values, layers, slots, rows, heads, size (in whole vectors), bytes.
+    expect(kvCache).toBe(2 * 2 * 2 * 4096 * 2 * 16 * 4);
+    expect(addon.planSession(sessionOptions({ generationRows: 5000 })).kvCache).toBe(
+      2 * 2 * 5008 * 2 * 16 * 4,
+    );
     expect(addon.planSession(sessionOptions({ recompute: true })).activations).toBeLessThan(activations);
     await session.close();
   });
@@ -179,8 +191,14 @@ describe('errors', () => {
     } as const;
     writeFileSync(source.path, 'short');
     await rejects(session.importTensors([source]), 'model_invalid', "needs 128 bytes from byte 0 of '");
-    await rejects(session.generate([new Int32Array()], sampling()), 'invalid_argument', 'prompt 0 is empty');
-    await rejects(session.generate([], sampling({ topP: 0 })), 'invalid_argument', 'topP');
+    await rejects(session.generate(requests([new Int32Array()])), 'invalid_argument', 'prompt is empty');
+    const one = Int32Array.of(1);
+    await rejects(session.generate(requests([one], sampling({ topP: 0 }))), 'invalid_argument', 'topP');
+    const [request] = requests([one]);
+    const constraint = { transitions: new Int32Array(256).fill(-1), accepting: Uint8Array.of(1) };
+    await rejects(session.generate([{ ...request!, constraint }]), 'invalid_argument', 'setVocabulary');
+    const wrong = { ...constraint, accepting: Uint8Array.of(1, 1) };
+    await rejects(session.generate([{ ...request!, constraint: wrong }]), 'invalid_argument', 'transitions');
     expect((await session.forward(batch)).logProbs.length).toBe(batch.scored.length);
     await session.close();
   });

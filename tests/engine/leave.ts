@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { loadAddon } from '../../src/native/addon.ts';
-import { sampling, sessionOptions } from './support.ts';
+import { requests, sampling, sessionOptions } from './support.ts';
 
 const addon = loadAddon();
 const prompt = Int32Array.of(1, 2, 3);
@@ -22,12 +22,12 @@ switch (mode) {
   }
   case 'wait': {
     const session = await makeSession();
-    void session.generate([prompt], sampling({ maxNewTokens: 50 })).then(() => console.log(mode));
+    void session.generate(requests([prompt], sampling({ maxNewTokens: 50 }))).then(() => console.log(mode));
     break;
   }
   case 'exit': {
     const session = await makeSession();
-    void session.generate([prompt], sampling({ maxNewTokens: 4000 }), () => {
+    void session.generate(requests([prompt], sampling({ maxNewTokens: 4000 })), () => {
       console.log(mode);
       process.exit(0);
     });
@@ -42,7 +42,9 @@ switch (mode) {
   }
   case 'thread': {
     const session = await makeSession();
-    void session.generate([prompt], sampling({ maxNewTokens: 4000 }), () => parentPort?.postMessage('token'));
+    void session.generate(requests([prompt], sampling({ maxNewTokens: 4000 })), () =>
+      parentPort?.postMessage('token'),
+    );
     break;
   }
   case 'forget': {

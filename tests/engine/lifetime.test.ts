@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { loadAddon, type Session } from '../../src/native/addon.ts';
-import { makeBatch, meanWeights, sampling, sessionOptions } from './support.ts';
+import { makeBatch, meanWeights, requests, sampling, sessionOptions } from './support.ts';
 
 const addon = loadAddon();
 const prompt = Int32Array.of(1, 2, 3);
@@ -22,9 +22,8 @@ describe('generate', () => {
     let turns = 0;
     const timer = setInterval(() => turns++, 1);
     const completions = await session.generate(
-      [prompt, Int32Array.of(7)],
-      sampling({ maxNewTokens: 1000 }),
-      (sequence, token) => seen[sequence]!.push(token),
+      requests([prompt, Int32Array.of(7)], sampling({ maxNewTokens: 1000 })),
+      (request, _sample, token) => seen[request]!.push(token),
     );
     clearInterval(timer);
     expect(turns).toBeGreaterThan(1);
@@ -41,8 +40,7 @@ describe('generate', () => {
     const session = await makeSession();
     const controller = new AbortController();
     const [completion] = await session.generate(
-      [prompt],
-      long,
+      requests([prompt], long),
       () => {
         controller.abort();
       },
@@ -51,9 +49,11 @@ describe('generate', () => {
     expect(completion!.finish).toBe('cancelled');
     expect(completion!.tokens.length).toBeGreaterThan(0);
     expect(completion!.tokens.length).toBeLessThan(4000);
-    const whole = await session.generate([prompt], sampling({ maxNewTokens: completion!.tokens.length }));
+    const whole = await session.generate(
+      requests([prompt], sampling({ maxNewTokens: completion!.tokens.length })),
+    );
     expect(whole[0]!.tokens).toEqual(completion!.tokens);
-    const [none] = await session.generate([prompt], long, undefined, AbortSignal.abort());
+    const [none] = await session.generate(requests([prompt], long), undefined, AbortSignal.abort());
     expect(none).toEqual({ tokens: new Int32Array(), logProbs: new Float32Array(), finish: 'cancelled' });
     await session.close();
   });
@@ -61,13 +61,13 @@ describe('generate', () => {
   it('passes on what its callback throws, and ends early', async () => {
     const session = await makeSession();
     let calls = 0;
-    const failing = session.generate([prompt], long, () => {
+    const failing = session.generate(requests([prompt], long), () => {
       calls++;
       throw new RangeError('enough');
     });
     await expect(failing).rejects.toThrow(new RangeError('enough'));
     expect(calls).toBe(1);
-    expect((await session.generate([prompt], sampling()))[0]!.finish).toBe('length');
+    expect((await session.generate(requests([prompt], sampling())))[0]!.finish).toBe('length');
     await session.close();
   });
 });
@@ -80,12 +80,12 @@ describe('close', () => {
     const firstToken = new Promise<void>((resolve) => {
       started = resolve;
     });
-    const running = session.generate([prompt], long, () => started());
+    const running = session.generate(requests([prompt], long), () => started());
     const waiting = [
       session.forward(batch),
       session.forwardBackward(batch, meanWeights(batch)),
       session.writeSnapshot('/nowhere'),
-      session.generate([prompt], long),
+      session.generate(requests([prompt], long)),
     ];
     await firstToken;
     const closed = session.close();
@@ -111,7 +111,7 @@ describe('close', () => {
         const batch = makeBatch();
         const scores = await session.forwardBackward(batch, meanWeights(batch));
         expect(scores.logProbs.length).toBe(batch.scored.length);
-        const left = session.generate([prompt], long);
+        const left = session.generate(requests([prompt], long));
         const outcome = expect(left).rejects.toMatchObject({ code: 'closed' });
         await session.close();
         await outcome;

@@ -1,5 +1,11 @@
 /** A small model and batches for the tests of the addon. */
-import type { Architecture, Batch, SamplingOptions, SessionOptions } from '../../src/native/addon.ts';
+import type {
+  Architecture,
+  Batch,
+  GenerationRequest,
+  SamplingOptions,
+  SessionOptions,
+} from '../../src/native/addon.ts';
 
 export const architecture: Architecture = {
   vocabSize: 61,
@@ -88,4 +94,9 @@ export function sampling(changes: Partial<SamplingOptions> = {}): SamplingOption
     stopTokens: new Int32Array(),
     ...changes,
   };
+}
+
+/** One sample of each prompt. */
+export function requests(prompts: Int32Array[], options: SamplingOptions = sampling()): GenerationRequest[] {
+  return prompts.map((prompt) => ({ prompt, samples: 1, sampling: options }));
 }

@@ -208,18 +208,18 @@ describe('pretrain', () => {
     expect(channel.outcome().outcome).toBe('succeeded');
     const ended = channel.sent.filter((message) => message.type === 'generated');
     expect(ended).toEqual([
-      { type: 'generated', request: 'g1', error: null },
       { type: 'generated', request: 'g2', error: null },
+      { type: 'generated', request: 'g1', error: null },
     ]);
     const completions = channel.events('completion').map((event) => event.body);
     expect(completions).toHaveLength(2);
-    expect(completions[1]!.finish).toBe('cancelled');
+    expect(completions[0]!.finish).toBe('cancelled');
     const told = channel.sent.flatMap((message) =>
       message.type === 'event' && message.kind === 'token' && message.request === 'g1'
         ? [message.body.text]
         : [],
     );
-    expect(told.join('')).toBe(completions[0]!.text);
+    expect(told.join('')).toBe(completions[1]!.text);
 
     const silent = fixture();
     await runHere(silent, text);

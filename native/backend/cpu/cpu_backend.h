@@ -80,11 +80,13 @@ class CpuBackend final : public Backend {
                           float* workspace) override;
   [[nodiscard]] size_t attention_workspace(int64_t max_tokens, const AttentionShape& shape) const override;
 
-  void kv_cache_append(const KvCacheView& cache, const float* qkv, const int32_t* slots,
-                       const int32_t* cache_rows, int64_t N, const AttentionShape& shape) override;
-  void attention_decode(float* out, const float* qkv, const KvCacheView& cache, const int32_t* slots,
-                        const int32_t* lengths, int64_t B, const AttentionShape& shape,
-                        float* workspace) override;
+  void kv_cache_append(const KvCacheView& cache, const float* qkv, const int32_t* cache_rows, int64_t N,
+                       const AttentionShape& shape) override;
+  void kv_cache_copy_page(const KvCacheView& cache, int32_t to, int32_t from,
+                          const AttentionShape& shape) override;
+  void attention_paged(float* out, const float* qkv, const KvCacheView& cache, const PagedLayout& layout,
+                       const AttentionShape& shape, float* workspace) override;
+  [[nodiscard]] size_t attention_paged_workspace(const AttentionShape& shape) const override;
 
   void activation_forward(float* out, const float* in, Activation kind, int64_t T, int64_t F) override;
   void activation_backward(float* d_in, const float* d_out, const float* in, Activation kind, int64_t T,
@@ -103,6 +105,10 @@ class CpuBackend final : public Backend {
   [[nodiscard]] size_t lm_head_workspace(const LmHead& head, int64_t N) const override;
   void lm_head_logits(float* logits, const float* hidden, const LmHead& head, int64_t B,
                       float* workspace) override;
+
+  void sample(Draw* draws, const float* logits, const SampleRow* rows, int64_t N, int64_t V,
+              float* workspace) override;
+  [[nodiscard]] size_t sample_workspace(int64_t V) const override;
 
   [[nodiscard]] double sum_of_squares(const float* x, int64_t n) override;
   void adamw(float* w, float* m, float* v, const float* g, int64_t n, const AdamWOptions& options) override;
