@@ -197,7 +197,12 @@ describe('models', () => {
     channel.generate({ request: 'b', prompt: 'Anna lives', sampling: { ...sampling, stop: ['e'] } });
     channel.generate({ request: 'c', prompt: 'Anna '.repeat(200), sampling });
     await serving;
-    const [a, b] = channel.events('completion').map((event) => event.body);
+    const [a, b] = ['a', 'b'].map((request) => {
+      const message = channel.sent.find(
+        (sent) => sent.type === 'event' && sent.kind === 'completion' && sent.request === request,
+      );
+      return message?.type === 'event' && message.kind === 'completion' ? message.body : undefined;
+    });
     expect(a!.text).toMatch(/is a /);
     expect(a!.finish).toBe('stop');
     expect(b!.text).not.toMatch(/e/);
