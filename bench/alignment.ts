@@ -1,8 +1,8 @@
 /**
  * Alignment and adapters on this machine against TRL, PEFT and transformers, in turn, float32.
  * Usage: ANNEAL_PEERS_PYTHON=... node bench/alignment.ts [NAME|all] [rounds] [threads]
- * NAME: dpo-15m, dpo-110m, grpo-15m, lora-110m, generate-15m. Prints medians, real tokens a second, the ratio, and
- * the peak memory of each process; the engine's also with the copy that a stage holds for its checkpoints.
+ * NAME: dpo-15m, dpo-110m, grpo-15m, lora-110m, generate-15m, generate-110m. Prints medians, real tokens a second,
+ * the ratio, and the peak memory of each process; the engine's also with the copy that a stage holds for its checkpoints.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';

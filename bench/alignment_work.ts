@@ -118,6 +118,15 @@ export const WORKS: Readonly<Record<string, () => Work>> = {
     samples: 8,
     newTokens: 64,
   }),
+  'generate-110m': () => ({
+    name: 'generate-110m',
+    model: M110,
+    goal: 3,
+    task: 'generate',
+    prompts: prompts('generate-110m', M110, 64),
+    samples: 8,
+    newTokens: 16,
+  }),
 };
 
 /** Real tokens of a step on average: read and written, each as often as a model reads it without sharing. */

@@ -60,7 +60,7 @@ ensure_build() {
     (cd "$ROOT" && npm run --silent build:ts >&2 && touch "$main")
   fi
   if [[ ! -e $addon || -n $(find "$ROOT/native" "$ROOT/CMakeLists.txt" -newer "$addon" -print -quit) ]]; then
-    say 'building the native addon (about a minute)'
+    say 'building the native addon (about two minutes)'
     mkdir -p "$ROOT/.cache"
     (cd "$ROOT" && CMAKE_BUILD_PARALLEL_LEVEL=$(nproc) npm run --silent build:native &>.cache/build.log) ||
       die "the native addon does not build; the end of .cache/build.log:

@@ -61,6 +61,8 @@ class Constraint {
   [[nodiscard]] bool accepting(int32_t state) const {
     return automaton_->accepting[static_cast<size_t>(state)] != 0;
   }
+  /// Whether an accepting state allows nothing more, not even a stop token.
+  [[nodiscard]] bool complete(int32_t state) { return accepting(state) && allowed(state) == nullptr; }
   /// The state after an allowed token; after a stop token the same.
   [[nodiscard]] int32_t advance(int32_t state, int32_t token) const;
 

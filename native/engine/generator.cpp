@@ -171,6 +171,8 @@ void Generator::book(RunningSample& sample, const Draw& draw) {
   const std::vector<int32_t>& stops = request.asked.sampling.stop_tokens;
   if (std::find(stops.begin(), stops.end(), draw.token) != stops.end()) {
     end(sample, Finish::kStop);
+  } else if (request.constraint && request.constraint->complete(sample.state)) {
+    end(sample, Finish::kStop);
   } else if (std::ssize(sample.tokens) >= request.limit) {
     end(sample, Finish::kLength);
   }

@@ -70,14 +70,15 @@ export class GenerateQueue {
 
   /**
    * Answers requests on this model, side by side, those that come meanwhile included: until none is left, or with a
-   * slice until so many milliseconds have passed.
+   * slice until so many milliseconds have passed, but for one pass at least.
    */
   async answer(model: ServedModel, sliceMs = Number.POSITIVE_INFINITY): Promise<void> {
     const end = performance.now() + sliceMs;
     for (;;) {
       for (const [id, { request, since }] of this.#waiting) this.#start(model, id, request, since);
-      if (this.#running.size === 0 || performance.now() >= end) return;
+      if (this.#running.size === 0) return;
       await this.#channel.track(model.session.generations.advance());
+      if (performance.now() >= end) return;
     }
   }
 

@@ -1,5 +1,8 @@
 /** Generation through the addon: sharing of passes, several samples, constraints, cancelling while others run. */
-import { describe, expect, it } from 'vitest';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { compile } from '../../src/generation/automaton.ts';
 import { constraintOf } from '../../src/generation/constraint.ts';
 import { parseRegex } from '../../src/generation/regex.ts';
@@ -77,6 +80,71 @@ describe('generate', () => {
     });
     await session.generate(requests([prompts[0]!], sampling({ maxNewTokens: 20 })));
     expect(ended).toEqual(['0 length']);
+    await session.close();
+  });
+});
+
+describe('adapters', () => {
+  const update = (name: string) => ({ name, rank: 4, scale: 1, dropout: 0, dora: name.includes('mlp') });
+  const adapters = [0, 1].map((layer) => ({
+    modules: ['self_attn.q_proj', 'self_attn.v_proj', 'mlp.down_proj'].map((name) =>
+      update(`model.layers.${layer}.${name}`),
+    ),
+    replaces: [],
+    trainable: false,
+  }));
+  const fill = async (session: Session) => {
+    for (const adapter of [0, 1]) {
+      await session.initAdapter(adapter, { seed: adapter, kind: 'gaussian' });
+      for (const { name, shape } of session.tensors(adapter)) {
+        if (!name.endsWith('lora_B.weight')) continue;
+        const size = shape.reduce((a, b) => a * b, 1);
+        const path = join(folder, 'tensor');
+        writeFileSync(
+          path,
+          Float32Array.from({ length: size }, (_, i) => Math.sin(i + adapter) / 4),
+        );
+        await session.importTensors([{ name, path, offset: 0, dtype: 'F32' }], adapter);
+      }
+    }
+  };
+  let folder: string;
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'anneal-generation-'));
+  });
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  it('generate side by side over one base, each as alone, with the log-probs of a forward', async () => {
+    const session = await makeSession({ adapters });
+    await fill(session);
+    const asked = [undefined, 0, 1].flatMap((adapter) =>
+      prompts.map((prompt, seed) => ({
+        prompt,
+        samples: 3,
+        sampling: sampling({ seed, maxNewTokens: 12, temperature: 1 }),
+        ...(adapter === undefined ? {} : { adapter }),
+      })),
+    );
+    const together = await session.generate(asked);
+    const alone: Completion[] = [];
+    for (const request of asked) alone.push(...(await session.generate([request])));
+    expect(together).toEqual(alone);
+    expect(new Set(together.map(({ tokens }) => tokens.join())).size).toBe(27);
+    for (const [i, { tokens, logProbs }] of together.entries()) {
+      const { prompt, adapter } = asked[Math.floor(i / 3)]!;
+      const ids = Int32Array.from([...prompt, ...tokens]);
+      const scores = await session.forward({
+        tokens: ids,
+        cuSeqlens: Int32Array.of(0, ids.length),
+        scored: Int32Array.from(tokens, (_, k) => prompt.length - 1 + k),
+        targets: tokens,
+        ...(adapter === undefined ? {} : { adapter }),
+      });
+      for (const [k, value] of logProbs.entries())
+        expect(Math.abs(value - scores.logProbs[k]!)).toBeLessThan(1e-5);
+    }
+    const [request] = asked;
+    await expect(session.generate([{ ...request!, adapter: 2 }])).rejects.toThrow('adapter is 2');
     await session.close();
   });
 });

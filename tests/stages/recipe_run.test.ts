@@ -6,7 +6,11 @@ import type { CommandReply } from '../../proto/commands.ts';
 import { samplingSchema } from '../../proto/commands.ts';
 import { EVENTS } from '../../proto/events.ts';
 import { ArtifactStore } from '../../src/artifacts/store.ts';
+import { loadModel, openModelFolder } from '../../src/models/load.ts';
+import { loadAddon } from '../../src/native/addon.ts';
+import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { runDoctor } from '../../src/worker/doctor.ts';
+import { GenerateQueue } from '../../src/worker/generate.ts';
 import { runPlan } from '../../src/worker/plan.ts';
 import { runServe } from '../../src/worker/serve.ts';
 import {
@@ -211,6 +215,56 @@ describe('models', () => {
     ).toMatchObject({
       error: { code: 'bad_request', path: 'prompt' },
     });
+  });
+});
+
+describe('the queue of generate requests', () => {
+  it('goes on at each boundary where it stopped, side by side, by the weights of the moment', async () => {
+    const path = await new ArtifactStore(fixture.home).resolveModel('tiny/sft');
+    const folder = await openModelFolder(path);
+    const room = { generationSlots: 4, generationLength: 64 };
+    const session = await loadModel(loadAddon(), folder, {
+      threads: 1,
+      trainable: true,
+      maxTokens: 64,
+      maxSequences: 1,
+      maxScored: 1,
+      recompute: false,
+      ...room,
+    });
+    const tokenizer = await loadTokenizer(path);
+    const model = { session, tokenizer, stopIds: [], generationLength: room.generationLength };
+    const channel = new TestChannel();
+    const queue = new GenerateQueue(channel);
+    const sampling = samplingSchema.parse({ max_new_tokens: 10, temperature: 0 });
+    const told = (request: string) =>
+      channel.sent.filter(
+        (sent) => sent.type === 'event' && sent.request === request && sent.kind === 'token',
+      ).length;
+    const ended = () => channel.sent.flatMap((sent) => (sent.type === 'generated' ? [sent.request] : []));
+    channel.generate({ request: 'long', prompt: 'Anna lives in', sampling });
+    channel.generate({ request: 'short', prompt: 'Ben', sampling: { ...sampling, max_new_tokens: 2 } });
+    channel.generate({ request: 'gone', prompt: 'Ben', sampling });
+    channel.generate({ request: 'form', prompt: 'Ben', sampling: { ...sampling, regex: '[0-9]{3}' } });
+    channel.generate({ request: 'bad', prompt: 'Ben', sampling: { ...sampling, regex: '(' } });
+    channel.cancel('gone');
+    expect(ended()).toEqual(['gone']);
+    // One pass a boundary.
+    for (let boundary = 1; boundary <= 3; boundary++) await queue.answer(model, 0);
+    expect(ended()).toEqual(['gone', 'bad', 'short', 'form']);
+    expect(told('long')).toBeGreaterThan(0);
+    const form = channel.sent.find(
+      (sent) => sent.type === 'event' && sent.kind === 'completion' && sent.request === 'form',
+    );
+    expect(form).toMatchObject({ body: { finish: 'stop', text: expect.stringMatching(/^[0-9]{3}$/) } });
+    expect(channel.sent.find((sent) => sent.type === 'generated' && sent.request === 'bad')).toMatchObject({
+      error: { code: 'constraint_invalid', message: expect.stringContaining('character 1') },
+    });
+    // New weights: the answer goes on all the same.
+    await session.initWeights(3, 0.1);
+    await queue.answer(model);
+    expect(ended()).toEqual(['gone', 'bad', 'short', 'form', 'long']);
+    await session.close();
   });
 });
 
