@@ -102,8 +102,10 @@ export function trainingSession(
     maxSequences: maxTokens,
     maxScored: maxTokens,
     recompute: settings.gradient_checkpointing,
-    generationSlots: 1,
+    // Answers of the model in training: a few side by side, in the rows of one of the longest.
+    generationSlots: 4,
     generationLength: architecture.maxPositions,
+    ...(room.generationSlots === undefined ? { generationRows: architecture.maxPositions } : {}),
     ...room,
   };
 }
