@@ -31,6 +31,18 @@ export function chatPrompt(tokenizer: Tokenizer, messages: readonly ChatMessage[
   return encodeChat(tokenizer, messages, { addGenerationPrompt: true }).ids;
 }
 
+/** Ids of a question: to a model with a chat template as its user asks it, else as text to go on from. */
+export function userPrompt(tokenizer: Tokenizer, text: string): Int32Array {
+  return tokenizer.chatTemplate === undefined
+    ? rawPrompt(tokenizer, text)
+    : chatPrompt(tokenizer, [{ role: 'user', content: text }]);
+}
+
+/** Whether a model is asked in conversation where the recipe leaves it open: not after `pretrain`. */
+export function asksInChat(stageType: string, tokenizer: Tokenizer): boolean {
+  return stageType !== 'pretrain' && tokenizer.chatTemplate !== undefined;
+}
+
 /** A completion under way: it gets on with each pass of its session's generation. */
 export interface RunningCompletion {
   /** Ends it early: with the next pass. */

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { resolveFiles } from '../data/files.ts';
 import type { AnswerGroup } from '../data/preference.ts';
 import { DataRandom } from '../data/random.ts';
-import { chatPrompt, rawPrompt } from '../models/complete.ts';
+import { userPrompt } from '../models/complete.ts';
 import { rewardArchitecture } from '../models/families.ts';
 import { openModelFolder } from '../models/load.ts';
 import { PROBE_TOKENS } from '../models/save.ts';
@@ -94,10 +94,7 @@ export async function runPreference(
       base,
       tokenizer,
       stopIds: [...closingIds],
-      samplePrompt: (text) =>
-        tokenizer.chatTemplate === undefined
-          ? rawPrompt(tokenizer, text)
-          : chatPrompt(tokenizer, [{ role: 'user', content: text }]),
+      samplePrompt: (text) => userPrompt(tokenizer, text),
       defaultWarmupRatio: DEFAULT_WARMUP_RATIO,
       room: {
         maxTokens: maxRows,

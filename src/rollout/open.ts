@@ -5,6 +5,7 @@
 import { join } from 'node:path';
 import { AnnealError } from '../../proto/errors.ts';
 import { resolveFiles } from '../data/files.ts';
+import { asksInChat } from '../models/complete.ts';
 import type { Batch, Session } from '../native/addon.ts';
 import type { KlController } from '../objectives/kl.ts';
 import type { Artifact, StageContext } from '../stages/stage.ts';
@@ -70,7 +71,7 @@ export async function stagePrompts(
   completionLength: number,
 ): Promise<Prompt[]> {
   const { settings, inputs, baseDir, name } = context;
-  const chats = inputs.model!.type !== 'pretrain' && tokenizer.chatTemplate !== undefined;
+  const chats = asksInChat(inputs.model!.type, tokenizer);
   const chat = (settings.prompting ?? (chats ? 'chat' : 'raw')) === 'chat';
   const paths = await promptFiles(inputs.dataset, settings.dataset, baseDir);
   const { prompts, tooLong } = fitPrompts(

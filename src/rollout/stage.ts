@@ -4,7 +4,7 @@
  */
 import type { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
-import { chatPrompt, rawPrompt } from '../models/complete.ts';
+import { userPrompt } from '../models/complete.ts';
 import { openModelFolder } from '../models/load.ts';
 import { readStopIds } from '../models/save.ts';
 import { openScorers, rewardFiles } from '../rewards/index.ts';
@@ -148,10 +148,7 @@ async function runRollouts(context: StageContext<RolloutSettings>, method: Metho
       // Samples are numbered through all rollouts: the ledger and the rollouts say which they are.
       rows: 0,
       stopIds,
-      samplePrompt: (text) =>
-        tokenizer.chatTemplate === undefined
-          ? rawPrompt(tokenizer, text)
-          : chatPrompt(tokenizer, [{ role: 'user', content: text }]),
+      samplePrompt: (text) => userPrompt(tokenizer, text),
       defaultWarmupRatio: 0,
       async work({ session, passFields, reference }) {
         const runtime = {

@@ -3,6 +3,7 @@
  * it earns, how far it has moved (KL), exact match, and what it cost: trained weights and time. Out come a table
  * (event `report`, report.json, report.md) and every response (outputs.jsonl).
  */
+
 import { join } from 'node:path';
 import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
@@ -12,6 +13,7 @@ import { resolveFiles } from '../data/files.ts';
 import { divergence, meanScore, responseLogProbs, winRate } from '../evaluation/compare.ts';
 import { isExactMatch } from '../evaluation/match.ts';
 import { reportMarkdown } from '../evaluation/report.ts';
+import { asksInChat } from '../models/complete.ts';
 import { loadModel, type ModelFolder, openModelFolder } from '../models/load.ts';
 import { readStopIds } from '../models/save.ts';
 import type { Session } from '../native/addon.ts';
@@ -173,7 +175,7 @@ async function openModel(context: StageContext<Settings>, label: string): Promis
   const { path, type } = inputs[`models.${label}`]!;
   const folder = await openModelFolder(path);
   const tokenizer = await loadTokenizer(path, { threads });
-  const chat = type !== 'pretrain' && tokenizer.chatTemplate !== undefined;
+  const chat = asksInChat(type, tokenizer);
   const all = await readPrompts(await resolveFiles(settings.dataset, baseDir), tokenizer, chat);
   const { maxPositions } = folder.architecture;
   const { prompts, tooLong } = fitPrompts(all, maxPositions, settings.max_new_tokens);

@@ -10,7 +10,7 @@ import { textLikelihood } from '../evaluation/likelihood.ts';
 import type { Outcome } from '../evaluation/outcome.ts';
 import { reportMarkdown, reportTable } from '../evaluation/report.ts';
 import { type EvaluationRow, readEvaluationRows } from '../evaluation/rows.ts';
-import { chatPrompt, completeBatch, rawPrompt } from '../models/complete.ts';
+import { asksInChat, chatPrompt, completeBatch, rawPrompt } from '../models/complete.ts';
 import { loadModel, openModelFolder } from '../models/load.ts';
 import { readStopIds } from '../models/save.ts';
 import type { Architecture, SessionOptions } from '../native/addon.ts';
@@ -137,7 +137,7 @@ async function evaluateModel(
       stopIds: await readStopIds(artifact.path, tokenizer),
       generationLength: options.generationLength,
     };
-    const chats = artifact.type !== 'pretrain' && tokenizer.chatTemplate !== undefined;
+    const chats = asksInChat(artifact.type, tokenizer);
     const chat = (settings.prompting[label] ?? (chats ? 'chat' : 'raw')) === 'chat';
     return await outcomesOf(context, label, served, rows, chat, folder.architecture.maxPositions);
   } finally {

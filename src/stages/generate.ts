@@ -3,10 +3,12 @@
  * responses.jsonl (a prompt with its responses a line: texts, ids as drawn, log-probabilities, where each came from)
  * and dataset.json.
  */
+
 import { join } from 'node:path';
 import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import { resolveFiles } from '../data/files.ts';
+import { asksInChat } from '../models/complete.ts';
 import { loadModel, openModelFolder } from '../models/load.ts';
 import { readStopIds } from '../models/save.ts';
 import type { Architecture, SessionOptions } from '../native/addon.ts';
@@ -125,7 +127,7 @@ async function openModels(context: StageContext<Settings>): Promise<OpenedModel[
     const label = key.slice('models.'.length);
     const { architecture } = await openModelFolder(artifact.path);
     const tokenizer = await loadTokenizer(artifact.path, { threads });
-    const chats = artifact.type !== 'pretrain' && tokenizer.chatTemplate !== undefined;
+    const chats = asksInChat(artifact.type, tokenizer);
     const chat = (settings.prompting[label] ?? (chats ? 'chat' : 'raw')) === 'chat';
     const prompts = await readPrompts(files, tokenizer, chat);
     opened.push({ label, artifact, architecture, tokenizer, chat, prompts });

@@ -10,7 +10,7 @@ import type { SupervisedRow } from '../data/dataset.ts';
 import { resolveFiles } from '../data/files.ts';
 import { rowSettings } from '../data/rows.ts';
 import { readSupervised } from '../data/supervised.ts';
-import { chatPrompt, rawPrompt } from '../models/complete.ts';
+import { userPrompt } from '../models/complete.ts';
 import { openModelFolder } from '../models/load.ts';
 import { checkTemplate } from '../tokenizer/chat_template.ts';
 import { loadTokenizer, saveTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
@@ -124,10 +124,7 @@ export const sftStage = defineStage({
       base,
       tokenizer,
       stopIds: [...closing],
-      samplePrompt: (text) =>
-        tokenizer.chatTemplate === undefined
-          ? rawPrompt(tokenizer, text)
-          : chatPrompt(tokenizer, [{ role: 'user', content: text }]),
+      samplePrompt: (text) => userPrompt(tokenizer, text),
       defaultWarmupRatio: DEFAULT_WARMUP_RATIO,
       rows: trained.count,
       work: (runtime) =>
