@@ -12,7 +12,8 @@ import {
   workerPid,
 } from './harness.ts';
 
-const STEPS = 60;
+/** So many that a job that is asked to stop at step 5 has not ended before it hears of it. */
+const STEPS = 240;
 const onStep = (step: number) => (event: JobEvent) =>
   event.kind === 'progress' && event.body.stage === 'pretrain' && event.body.done >= step;
 
