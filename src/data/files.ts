@@ -1,8 +1,18 @@
-/** Data files by name or glob pattern, in an order that does not depend on the file system. */
+/** Data files by name or glob pattern: the setting that names them, and finding them in an order of their own. */
 import { glob, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import { asFileError } from '../util/files.ts';
+
+/** The setting of a recipe that names data files: one name or pattern, or a list of them. */
+export const dataFiles = z.union([
+  z
+    .string()
+    .min(1)
+    .transform((file) => [file]),
+  z.array(z.string().min(1)).min(1),
+]);
 
 /**
  * Absolute paths of all files that the patterns name, relative ones starting from `baseDir`: patterns in the order

@@ -45,7 +45,7 @@ export const ARTIFACT_FILES: Record<GroupKind, string[]> = {
 /** Reads, audits and fits the training rows; emits the audit and the notices. */
 export async function readTrainingRows(
   context: Context,
-  dataset: string | readonly string[],
+  dataset: readonly string[],
   artifact: Artifact | undefined,
   tokenizer: Tokenizer,
   rules: DatasetRules,
@@ -77,7 +77,7 @@ export async function readTrainingRows(
 /** Reads and fits the validation rows. */
 export async function readValidationRows(
   context: Context,
-  files: string | readonly string[],
+  files: readonly string[],
   tokenizer: Tokenizer,
   rules: DatasetRules,
 ): Promise<AnswerGroup[]> {
@@ -90,14 +90,9 @@ export async function readValidationRows(
   });
 }
 
-/** Data files of a `dataset` or `eval_dataset` setting. */
-export function datasetFiles(value: string | readonly string[] | undefined): readonly string[] {
-  return value === undefined ? [] : typeof value === 'string' ? [value] : value;
-}
-
 async function readRows(
   context: Context,
-  dataset: string | readonly string[],
+  dataset: readonly string[],
   artifact: Artifact | undefined,
   tokenizer: Tokenizer,
   { kind }: DatasetRules,
@@ -105,7 +100,7 @@ async function readRows(
 ): Promise<AnswerGroup[]> {
   const files = artifact
     ? [await artifactFile(artifact, kind, context.name)]
-    : await resolveFiles(datasetFiles(dataset), context.baseDir);
+    : await resolveFiles(dataset, context.baseDir);
   const groups: AnswerGroup[] = [];
   for (const file of files) {
     const origin = await sampledWith(dirname(file), tokenizer);

@@ -6,7 +6,7 @@ import type { PlanContext, StagePlan } from '../stages/stage.ts';
 import { plannedArchitecture, plannedFileTokens } from '../training/planned.ts';
 import { planTraining, rowLength, trainingSession } from '../training/run.ts';
 import { trainingLength } from '../training/settings.ts';
-import { ARTIFACT_FILES, datasetFiles } from './dataset.ts';
+import { ARTIFACT_FILES } from './dataset.ts';
 import type { PreferenceSettings } from './settings.ts';
 import type { PreferenceTask } from './stage.ts';
 
@@ -45,7 +45,7 @@ export async function planPreference(
       ? ARTIFACT_FILES[shape.kind].slice(0, 1).map((file) => join(dataset.path, file))
       : unknown
         ? []
-        : datasetFiles(settings.dataset);
+        : settings.dataset;
   const length = trainingLength(settings);
   const tokens =
     'tokens' in length

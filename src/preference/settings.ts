@@ -3,19 +3,17 @@
  * schema and calls `checkPreference` in its refinement.
  */
 import { z } from 'zod';
+import { dataFiles } from '../data/files.ts';
 import { MODEL_TYPES } from '../stages/model_types.ts';
 import { checkTraining, type TrainingSettings, trainingFields } from '../training/settings.ts';
 import { TOO_LONG } from './dataset.ts';
-
-/** Data files: one, or several. */
-const files = z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]);
 
 /** The fields of every preference stage. */
 export function preferenceFields(learningRate: number) {
   return {
     model: z.string().describe('The model to train: a stage, or a folder.'),
-    dataset: files.describe('A `rank` stage, the folder of its result, or JSONL files.'),
-    eval_dataset: files.optional().describe('JSONL files for the validation loss.'),
+    dataset: dataFiles.describe('A `rank` stage, the folder of its result, or JSONL files.'),
+    eval_dataset: dataFiles.optional().describe('JSONL files for the validation loss.'),
     packing: z
       .boolean()
       .default(false)

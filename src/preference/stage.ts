@@ -15,7 +15,7 @@ import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { rowLength, runTraining, type TrainingRuntime } from '../training/run.ts';
 import { trainingLength } from '../training/settings.ts';
 import { CarriedSums } from './carried.ts';
-import { type DatasetRules, datasetFiles, readTrainingRows, readValidationRows } from './dataset.ts';
+import { type DatasetRules, readTrainingRows, readValidationRows } from './dataset.ts';
 import type { PreferenceObjective } from './objective.ts';
 import type { ReferenceLogProbs } from './reference.ts';
 import { ReferenceModel } from './reference_model.ts';
@@ -47,10 +47,10 @@ export interface PreferenceTask extends Pick<DatasetRules, 'kind' | 'scored'> {
 
 /** Data files of a preference stage. */
 export function preferenceFiles(
-  settings: { dataset?: string | string[]; eval_dataset?: string | string[] | undefined },
+  settings: { dataset?: string[]; eval_dataset?: string[] | undefined },
   baseDir: string,
 ): Promise<string[]> {
-  return resolveFiles([...datasetFiles(settings.dataset), ...datasetFiles(settings.eval_dataset)], baseDir);
+  return resolveFiles([...(settings.dataset ?? []), ...(settings.eval_dataset ?? [])], baseDir);
 }
 
 /** Trains and writes the artifact. */

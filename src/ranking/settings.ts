@@ -1,6 +1,7 @@
 /** Settings of the `rank` stage: whose labels, how they become scores, how scores become pairs. */
 import { z } from 'zod';
 import { labelName } from '../../proto/ranking.ts';
+import { dataFiles } from '../data/files.ts';
 import { rewardSettings } from '../rewards/index.ts';
 import { PAIRINGS } from './order.ts';
 
@@ -25,9 +26,9 @@ export const DEFAULT_RUBRIC =
 
 export const rankSchema = z
   .strictObject({
-    dataset: z
-      .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
-      .describe('A `generate` stage, or JSONL with `prompt` (or `messages`) and `responses`.'),
+    dataset: dataFiles.describe(
+      'A `generate` stage, or JSONL with `prompt` (or `messages`) and `responses`.',
+    ),
     labels: z
       .enum(['people', 'reward_model', 'judge', 'programs'])
       .describe('Who says which response is better. People label with `anneal rank`.'),
@@ -85,7 +86,7 @@ export const rankSchema = z
       const given = keys.find((key) => settings[key] !== undefined);
       if (given !== undefined) issue(given, `does not go with labels: ${labels}`);
     }
-    if (labels === 'people' && Array.isArray(settings.dataset) && settings.dataset.length > 1)
+    if (labels === 'people' && settings.dataset.length > 1)
       issue('dataset', 'must be one file where people label');
   });
 export type RankSettings = z.output<typeof rankSchema>;

@@ -3,6 +3,7 @@
  * `rolloutFields(...)` into its schema and calls `checkRollout` in its refinement.
  */
 import { z } from 'zod';
+import { dataFiles } from '../data/files.ts';
 import type { KlController } from '../objectives/kl.ts';
 import { rewardSettings } from '../rewards/index.ts';
 import { MODEL_TYPES } from '../stages/model_types.ts';
@@ -11,21 +12,9 @@ import { trainingFields } from '../training/settings.ts';
 const count = z.int().positive();
 const fraction = z.number().min(0).max(1);
 
-/** Data files, or one of them. */
-export const files = z.union([
-  z
-    .string()
-    .min(1)
-    .transform((file) => [file]),
-  z.array(z.string().min(1)).min(1),
-]);
-
-/** Stages whose models these stages train, and those that prompts come from. */
-export const POLICY_TYPES = MODEL_TYPES;
-
 /** What names other stages, for `inputs` of a stage. */
 export const rolloutInputs = {
-  model: { types: POLICY_TYPES },
+  model: { types: MODEL_TYPES },
   dataset: { types: ['generate', 'rank'], orFiles: true },
   reward_model: { types: ['reward'], optional: true },
 };
@@ -34,7 +23,7 @@ export const rolloutInputs = {
 export function rolloutFields(defaults: { learning_rate: number; temperature: number }) {
   return {
     model: z.string().describe('The policy to go on from: a stage, or a folder.'),
-    dataset: files.describe(
+    dataset: dataFiles.describe(
       'Prompts: a `generate` or `rank` stage, or JSONL with `prompt` or `messages` and what rewards need.',
     ),
     prompting: z

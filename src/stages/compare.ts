@@ -9,7 +9,7 @@ import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import type { EventBody } from '../../proto/events.ts';
 import { readLineage } from '../artifacts/store.ts';
-import { resolveFiles } from '../data/files.ts';
+import { dataFiles, resolveFiles } from '../data/files.ts';
 import { divergence, meanScore, responseLogProbs, winRate } from '../evaluation/compare.ts';
 import { isExactMatch } from '../evaluation/match.ts';
 import { reportMarkdown } from '../evaluation/report.ts';
@@ -23,11 +23,11 @@ import { openRewardModel } from '../rewards/open_model.ts';
 import type { Response, Scorer } from '../rewards/scorer.ts';
 import { fitPrompts, type Prompt, readPrompts } from '../rollout/prompts.ts';
 import { mixRewards, scoreResponses } from '../rollout/rewards.ts';
-import { files, POLICY_TYPES } from '../rollout/settings.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { plannedArchitecture } from '../training/planned.ts';
 import { readJson, writeFileAtomic } from '../util/files.ts';
 import { requireMemory } from '../util/memory.ts';
+import { MODEL_TYPES } from './model_types.ts';
 import { type Artifact, defineStage, type StageContext, StageStopped } from './stage.ts';
 
 const schema = z
@@ -37,7 +37,7 @@ const schema = z
       .refine((models) => Object.keys(models).length > 1, 'names fewer than two models')
       .describe('Models by the name that the table gives them: stages, or folders.'),
     against: z.string().describe('The one of them that the others are compared with.'),
-    dataset: files.describe(
+    dataset: dataFiles.describe(
       'JSONL: `prompt` or `messages`, what the rewards need, and `answer` for exact match.',
     ),
     rewards: rewardSettings
@@ -70,7 +70,7 @@ export const compareStage = defineStage({
   doc: 'Compares models by win rate, reward, divergence, exact match, trained weights and time.',
   schema,
   inputs: {
-    models: { types: POLICY_TYPES },
+    models: { types: MODEL_TYPES },
     reward_model: { types: ['reward'], optional: true },
   },
   async files({ dataset, rewards }, baseDir) {

@@ -5,7 +5,7 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { EventBody } from '../../proto/events.ts';
-import { resolveFiles } from '../data/files.ts';
+import { dataFiles, resolveFiles } from '../data/files.ts';
 import { textLikelihood } from '../evaluation/likelihood.ts';
 import type { Outcome } from '../evaluation/outcome.ts';
 import { reportMarkdown, reportTable } from '../evaluation/report.ts';
@@ -21,13 +21,6 @@ import { requireMemory } from '../util/memory.ts';
 import { MODEL_TYPES } from './model_types.ts';
 import { type Artifact, defineStage, type ServedModel, type StageContext, StageStopped } from './stage.ts';
 
-const files = z.union([
-  z
-    .string()
-    .min(1)
-    .transform((file) => [file]),
-  z.array(z.string().min(1)).min(1),
-]);
 const regex = z.string().refine(isRegex, 'not a regular expression');
 
 const schema = z
@@ -36,7 +29,7 @@ const schema = z
       .record(z.string(), z.string())
       .refine((models) => Object.keys(models).length > 0, 'names no model')
       .describe('Models by the name that the table gives them: stages, or folders.'),
-    dataset: files.describe('JSONL: `prompt` (or `messages`) and `answer`, or `text`.'),
+    dataset: dataFiles.describe('JSONL: `prompt` (or `messages`) and `answer`, or `text`.'),
     prompting: z
       .record(z.string(), z.enum(['raw', 'chat']))
       .default({})

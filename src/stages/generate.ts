@@ -7,7 +7,7 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
-import { resolveFiles } from '../data/files.ts';
+import { dataFiles, resolveFiles } from '../data/files.ts';
 import { asksInChat } from '../models/complete.ts';
 import { loadModel, openModelFolder } from '../models/load.ts';
 import { readStopIds } from '../models/save.ts';
@@ -30,9 +30,9 @@ const schema = z
       .record(z.string(), z.string())
       .refine((models) => Object.keys(models).length > 0, 'names no model')
       .describe('Models by the name that responses are labelled with: stages, or folders.'),
-    dataset: z
-      .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
-      .describe('Prompts: JSONL with `prompt` or `messages`, or a `generate` or `rank` stage.'),
+    dataset: dataFiles.describe(
+      'Prompts: JSONL with `prompt` or `messages`, or a `generate` or `rank` stage.',
+    ),
     num_generations: z
       .int()
       .positive()
@@ -69,7 +69,7 @@ export const generateStage = defineStage({
     models: { types: MODEL_TYPES },
     dataset: { types: ['generate', 'rank'], orFiles: true },
   },
-  files: ({ dataset }, baseDir) => resolveFiles([dataset ?? []].flat(), baseDir),
+  files: ({ dataset }, baseDir) => resolveFiles(dataset ?? [], baseDir),
 
   async plan({ settings, addon, threads, inputs }) {
     let memoryBytes = 0;
@@ -120,7 +120,7 @@ interface OpenedModel {
 
 async function openModels(context: StageContext<Settings>): Promise<OpenedModel[]> {
   const { settings, inputs, threads, baseDir } = context;
-  const files = await promptFiles(inputs.dataset, [settings.dataset].flat(), baseDir);
+  const files = await promptFiles(inputs.dataset, settings.dataset, baseDir);
   const opened: OpenedModel[] = [];
   for (const [key, artifact] of Object.entries(inputs)) {
     if (!key.startsWith('models.')) continue;

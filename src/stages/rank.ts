@@ -38,13 +38,13 @@ export const rankStage = defineStage({
   },
 
   async files({ dataset, programs }, baseDir) {
-    const data = await resolveFiles([dataset ?? []].flat(), baseDir);
+    const data = await resolveFiles(dataset ?? [], baseDir);
     return [...data, ...(programs ? await rewardFiles(programs, baseDir) : [])];
   },
 
   async homeFiles({ dataset, labels }, { home, baseDir, inputs }) {
     if (labels !== 'people') return [];
-    const id = inputs.dataset ?? (await filesId(await resolveFiles([dataset].flat(), baseDir)));
+    const id = inputs.dataset ?? (await filesId(await resolveFiles(dataset, baseDir)));
     return labelFiles(labelFolder(homeLayout(home).labels, id));
   },
 
@@ -63,7 +63,7 @@ export const rankStage = defineStage({
     const { settings, inputs, baseDir, outDir, name } = context;
     const files = inputs.dataset
       ? [responsesFile(inputs.dataset)]
-      : await resolveFiles([settings.dataset].flat(), baseDir);
+      : await resolveFiles(settings.dataset, baseDir);
     const rows = await readResponses(files);
     const dataset = await readDatasetFile(dirname(files[0]!));
     const labelled = await labelRows(context, rows, files, dataset);

@@ -26,7 +26,7 @@ const schema = z
       .describe('Share of the prompts that is held out for the report, where there is no eval_dataset.'),
   })
   .superRefine((settings, context) => {
-    checkPreference({ ...settings, eval_dataset: settings.eval_dataset ?? 'held out' }, context);
+    checkPreference({ ...settings, eval_dataset: settings.eval_dataset ?? ['held out'] }, context);
     if (
       settings.eval_steps !== undefined &&
       settings.eval_dataset === undefined &&

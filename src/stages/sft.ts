@@ -7,7 +7,7 @@ import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import type { SupervisedRow } from '../data/dataset.ts';
-import { resolveFiles } from '../data/files.ts';
+import { dataFiles, resolveFiles } from '../data/files.ts';
 import { rowSettings } from '../data/rows.ts';
 import { readSupervised } from '../data/supervised.ts';
 import { userPrompt } from '../models/complete.ts';
@@ -26,21 +26,13 @@ import { defineStage, type StageContext, StageStopped } from './stage.ts';
 
 const DEFAULT_WARMUP_RATIO = 0.03;
 
-const files = z.union([
-  z
-    .string()
-    .min(1)
-    .transform((file) => [file]),
-  z.array(z.string().min(1)).min(1),
-]);
-
 const TOO_LONG = ['truncate', 'drop'] as const;
 
 const schema = z
   .strictObject({
     model: z.string().describe('The model to fine-tune: a stage, or a folder.'),
-    dataset: files.describe('Data files: names or glob patterns.'),
-    eval_dataset: files.optional().describe('Data files for the validation loss.'),
+    dataset: dataFiles.describe('Data files: names or glob patterns.'),
+    eval_dataset: dataFiles.optional().describe('Data files for the validation loss.'),
     ...rowSettings.shape,
     assistant_only_loss: z
       .boolean()
