@@ -129,7 +129,10 @@ export async function importAdapter(session: Session, index: number, folder: Ada
   await importAdapterWeights(session, index, folder);
 }
 
-/** Puts the weights of an adapter into their place; the base is as the adapter needs it. */
+/**
+ * Puts the weights of an adapter into their place; the base is as the adapter needs it. A scalar head that the folder
+ * is not said to have stays as it is.
+ */
 export async function importAdapterWeights(
   session: Session,
   index: number,
@@ -142,7 +145,10 @@ export async function importAdapterWeights(
   if (recorded !== undefined && recorded !== (await weightsHash(folder.base))) {
     throw otherBase(folder, 'the weights of that model are not those that it was trained on');
   }
-  const sources = session.tensors(index).map(({ name, shape }): TensorSource => {
+  const wanted = session
+    .tensors(index)
+    .filter(({ name }) => name !== SCORE_HEAD || folder.options.scoreHead === true);
+  const sources = wanted.map(({ name, shape }): TensorSource => {
     const entry = entries.get(name);
     entries.delete(name);
     if (!entry) {

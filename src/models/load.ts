@@ -126,9 +126,12 @@ async function filled(session: Session, fill: () => Promise<void>): Promise<Sess
   }
 }
 
-/** Puts the weights of a folder into a session of the same architecture. */
+/** Puts the weights of a folder into a session of its architecture; a scalar head that only the session has stays. */
 export async function importWeights(session: Session, folder: ModelFolder): Promise<void> {
-  await session.importTensors(matchTensors(session.tensors(), await readEntries(folder.path), folder));
+  const wanted = session
+    .tensors()
+    .filter(({ name }) => name !== SCORE_HEAD || folder.architecture.scoreHead === true);
+  await session.importTensors(matchTensors(wanted, await readEntries(folder.path), folder));
 }
 
 /** Every tensor on disk by name, with its file. */

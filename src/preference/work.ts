@@ -137,7 +137,7 @@ export class PreferenceWork implements Work<PreferenceStep> {
   async #validate(
     validation: readonly AnswerGroup[],
     boundary: () => Promise<void>,
-  ): Promise<Record<string, number> & { eval_loss: number }> {
+  ): Promise<Record<string, number>> {
     const { objective, maxRows } = this.#options;
     const divisors = {
       sequences: validation.length,

@@ -1,6 +1,6 @@
 /**
- * Checkpoints of a training run: `<work>/checkpoint-<number>/` with the engine's snapshot and the trainer's state,
- * each under a checksum. A folder appears under its name only when it is complete; the newest that passes its
+ * Checkpoints of a training run: `<work>/checkpoint-<number>/` with the engine's snapshot (one of each session that
+ * trains) and the trainer's state, each under a checksum. A folder appears under its name only when it is complete; the newest that passes its
  * checksums is the one to go on from. Numbers only rise, so that "newest" never depends on a clock.
  */
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
@@ -12,16 +12,16 @@ import { asFileError, fsyncDir, makeDir, renameDirAtomic, writeFileAtomic } from
 import { canonicalJson, sha256 } from '../util/hash.ts';
 import { type TrainerState, trainerStateSchema } from './state.ts';
 
-const SNAPSHOT = 'snapshot.bin';
 const TRAINER = 'trainer.json';
 const NAME = /^checkpoint-(\d{6,})$/;
 
 const trainerFileSchema = z.strictObject({
-  format: z.literal(1),
+  format: z.literal(2),
   /** Hash of the artifact in the making. */
   artifact: z.string(),
   state: trainerStateSchema,
-  snapshot: z.strictObject({ bytes: z.int(), crc32c: z.int() }),
+  /** Those of the sessions, in their order. */
+  snapshots: z.array(z.strictObject({ bytes: z.int(), crc32c: z.int() })).min(1),
   /** SHA-256 of the canonical JSON of the fields above. */
   checksum: z.string(),
 });
@@ -30,7 +30,8 @@ const trainerFileSchema = z.strictObject({
 export interface LoadedCheckpoint {
   number: number;
   state: TrainerState;
-  snapshotPath: string;
+  /** In the order of the sessions. */
+  snapshotPaths: string[];
 }
 
 export interface CheckpointStoreOptions {
@@ -80,24 +81,30 @@ export class CheckpointStore {
   }
 
   /**
-   * Writes the session's last snapshot with this state; runs beside the training. `beforeCommit` is awaited when all
+   * Writes the sessions' last snapshots with this state; runs beside the training. `beforeCommit` is awaited when all
    * is on disk and before the folder gets its name.
    */
-  async write(session: Session, state: TrainerState, beforeCommit: () => Promise<void>): Promise<number> {
+  async write(
+    sessions: readonly Session[],
+    state: TrainerState,
+    beforeCommit: () => Promise<void>,
+  ): Promise<number> {
     const number = this.#next;
     this.#next += 1;
     const path = this.#path(number);
     const temporary = join(this.#options.dir, `.checkpoint-${number}.partial`);
     try {
       await mkdir(temporary);
-      const snapshot = await session.writeSnapshot(join(temporary, SNAPSHOT));
-      const content = { format: 1, artifact: this.#options.artifact, state, snapshot } as const;
+      const snapshots: { bytes: number; crc32c: number }[] = [];
+      for (const [i, session] of sessions.entries())
+        snapshots.push(await session.writeSnapshot(join(temporary, snapshotFile(i))));
+      const content = { format: 2, artifact: this.#options.artifact, state, snapshots } as const;
       const checksum = sha256(canonicalJson(content));
       await writeFileAtomic(join(temporary, TRAINER), `${JSON.stringify({ ...content, checksum })}\n`);
       await beforeCommit();
       await renameDirAtomic(temporary, path);
       await this.#prune();
-      return snapshot.bytes;
+      return snapshots.reduce((sum, { bytes }) => sum + bytes, 0);
     } catch (error) {
       await rm(temporary, { recursive: true, force: true });
       throw asFileError(error, path);
@@ -120,12 +127,16 @@ export class CheckpointStore {
     const { checksum, ...content } = file;
     if (sha256(canonicalJson(content)) !== checksum) throw damaged(`${TRAINER} does not match its checksum`);
     if (file.artifact !== this.#options.artifact) return undefined;
-    const snapshotPath = join(path, SNAPSHOT);
-    const crc32c = await this.#options.addon.crc32cFile(snapshotPath).catch((cause: unknown) => {
-      throw damaged(`${SNAPSHOT} cannot be read`, cause);
-    });
-    if (crc32c !== file.snapshot.crc32c) throw damaged(`${SNAPSHOT} does not match its checksum`);
-    return { number, state: file.state, snapshotPath };
+    const snapshotPaths: string[] = [];
+    for (const [i, snapshot] of file.snapshots.entries()) {
+      const name = snapshotFile(i);
+      snapshotPaths.push(join(path, name));
+      const crc32c = await this.#options.addon.crc32cFile(snapshotPaths[i]!).catch((cause: unknown) => {
+        throw damaged(`${name} cannot be read`, cause);
+      });
+      if (crc32c !== snapshot.crc32c) throw damaged(`${name} does not match its checksum`);
+    }
+    return { number, state: file.state, snapshotPaths };
   }
 
   /** Removes all but the newest `keepLast`, oldest first. */
@@ -149,4 +160,9 @@ export class CheckpointStore {
   #path(number: number): string {
     return join(this.#options.dir, `checkpoint-${String(number).padStart(6, '0')}`);
   }
+}
+
+/** The file of a session's snapshot: the model's has no number. */
+function snapshotFile(session: number): string {
+  return session === 0 ? 'snapshot.bin' : `snapshot-${session}.bin`;
 }

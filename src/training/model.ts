@@ -67,7 +67,11 @@ export interface TrainingModel {
 const TRAINED = 0;
 const START = 1;
 
-const INITS = new Map<LoraSettings['init_lora_weights'], AdapterInit>([
+/** How an adapter begins, by `init_lora_weights`. */
+export const ADAPTER_INITS: ReadonlyMap<LoraSettings['init_lora_weights'], AdapterInit> = new Map<
+  LoraSettings['init_lora_weights'],
+  AdapterInit
+>([
   [true, 'default'],
   [false, 'random'],
   ['gaussian', 'gaussian'],
@@ -151,11 +155,13 @@ async function beginAdapter(
   { seed, workDir }: { seed: number; workDir: string },
 ): Promise<number | undefined> {
   if (base?.adapter) {
+    // A head for values is new.
+    if (!base.adapter.options.scoreHead) await session.initAdapter(TRAINED, { seed, kind: 'default' });
     await importAdapter(session, TRAINED, base.adapter);
     await importAdapter(session, START, base.adapter);
     return START;
   }
-  await session.initAdapter(TRAINED, { seed, kind: INITS.get(lora.init_lora_weights)! });
+  await session.initAdapter(TRAINED, { seed, kind: ADAPTER_INITS.get(lora.init_lora_weights)! });
   if (lora.init_lora_weights !== 'pissa') return undefined;
   await copyAdapter(session, TRAINED, START, join(workDir, 'adapter-start.bin'));
   return START;

@@ -31,7 +31,7 @@ import { Records } from './records.ts';
 import { type TrainingSettings, warmupSteps } from './settings.ts';
 import type { TrainerState } from './state.ts';
 import { SAMPLES_FILE, Trainer } from './trainer.ts';
-import type { Work } from './work.ts';
+import { LOWEST_LOSS, type Work } from './work.ts';
 
 export type { TrainingPass, TrainingRuntime } from './model.ts';
 
@@ -50,6 +50,8 @@ export interface TrainingTask {
   valueHead?: boolean;
   /** What the work needs of the session beyond a supervised stage; absent: nothing. */
   room?: SessionRoom;
+  /** Bytes of the sessions that the work opens beside the model's, and of their snapshots. Absent: none. */
+  beside?: { memory: number; snapshots: number };
   /** Rows that the work draws from, told by origin in the artifact's rows.txt. */
   rows: number;
   /** The rows and the objective, once the model is open. */
@@ -58,16 +60,25 @@ export interface TrainingTask {
   finish?(runtime: TrainingRuntime): Promise<void>;
 }
 
-/** Sizes of a session that a work asks for itself. */
+/** Sizes of a session that a work asks for itself, and adapters that it has behind those of training. */
 export type SessionRoom = Partial<
   Pick<
     SessionOptions,
-    'maxTokens' | 'maxSequences' | 'maxScored' | 'maxTargets' | 'generationSlots' | 'generationLength'
+    | 'maxTokens'
+    | 'maxSequences'
+    | 'maxScored'
+    | 'maxTargets'
+    | 'generationSlots'
+    | 'generationLength'
+    | 'adapters'
   >
 >;
 
 /** Share of the matrix speed that training is assumed to reach in estimates. */
 const ASSUMED_SHARE = 0.5;
+
+/** Of a stage that opens no session but the model's. */
+const NOTHING = { memory: 0, snapshots: 0 };
 
 /** Longest row in tokens; refuses one that is longer than the model's context. */
 export function rowLength(settings: TrainingSettings, architecture: Architecture, stage: string): number {
@@ -93,10 +104,14 @@ export function trainingSession(
   base?: ModelFolder,
 ): SessionOptions {
   const maxTokens = Math.max(settings.per_device_train_batch_size * maxLength, PROBE_TOKENS);
+  const { adapters: further = [], ...sizes } = room;
+  const { trainable, adapters: own = [] } = trainingAdapters(settings.lora, architecture, base);
+  const adapters = [...own, ...further];
   return {
     architecture,
     threads,
-    ...trainingAdapters(settings.lora, architecture, base),
+    trainable,
+    ...(adapters.length === 0 ? {} : { adapters }),
     optimizer: settings.optim,
     maxTokens,
     maxSequences: maxTokens,
@@ -106,23 +121,24 @@ export function trainingSession(
     generationSlots: 4,
     generationLength: architecture.maxPositions,
     ...(room.generationSlots === undefined ? { generationRows: architecture.maxPositions } : {}),
-    ...room,
+    ...sizes,
   };
 }
 
-/** Memory, disk and time of a training stage; `tokens`: what it reads in all. */
+/** Memory, disk and time of a training stage; `tokens`: what it reads in all; `beside`: as in `TrainingTask`. */
 export function planTraining(
   addon: Addon,
   settings: TrainingSettings,
   session: SessionOptions,
   tokens: number,
   matrixSpeed: number,
+  beside = NOTHING,
 ): StagePlan {
   const plan = addon.planSession(session);
   const flops = tokens * plan.trainFlopsPerToken;
   return {
-    memoryBytes: plan.total,
-    diskBytes: diskBytes(settings, plan.snapshot, savedBytes(settings, session, plan)),
+    memoryBytes: plan.total + beside.memory,
+    diskBytes: diskBytes(settings, plan.snapshot + beside.snapshots, savedBytes(settings, session, plan)),
     seconds: matrixSpeed <= 0 ? null : flops / (matrixSpeed * ASSUMED_SHARE),
     detail: {
       parameters: plan.parameters,
@@ -167,8 +183,9 @@ export async function runTraining(
   const trained = task.valueHead ? { ...architecture, scoreHead: true } : architecture;
   const options = trainingSession(settings, trained, threads, maxLength, task.room, task.base);
   const plan = addon.planSession(options);
-  requireMemory(plan.total, `Stage ${name}`);
-  const disk = diskBytes(settings, plan.snapshot, savedBytes(settings, options, plan));
+  const beside = task.beside ?? NOTHING;
+  requireMemory(plan.total + beside.memory, `Stage ${name}`);
+  const disk = diskBytes(settings, plan.snapshot + beside.snapshots, savedBytes(settings, options, plan));
   await requireDiskSpace(context.workDir, disk, `Stage ${name}`);
   const { base, model: planned } = task;
   const model = await openTrainingModel(
@@ -201,7 +218,9 @@ export async function runTraining(
       ...(task.tokenizer.chatTemplate === undefined
         ? {}
         : { chat_template_hash: sha256(task.tokenizer.chatTemplate) }),
-      ...(state.best === null ? {} : { best_step: state.best.step, best_eval_loss: state.best.loss }),
+      ...(state.best === null
+        ? {}
+        : { best_step: state.best.step, [`best_${(work.bestBy ?? LOWEST_LOSS).metric}`]: state.best.value }),
     });
   } finally {
     await model.close();

@@ -26,7 +26,8 @@ export const trainerStateSchema = z.strictObject({
   sampledStep: z.int().min(0),
   /** Samples of the model before training, by prompt. */
   samplesBefore: z.array(z.string()),
-  best: z.strictObject({ step: z.int(), loss: z.number() }).nullable(),
+  /** The step whose weights validated best, and the metric that says so. */
+  best: z.strictObject({ step: z.int(), value: z.number() }).nullable(),
   /** Lengths of the files of `records.ts`. */
   metricsBytes: z.int().min(0),
   ledgerBytes: z.int().min(0),

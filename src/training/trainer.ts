@@ -20,7 +20,7 @@ import { learningRate, type Schedule } from './schedule.ts';
 import type { TrainingSettings } from './settings.ts';
 import { SpeedMeter } from './speed.ts';
 import { initialState, type TrainerState } from './state.ts';
-import type { Work, WorkGroup } from './work.ts';
+import { LOWEST_LOSS, type Work, type WorkGroup } from './work.ts';
 
 export interface TrainerOptions {
   context: Pick<
@@ -37,7 +37,7 @@ export interface TrainerOptions {
   work: Work;
   /** Writes one sample of text for a prompt. */
   sample(prompt: string): Promise<string>;
-  /** The weights are the best so far by validation loss. */
+  /** The weights are the best so far by validation. */
   onBest(): Promise<void>;
 }
 
@@ -49,6 +49,8 @@ export class Trainer {
   readonly #checkpoints: CheckpointStore;
   readonly #speed: SpeedMeter;
   readonly #bounds: GuardBounds;
+  /** The model's session, and those of what is trained beside it. */
+  readonly #sessions: readonly Session[];
   #state: TrainerState = initialState();
   /** The state that belongs to the engine's last snapshot. */
   #snapshotState: TrainerState = initialState();
@@ -60,7 +62,8 @@ export class Trainer {
 
   constructor(options: TrainerOptions) {
     this.#options = options;
-    const { addon, context, session, settings } = options;
+    const { addon, context, session, settings, work } = options;
+    this.#sessions = [...new Set([session, ...(work.companions ?? []).map((each) => each.session)])];
     this.#checkpoints = new CheckpointStore({
       addon,
       dir: join(context.workDir, 'checkpoints'),
@@ -93,16 +96,17 @@ export class Trainer {
   }
 
   async #begin(): Promise<void> {
-    const { context, session } = this.#options;
+    const { context } = this.#options;
     const loaded = await this.#checkpoints.newest(
       (state) => Records.hold(context.workDir, state),
       (text) => context.emit('notice', { stage: context.name, level: 'warning', text }),
     );
     if (loaded) {
-      await session.readSnapshot(loaded.snapshotPath);
+      for (const [i, session] of this.#sessions.entries())
+        await session.readSnapshot(loaded.snapshotPaths[i]!);
       this.#state = loaded.state;
     } else {
-      await session.snapshot();
+      for (const session of this.#sessions) await session.snapshot();
     }
     this.#snapshotState = structuredClone(this.#state);
     this.#records = Records.open(context.workDir, this.#state);
@@ -138,9 +142,28 @@ export class Trainer {
     const { gradNorm, applied } = result;
     const steep = applied ? gradNormSpike(gradNorm, state, this.#bounds) : `gradient norm ${gradNorm}`;
     if (steep) return this.#throwAway(group, steep);
+    const beside = await this.#stepCompanions(step);
+    if (typeof beside === 'string') return this.#throwAway(group, beside);
     work.applied?.(group, result);
-    this.#commit(group, step, { loss, grad_norm: gradNorm, learning_rate: rate });
+    this.#commit(group, step, { loss, grad_norm: gradNorm, learning_rate: rate }, beside);
     return true;
+  }
+
+  /** Steps what is trained beside the model; returns its metrics, or what is wrong. */
+  async #stepCompanions(step: number): Promise<Record<string, number> | string> {
+    const { settings, schedule, work } = this.#options;
+    const metrics: Record<string, number> = {};
+    for (const { name, session, adapter, learningRate: peak } of work.companions ?? []) {
+      const rate = learningRate({ ...schedule, peak }, step);
+      const { gradNorm, applied } = await session.step({
+        ...stepOptions(settings, rate, step),
+        ...(adapter === undefined ? {} : { adapter }),
+      });
+      if (!applied) return `gradient norm ${gradNorm} of the ${name}`;
+      metrics[`${name}/grad_norm`] = gradNorm;
+      metrics[`${name}/learning_rate`] = rate;
+    }
+    return metrics;
   }
 
   /** Takes a step into the state, the metrics and the ledger. */
@@ -148,6 +171,7 @@ export class Trainer {
     group: WorkGroup,
     step: number,
     figures: { loss: number; grad_norm: number; learning_rate: number },
+    beside: Record<string, number>,
   ): void {
     const { context, schedule, work } = this.#options;
     const state = this.#state;
@@ -166,7 +190,7 @@ export class Trainer {
     state.numTokens += group.tokens;
     acceptStep(state, figures.loss, figures.grad_norm);
     const epoch = work.epochsAt(group.next);
-    const metrics = { ...figures, epoch, num_tokens: state.numTokens, ...own };
+    const metrics = { ...figures, epoch, num_tokens: state.numTokens, ...beside, ...own };
     this.#records.metrics(step, metrics);
     this.#noteRecords();
     context.emit(
@@ -197,14 +221,15 @@ export class Trainer {
     this.#speed.skip(since);
   }
 
-  async #validate(metrics: Record<string, number> & { eval_loss: number }): Promise<void> {
-    const { context, onBest } = this.#options;
+  async #validate(metrics: Record<string, number>): Promise<void> {
+    const { context, onBest, work } = this.#options;
     const state = this.#state;
     const { step } = state;
-    const loss = metrics.eval_loss;
-    if (state.best === null || loss < state.best.loss) {
+    const { metric, greater } = work.bestBy ?? LOWEST_LOSS;
+    const value = metrics[metric]!;
+    if (state.best === null || (greater ? value > state.best.value : value < state.best.value)) {
       await onBest();
-      state.best = { step, loss };
+      state.best = { step, value };
     }
     state.validatedStep = step;
     this.#records.metrics(step, metrics);
@@ -285,15 +310,15 @@ export class Trainer {
 
   /** Copies the state aside and begins to write it; training goes on meanwhile. */
   async #checkpoint(): Promise<void> {
-    const { context, session } = this.#options;
+    const { context } = this.#options;
     await this.#settleWrite();
     this.#records.sync();
-    await session.snapshot();
+    for (const session of this.#sessions) await session.snapshot();
     const state = structuredClone(this.#state);
     this.#snapshotState = state;
     this.#lastSave = performance.now();
     this.#writing = this.#checkpoints
-      .write(session, state, () => context.flush())
+      .write(this.#sessions, state, () => context.flush())
       .then(
         (bytes) => {
           const { step } = state;
@@ -319,16 +344,16 @@ export class Trainer {
    * with the same rows, and so with the same numbers; only the failed one gets others.
    */
   async #throwAway(group: WorkGroup, what: string): Promise<false> {
-    const { context, session } = this.#options;
+    const { context } = this.#options;
     const { step: done, cursor, setAside, failures: before, failingStep } = this.#state;
     const step = done + 1;
     const failures = countFailure(failingStep === step ? before : 0, step, what, context.name);
     const rows = group.rows.flat();
-    await session.restoreSnapshot();
+    for (const session of this.#sessions) await session.restoreSnapshot();
     const state = structuredClone(this.#snapshotState);
     if (state.step === done && state.microstep > 0) {
       // The snapshot holds gradients of the very rows that are set aside.
-      await session.clearGradients();
+      for (const session of this.#sessions) await session.clearGradients();
       state.microstep = 0;
       state.partialLoss = 0;
       state.partialSums = {};

@@ -7,7 +7,7 @@
  * weights it does the same, bit for bit. State beyond that (a rollout) is written to the work folder before the
  * first step that uses it, and is found again by the cursor.
  */
-import type { StepResult } from '../native/addon.ts';
+import type { Session, StepResult } from '../native/addon.ts';
 import type { Cursor, SetAside } from './stream.ts';
 
 /** A place in a work: which epoch (or rollout) and which microbatch of it, both from 0. */
@@ -28,9 +28,32 @@ export interface WorkGroup {
 export type Sums = Record<string, number>;
 
 /** Computes the metrics of the validation rows with the weights as they are. */
-export type Validate = (
-  boundary: () => Promise<void>,
-) => Promise<Record<string, number> & { eval_loss: number }>;
+export type Validate = (boundary: () => Promise<void>) => Promise<Record<string, number>>;
+
+/** The metric of the validation rows that tells which weights are best. */
+export interface BestBy {
+  metric: string;
+  /** Whether more of it is better. */
+  greater: boolean;
+}
+
+/** What is best where a work does not say. */
+export const LOWEST_LOSS: BestBy = { metric: 'eval_loss', greater: false };
+
+/**
+ * Weights that are trained beside the model's (a critic): they are stepped with it, their gradient clipped by itself,
+ * and they are part of its snapshots and checkpoints.
+ */
+export interface Companion {
+  /** Its metrics are `<name>/grad_norm` and `<name>/learning_rate`. */
+  name: string;
+  /** A session of its own, or the model's where it is an adapter of it. */
+  session: Session;
+  /** The adapter that is trained; undefined: the base is. */
+  adapter: number | undefined;
+  /** The highest of its schedule, whose shape is the model's. */
+  learningRate: number;
+}
 
 export interface Work<Group extends WorkGroup = WorkGroup> {
   /**
@@ -55,4 +78,8 @@ export interface Work<Group extends WorkGroup = WorkGroup> {
   origin(row: number): string;
   /** Metrics of the validation rows; absent: there are none. */
   validate?: Validate | undefined;
+  /** Absent: `LOWEST_LOSS`. */
+  bestBy?: BestBy;
+  /** What is trained beside the model; absent: nothing. */
+  companions?: readonly Companion[];
 }
