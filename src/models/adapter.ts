@@ -11,7 +11,7 @@ import type { AdapterOptions, Architecture, Session, TensorSource } from '../nat
 import { exists, readJson, writeFileAtomic } from '../util/files.ts';
 import { hashFile, hashValue } from '../util/hash.ts';
 import { ADAPTER_CONFIG, adapterBase } from './adapter_base.ts';
-import { type LoraSettings, loraSettings, resolveLora } from './lora.ts';
+import { adapterOptions, type LoraSettings, loraSettings } from './lora.ts';
 import { makeSafetensorsHeader, readSafetensors } from './safetensors.ts';
 
 const WEIGHTS = 'adapter_model.safetensors';
@@ -109,7 +109,7 @@ function headless(fields: [string, unknown][]): { modules_to_save: unknown } {
 export function adapterOver(path: string, config: AdapterConfig, architecture: Architecture): AdapterFolder {
   const file = join(path, ADAPTER_CONFIG);
   try {
-    const options = resolveLora(config.settings, architecture, 'lora');
+    const options = adapterOptions(config.settings, architecture, 'lora');
     return { ...config, path, options: { ...options, trainable: false } };
   } catch (cause) {
     if (!(cause instanceof AnnealError)) throw cause;

@@ -9,14 +9,16 @@ import type { AdapterOptions, Architecture } from '../native/addon.ts';
 import { nearest } from '../util/nearest.ts';
 import { type ModelModule, modelModules, moduleTensors } from './modules.ts';
 
-const count = z.int().positive();
+/** The engine's limit. */
+const MAX_RANK = 65_536;
+const rank = z.int().positive().max(MAX_RANK);
 const names = z.array(z.string().min(1));
 
 const ALL_LINEAR = 'all-linear';
 
 export const loraSettings = z
   .strictObject({
-    r: count.default(8).describe('Rank of the update.'),
+    r: rank.default(8).describe('Rank of the update.'),
     lora_alpha: z.number().positive().default(8).describe('The update is scaled by lora_alpha / r.'),
     lora_dropout: z.number().min(0).lt(1).default(0).describe('Of the input of the update, in training.'),
     target_modules: z
@@ -34,7 +36,7 @@ export const loraSettings = z
       .describe(
         'true: A uniform, B zero; gaussian: A normal, B zero; false: both at random; pissa: the principal singular directions of the weight, which are taken out of it.',
       ),
-    rank_pattern: z.record(z.string(), count).default({}).describe('Ranks of modules by pattern.'),
+    rank_pattern: z.record(z.string(), rank).default({}).describe('Ranks of modules by pattern.'),
     alpha_pattern: z
       .record(z.string(), z.number().positive())
       .default({})
@@ -66,15 +68,40 @@ export const loraSettings = z
   });
 export type LoraSettings = z.output<typeof loraSettings>;
 
-/** The adapter that settings mean for a model; `place` is where they stand in the recipe. */
+/**
+ * The adapter that settings of a recipe mean for a model; `place` is where they stand in it. A pattern that fits none
+ * of its modules is an error.
+ */
 export function resolveLora(
+  settings: LoraSettings,
+  architecture: Architecture,
+  place: string,
+): AdapterOptions {
+  const options = adapterOptions(settings, architecture, place);
+  for (const field of ['rank_pattern', 'alpha_pattern'] as const) {
+    for (const pattern of Object.keys(settings[field])) {
+      if (options.modules.some(({ name }) => modulePattern(pattern).test(name))) continue;
+      const path = `${place}.${field}.${pattern}`;
+      throw new AnnealError('recipe_invalid', `${path} fits none of the modules that get an update.`, {
+        path,
+        hint: `They are ${lastParts(options.modules).join(', ')}.`,
+      });
+    }
+  }
+  return options;
+}
+
+/** The adapter that settings mean for a model, without regard to patterns that fit nothing, as PEFT has it. */
+export function adapterOptions(
   settings: LoraSettings,
   architecture: Architecture,
   place: string,
 ): AdapterOptions {
   const all = modelModules(architecture);
   const saved = savedModules(settings, all, architecture, place);
-  const targets = targetModules(settings, all, place).filter(({ name }) => !excluded(name, settings));
+  const targets = targetModules(settings, all, architecture.numLayers, place).filter(
+    ({ name }) => !excluded(name, settings),
+  );
   if (targets.length === 0) {
     throw new AnnealError('recipe_invalid', `${place}.target_modules takes no module of the model.`, {
       path: `${place}.target_modules`,
@@ -120,7 +147,12 @@ export function adapterParameters(adapter: AdapterOptions, architecture: Archite
   return adapter.replaces.reduce((sum, name) => sum + sizes.get(name)!, total);
 }
 
-function targetModules(settings: LoraSettings, all: readonly ModelModule[], place: string): ModelModule[] {
+function targetModules(
+  settings: LoraSettings,
+  all: readonly ModelModule[],
+  layerCount: number,
+  place: string,
+): ModelModule[] {
   const { target_modules: targets } = settings;
   const linear = all.filter(({ kind }) => kind === 'linear');
   if (typeof targets === 'string') {
@@ -138,13 +170,21 @@ function targetModules(settings: LoraSettings, all: readonly ModelModule[], plac
   const { layers_to_transform: layers } = settings;
   if (layers === undefined) return requireLinear(found, place);
   const wanted = new Set([layers].flat());
+  const path = `${place}.layers_to_transform`;
+  const missing = [...wanted].find((layer) => layer >= layerCount);
+  if (missing !== undefined) {
+    throw new AnnealError('recipe_invalid', `${path} names layer ${missing}, which the model lacks.`, {
+      path,
+      hint: `Its layers are 0 to ${layerCount - 1}.`,
+    });
+  }
   const kept = found.filter(({ name }) =>
     wanted.has(Number(/\.layers\.(\d+)\./.exec(name)?.[1] ?? Number.NaN)),
   );
   if (kept.length > 0) return requireLinear(kept, place);
-  throw new AnnealError('recipe_invalid', `${place}.layers_to_transform names no layer of the model.`, {
-    path: `${place}.layers_to_transform`,
-    hint: 'Layers count from 0.',
+  throw new AnnealError('recipe_invalid', `${path}: target_modules lie in no layer.`, {
+    path,
+    hint: 'Leave layers_to_transform out.',
   });
 }
 
@@ -209,7 +249,7 @@ function noMatch(
   place: string,
   field = 'target_modules',
 ): AnnealError {
-  const last = [...new Set(modules.map(({ name }) => name.split('.').at(-1)!))];
+  const last = lastParts(modules);
   const guess = nearest(wanted, last);
   return new AnnealError('recipe_invalid', `${place}.${field}: ${wanted} is no module of the model.`, {
     path: `${place}.${field}`,
@@ -217,13 +257,22 @@ function noMatch(
   });
 }
 
+function lastParts(modules: readonly { name: string }[]): string[] {
+  return [...new Set(modules.map(({ name }) => name.split('.').at(-1)!))];
+}
+
 function endsWithParts(name: string, target: string): boolean {
   return name === target || name.endsWith(`.${target}`);
 }
 
 function patternValue(patterns: Readonly<Record<string, number>>, name: string): number | undefined {
-  const found = Object.keys(patterns).find((pattern) => wholePattern(`(?:.*\\.)?(?:${pattern})`).test(name));
+  const found = Object.keys(patterns).find((pattern) => modulePattern(pattern).test(name));
   return found === undefined ? undefined : patterns[found];
+}
+
+/** What a pattern of ranks or alphas fits: whole names, or their last parts. */
+function modulePattern(pattern: string): RegExp {
+  return wholePattern(`(?:.*\\.)?(?:${pattern})`);
 }
 
 function wholePattern(source: string): RegExp {

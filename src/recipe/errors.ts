@@ -14,16 +14,42 @@ export function recipeError(
   locate: Locate,
 ): AnnealError {
   // An unknown key is the likeliest cause of the others (a required key that is misspelt is also missing).
-  const issue = error.issues.find((candidate) => candidate.code === 'unrecognized_keys') ?? error.issues[0]!;
+  const issues = error.issues.map(ofUnion);
+  const issue = issues.find((candidate) => candidate.code === 'unrecognized_keys') ?? issues[0]!;
   const path = [...prefix, ...issue.path];
   if (issue.code === 'unrecognized_keys') {
     const key = issue.keys[0]!;
     return unknownKey([...path, key], knownKeys(schema, issue.path), locate);
   }
   const place = path.join('.');
+  const meaning = descriptionAt(schema, issue.path);
   return new AnnealError('recipe_invalid', `${locate(path)}: ${place}: ${issue.message}.`, {
     path: place,
-    hint: missing(issue) ? `Add ${place} to the recipe.` : `Mend the value of ${place}.`,
+    hint: [
+      missing(issue) ? `Add ${place} to the recipe.` : `Mend the value of ${place}.`,
+      ...(meaning === undefined ? [] : [`It is: ${meaning}`]),
+    ].join(' '),
+  });
+}
+
+/**
+ * An error of a stage's settings that was found with the model at hand, with the place of the stage in the recipe.
+ * Other errors are returned as they are.
+ */
+export function atStage(
+  error: unknown,
+  stage: { name: string; settings: Readonly<Record<string, unknown>> },
+  locate: Locate,
+): unknown {
+  if (!(error instanceof AnnealError) || error.path === undefined) return error;
+  const inner = error.path.split('.');
+  if (!Object.hasOwn(stage.settings, inner[0]!)) return error;
+  const path = ['stages', stage.name, ...inner];
+  const prefix = error.message.startsWith(error.path) ? `stages.${stage.name}.` : '';
+  return new AnnealError(error.code, `${locate(path)}: ${prefix}${error.message}`, {
+    path: path.join('.'),
+    ...(error.hint === undefined ? {} : { hint: error.hint }),
+    cause: error,
   });
 }
 
@@ -47,17 +73,46 @@ function missing(issue: z.core.$ZodIssue): boolean {
   );
 }
 
+/** Of a value that fits no member of a union: what is wrong with it as the member it is like, or all that it may be. */
+function ofUnion(issue: z.core.$ZodIssue): z.core.$ZodIssue {
+  if (issue.code !== 'invalid_union' || issue.errors.length === 0) return issue;
+  const branches = issue.errors.map(([first]) => ofUnion(first!));
+  const alike =
+    branches.find(({ path }) => path.length > 0) ?? branches.find(({ code }) => code !== 'invalid_type');
+  const within = alike && alike.code !== 'invalid_value' ? alike : undefined;
+  if (within) return { ...within, path: [...issue.path, ...within.path] };
+  const expected = branches.flatMap((branch) => {
+    if (branch.code === 'invalid_value') return branch.values.map((value) => JSON.stringify(value));
+    return branch.code === 'invalid_type' ? [branch.expected] : [];
+  });
+  return { ...issue, message: `Invalid input: expected ${expected.join(', ')}` } as z.core.$ZodIssue;
+}
+
 /** Keys of the object schema at a path inside `schema`, through optional, default and pipe wrappers. */
 function knownKeys(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
-  let current: z.ZodType | undefined = unwrap(schema);
-  for (const step of path) {
-    if (current instanceof z.ZodObject)
-      current = unwrap(current.shape[String(step)] as z.ZodType | undefined);
-    else if (current instanceof z.ZodArray) current = unwrap(current.element as z.ZodType);
-    else if (current instanceof z.ZodRecord) current = unwrap(current.valueType as z.ZodType);
-    else return [];
+  const found = unwrap(schemaAt(schema, path));
+  return found instanceof z.ZodObject ? Object.keys(found.shape) : [];
+}
+
+/** What the documentation says of the key at a path, or of the nearest one above it. */
+function descriptionAt(schema: z.ZodType, path: readonly PropertyKey[]): string | undefined {
+  for (let length = path.length; length > 0; length--) {
+    const description = schemaAt(schema, path.slice(0, length))?.description;
+    if (description !== undefined) return description;
   }
-  return current instanceof z.ZodObject ? Object.keys(current.shape) : [];
+  return undefined;
+}
+
+function schemaAt(schema: z.ZodType, path: readonly PropertyKey[]): z.ZodType | undefined {
+  let current: z.ZodType | undefined = schema;
+  for (const step of path) {
+    const outer = unwrap(current);
+    if (outer instanceof z.ZodObject) current = outer.shape[String(step)] as z.ZodType | undefined;
+    else if (outer instanceof z.ZodArray) current = outer.element as z.ZodType;
+    else if (outer instanceof z.ZodRecord) current = outer.valueType as z.ZodType;
+    else return undefined;
+  }
+  return current;
 }
 
 function unwrap(schema: z.ZodType | undefined): z.ZodType | undefined {

@@ -44,6 +44,7 @@ export interface Recipe {
   window: string | undefined;
   retry: Retry;
   baseDir: string;
+  locate: Locate;
   /** In the order in which they run. */
   stages: RecipeStage[];
 }
@@ -121,6 +122,7 @@ export async function parseRecipe(source: RecipeSource, types: StageTypes, home:
     window,
     retry,
     baseDir: source.base_dir,
+    locate,
     stages: inOrder(stages, locate),
   };
 }

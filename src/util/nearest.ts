@@ -29,7 +29,8 @@ export function nearest(name: string, known: Iterable<string>): string | undefin
   for (const candidate of known) {
     const other = normalise(candidate);
     // A name that holds the other whole (`lr_scheduler` and `lr_scheduler_type`) counts as near.
-    const contains = wanted.length >= 3 && (other.includes(wanted) || wanted.includes(other));
+    const contains =
+      Math.min(wanted.length, other.length) >= 3 && (other.includes(wanted) || wanted.includes(other));
     const distance = contains ? 1 : editDistance(wanted, other);
     if (distance < bestDistance) {
       best = candidate;

@@ -11,8 +11,8 @@ export interface Walk {
   checkStop(): void;
   /** What a stage makes; undefined: nothing for those that need it, which is no fault. */
   make(stage: RecipeStage, index: number, made: ReadonlyMap<string, Artifact>): Promise<Artifact | undefined>;
-  /** A thrown value as an error of the catalogue. */
-  known(error: unknown): AnnealError;
+  /** What a stage threw as an error of the catalogue. */
+  known(error: unknown, stage: RecipeStage): AnnealError;
   /** Told of a stage that failed or cannot run. */
   ended(stage: RecipeStage, index: number, phase: 'failed' | 'skipped', error: ErrorBody): void;
 }
@@ -53,7 +53,7 @@ export async function walkStages(
       else unmade.set(name, { code: 'recipe_reference', message: `${name} is not there.` });
     } catch (error) {
       if (error instanceof StageStopped) throw error;
-      const body = walk.known(error).toBody();
+      const body = walk.known(error, stage).toBody();
       failed.set(name, body);
       unmade.set(name, body);
       walk.ended(stage, index, 'failed', body);

@@ -13,6 +13,7 @@ import { ANNEAL_VERSION } from '../../proto/version.ts';
 import type { FromWorker, WorkerEvent, WorkerTask } from '../../proto/worker.ts';
 import { ArtifactStore, readLineage } from '../artifacts/store.ts';
 import { type Addon, loadAddon } from '../native/addon.ts';
+import { atStage } from '../recipe/errors.ts';
 import { needsOf, parseRecipe, type Recipe, type RecipeStage } from '../recipe/recipe.ts';
 import { requireTested, selftestRoles, testStage } from '../selftest/selftest.ts';
 import { STAGES } from '../stages/registry.ts';
@@ -23,7 +24,6 @@ import { GenerateQueue, SLICE_MS } from './generate.ts';
 import { jobError, walkStages } from './graph.ts';
 import { codeHash, identifyStages, type StageIdentity } from './identity.ts';
 import { matrixSpeed } from './machine.ts';
-
 import { trackedAddon } from './tracked.ts';
 
 type RecipeTask = Extract<WorkerTask, { task: 'recipe' }>;
@@ -98,7 +98,7 @@ class RecipeRun {
         // Training for the sake of a test would be the whole recipe.
         return role === 'make' && stage.definition.trains ? this.#find(run) : this.#make(run);
       },
-      known: (error) => this.#known(error),
+      known: (error, stage) => this.#known(atStage(error, stage, recipe.locate)),
       ended: (stage, index, phase, error) => this.#emitEnd(placeOf(stage, index), phase, error),
     });
     if (outcome.failed.size > 0) throw jobError(outcome);

@@ -4,6 +4,7 @@ import type { CommandReply } from '../../proto/commands.ts';
 import type { WorkerTask } from '../../proto/worker.ts';
 import { ArtifactStore } from '../artifacts/store.ts';
 import { type Addon, loadAddon } from '../native/addon.ts';
+import { atStage } from '../recipe/errors.ts';
 import { fileSettings, parseRecipe, type Recipe } from '../recipe/recipe.ts';
 import { STAGES } from '../stages/registry.ts';
 import type { Artifact, PlannedInput } from '../stages/stage.ts';
@@ -59,16 +60,21 @@ async function planRecipe(
       inputs[key] = source.kind === 'stage' ? planned.get(source.stage)! : await folderArtifact(source.path);
     }
     planned.set(name, found.get(name) ?? { type: definition.type, settings, inputs });
-    // Missing data files are errors here already.
-    await definition.files(fileSettings(stage) as never, recipe.baseDir);
-    const plan = await definition.plan({
-      name,
-      settings: settings as never,
-      threads: recipe.threads ?? availableParallelism(),
-      addon,
-      baseDir: recipe.baseDir,
-      inputs,
-      matrixSpeed: speed,
+    const planStage = async () => {
+      // Missing data files are errors here already.
+      await definition.files(fileSettings(stage) as never, recipe.baseDir);
+      return definition.plan({
+        name,
+        settings: settings as never,
+        threads: recipe.threads ?? availableParallelism(),
+        addon,
+        baseDir: recipe.baseDir,
+        inputs,
+        matrixSpeed: speed,
+      });
+    };
+    const plan = await planStage().catch((error: unknown) => {
+      throw atStage(error, stage, recipe.locate);
     });
     const reused = found.has(name);
     stages.push({

@@ -116,7 +116,9 @@ describe('LoRA settings', () => {
     ['a name that fits nothing', { target_modules: ['q_prj'] }, /q_prj/, /Did you mean q_proj\?.*up_proj/],
     ['a pattern that fits nothing', { target_modules: 'layers.*' }, /layers\.\*/, /It has q_proj/],
     ['an embedding as target', { target_modules: ['embed_tokens'] }, /not linear/, /modules_to_save/],
-    ['layers that are not there', { layers_to_transform: [7] }, /layers_to_transform/, /from 0/],
+    ['layers that are not there', { layers_to_transform: [0, 7] }, /names layer 7/, /0 to 1/],
+    ['a rank for a module that is no target', { rank_pattern: { k_proj: 4 } }, /k_proj/, /q_proj, v_proj/],
+    ['an alpha for nothing', { alpha_pattern: { q_prj: 4 } }, /alpha_pattern\.q_prj/, /q_proj, v_proj/],
     ['a module to save that is not there', { modules_to_save: ['gate'] }, /gate/, /Did you mean gate_proj/],
     [
       'targets that are all trained whole',
@@ -146,6 +148,7 @@ describe('LoRA settings', () => {
     [{ target_modules: 'all-linear', layers_to_transform: [0] }, 'layers_to_transform'],
     [{ use_dora: true, init_lora_weights: 'pissa' }, 'init_lora_weights'],
     [{ rank_pattern: { '[': 3 } }, 'rank_pattern'],
+    [{ r: 65_537 }, 'r'],
   ])('contradict themselves: %j', (settings, path) => {
     expect(loraSettings.safeParse(settings).error?.issues[0]?.path[0]).toBe(path);
   });

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { AnnealError } from '../../proto/errors.ts';
+import { atStage } from '../../src/recipe/errors.ts';
 import { parseRecipe } from '../../src/recipe/recipe.ts';
 import { STAGES } from '../../src/stages/registry.ts';
 import { editDistance, nearest } from '../../src/util/nearest.ts';
@@ -193,6 +194,23 @@ describe('a mistake', () => {
       GOOD.replace('max_tokens', 'max_length: 4096\n    max_tokens'),
       { path: /max_length$/, message: /1024/ },
     ],
+    [
+      'a value that is none of several kinds',
+      GOOD.replace('max_tokens', 'lora: { init_lora_weights: olora }\n    max_tokens').replace(
+        'model: {',
+        'base: sft\n    # {',
+      ),
+      {
+        path: /init_lora_weights$/,
+        message: /expected boolean, "gaussian", "pissa"/,
+        hint: /It is: true: A uniform/,
+      },
+    ],
+    [
+      'a wrong value in a list where a text may stand as well',
+      GOOD.replace('chats.jsonl', '[a.jsonl, 3]'),
+      { path: /^stages\.sft\.dataset\.1$/, message: /expected string/, hint: /Data files/ },
+    ],
   ])('%s', async (_, text, expected: Record<string, string | RegExp>) => {
     const error = await failure(text);
     for (const [field, value] of Object.entries(expected)) {
@@ -216,6 +234,20 @@ describe('a mistake', () => {
   });
 });
 
+describe('an error of a setting that the model decides', () => {
+  it('gets the place of its stage', async () => {
+    const recipe = await parse(GOOD);
+    const stage = { name: 'pretrain', settings: recipe.stages[2]!.settings };
+    const inner = new AnnealError('recipe_invalid', 'max_tokens: are too few.', { path: 'max_tokens' });
+    expect(atStage(inner, stage, recipe.locate)).toMatchObject({
+      message: 'r.yaml:10: stages.pretrain.max_tokens: are too few.',
+      path: 'stages.pretrain.max_tokens',
+    });
+    const other = new AnnealError('data_empty', 'Nothing.', { path: 'a.jsonl' });
+    expect(atStage(other, stage, recipe.locate)).toBe(other);
+  });
+});
+
 describe('the nearest name', () => {
   it('counts edits, a swap as one', () => {
     expect(editDistance('learning_rate', 'lerning_rate')).toBe(1);
@@ -225,5 +257,6 @@ describe('the nearest name', () => {
   it('is given only when it is near', () => {
     expect(nearest('lr_scheduler', ['learning_rate', 'lr_scheduler_type'])).toBe('lr_scheduler_type');
     expect(nearest('zebra', ['learning_rate', 'seed'])).toBeUndefined();
+    expect(nearest('layer_replication', ['r', 'bias'])).toBeUndefined();
   });
 });
