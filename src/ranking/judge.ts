@@ -1,160 +1,208 @@
 /**
  * Labels from a judge: a model that is shown every two responses of a prompt, in both orders because models prefer a
- * place (Zheng et al. 2023). Where the two verdicts differ, the responses are equally good; where one cannot be read,
- * nothing is said about the pair.
+ * place (Zheng et al. 2023). It has three replies to choose from, A, B and tie: its verdict is the likeliest of them,
+ * and how likely, among the three, its confidence. Where the two verdicts name different winners, the responses are
+ * equally good.
  */
-import { chatPrompt, completeBatch, rawPrompt } from '../models/complete.ts';
-import type { ServedModel } from '../stages/stage.ts';
+import { encodeAnswer } from '../data/preference.ts';
+import { chatPrompt, rawPrompt } from '../models/complete.ts';
+import { type Answered, readAnswers } from '../models/reading.ts';
+import type { Session } from '../native/addon.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { Labelled, Voice } from './labelled.ts';
-import { sameTexts, scoresOf } from './order.ts';
+import { type Opinion, type Ranking, sameTexts, scoresOf } from './order.ts';
 import { promptText, type ResponseRow } from './responses.ts';
 import { RowLog } from './row_log.ts';
 
+/** A judge, open. */
+export interface Judge {
+  session: Session;
+  tokenizer: Tokenizer;
+  /** Asked in conversation, or as text to go on from. */
+  chat: boolean;
+  /** Rows of a batch: what the session has reserved. */
+  maxRows: number;
+  /** Longest question with its verdict that it reads. */
+  maxLength: number;
+}
+
 export interface JudgeOptions {
-  model: ServedModel;
+  model: Judge;
   rubric: string;
-  maxNewTokens: number;
-  /** Verdicts drawn side by side. */
+  /** Prompts of a batch. */
   batch: number;
   log: string;
-  /** Called after each row. */
+  /** Called after each batch, with how many prompts are done. */
   between(done: number): void;
 }
 
-/** First better, second better, equally good, or not to be read. */
-export type Verdict = 'first' | 'second' | 'tie' | null;
+/** The replies that a judge chooses from, and who is better then. */
+const REPLIES = [
+  ['A', 'first'],
+  ['B', 'second'],
+  ['tie', 'tie'],
+] as const;
 
-/** Two responses, and what was said with `a` shown first and with `b` shown first. */
-interface Comparison {
+/** Who is better of the two that are shown, and its share of the replies' probability. */
+export interface Verdict {
+  better: 'first' | 'second' | 'tie';
+  confidence: number;
+}
+
+/** Two responses, and what was said with `a` shown first and with `b` shown first; null: too long for the judge. */
+export interface Comparison {
   a: number;
   b: number;
-  verdicts: [Verdict, Verdict];
+  verdicts: (Verdict | null)[];
 }
 
 /** Asks about all rows. */
 export async function judgeLabels(rows: readonly ResponseRow[], options: JudgeOptions): Promise<Labelled> {
-  const log = await RowLog.open<Comparison[]>(options.log);
+  const { batch, between } = options;
+  const log = await RowLog.open<Comparison[][]>(options.log);
   try {
-    for (let row = log.pieces.length; row < rows.length; row++) {
-      await log.append(await judgeRow(rows[row]!, options));
-      options.between(row + 1);
+    for (let from = log.pieces.length * batch; from < rows.length; from += batch) {
+      await log.append(await judgeRows(rows.slice(from, from + batch), options));
+      between(Math.min(from + batch, rows.length));
     }
-    const unread = log.pieces.flat().filter(({ verdicts }) => verdicts.includes(null)).length;
+    const compared = log.pieces.flat();
+    const unread = compared.flat().filter(({ verdicts }) => verdicts.includes(null)).length;
     return {
-      rows: rows.map((row, i) => rowLabels(row, log.pieces[i]!)),
-      skipped: new Map(
-        unread > 0 ? [['the judge gave no verdict that can be read about a pair', unread]] : [],
-      ),
+      rows: rows.map((row, i) => rowLabels(row, compared[i]!)),
+      skipped: new Map(unread > 0 ? [['the judge met a pair longer than it reads', unread]] : []),
+      results: judgeResults(compared.flat()),
     };
   } finally {
     await log.close();
   }
 }
 
-/** The verdict of a reply: `[[A]]` anywhere, a verdict at its beginning, or the only one that it names. */
-export function parseVerdict(reply: string): Verdict {
-  const word = (text: string | undefined): Verdict => {
-    if (text === undefined) return null;
-    return /^a$/i.test(text) ? 'first' : /^b$/i.test(text) ? 'second' : 'tie';
-  };
-  const marked = [...reply.matchAll(/\[\[\s*(a|b|c|tie)\s*\]\]/gi)].at(-1)?.[1];
-  if (marked !== undefined) return word(marked);
-  const begins = /^\W*(?:answer\s+)?(a|b|tie)(?=\W*$|\s*[.,:;!)*\n]|\s+(?:is|wins)\b)/i.exec(reply)?.[1];
-  if (begins !== undefined) return word(begins);
-  // Small `a` is the article.
-  const named = new Set([...reply.matchAll(/\b(A|B|[Tt]ie|TIE)\b/g)].map(([, text]) => word(text)));
-  return named.size === 1 ? [...named][0]! : null;
+/** The verdict from the log-probabilities of the replies. */
+export function verdictOf(logProbs: ArrayLike<number>): Verdict {
+  const all = Array.from(logProbs);
+  const highest = Math.max(...all);
+  const total = all.reduce((sum, logProb) => sum + Math.exp(logProb - highest), 0);
+  return { better: REPLIES[all.indexOf(highest)]![1], confidence: 1 / total };
 }
 
-async function judgeRow(row: ResponseRow, options: JudgeOptions): Promise<Comparison[]> {
-  const texts = row.responses.map(({ text }) => text);
-  const different = [...sameTexts(texts).keys()];
-  const comparisons = different.flatMap((a, i) =>
-    different.slice(i + 1).map((b): Comparison => ({ a, b, verdicts: [null, null] })),
-  );
-  const { model, maxNewTokens } = options;
-  const asked = comparisons.flatMap((comparison) =>
-    [0, 1].map((order) => {
-      const [first, second] = order === 0 ? [comparison.a, comparison.b] : [comparison.b, comparison.a];
-      return {
-        comparison,
-        order,
-        prompt: judgePrompt(model, options.rubric, row, texts[first]!, texts[second]!),
-      };
-    }),
-  );
-  // A pair too long for the judge has no verdict.
-  const fitting = asked.filter(({ prompt }) => prompt.length + maxNewTokens <= model.generationLength);
-  for (let from = 0; from < fitting.length; from += options.batch) {
-    const batch = fitting.slice(from, from + options.batch);
-    const replies = await completeBatch(
-      model,
-      batch.map(({ prompt }) => prompt),
-      {
-        max_new_tokens: maxNewTokens,
-        temperature: 0,
-        top_k: 0,
-        top_p: 1,
-        min_p: 0,
-        repetition_penalty: 1,
-        stop: [],
-        seed: 0,
-      },
-      new AbortController().signal,
+async function judgeRows(rows: readonly ResponseRow[], options: JudgeOptions): Promise<Comparison[][]> {
+  const { session, maxLength, maxRows } = options.model;
+  const asked: { comparison: Comparison; order: number; replies: Answered[] }[] = [];
+  const compared = rows.map((row) => {
+    const texts = row.responses.map(({ text }) => text);
+    const different = [...sameTexts(texts).keys()];
+    return different.flatMap((a, i) =>
+      different.slice(i + 1).map((b): Comparison => {
+        const comparison: Comparison = { a, b, verdicts: [null, null] };
+        for (const order of [0, 1]) {
+          const [first, second] = order === 0 ? [texts[a]!, texts[b]!] : [texts[b]!, texts[a]!];
+          const replies = repliesTo(options, row, first, second);
+          if (replies.every(({ prompt, answer }) => prompt.length + answer.length <= maxLength))
+            asked.push({ comparison, order, replies });
+        }
+        return comparison;
+      }),
     );
-    batch.forEach(({ comparison, order }, i) => {
-      comparison.verdicts[order as 0 | 1] = parseVerdict(replies[i]!);
-    });
-  }
-  return comparisons;
+  });
+  const answered = asked.flatMap(({ replies }) => replies);
+  const logProbs = await readAnswers(session, answered, {
+    outputs: 'tokens',
+    maxRows,
+  });
+  asked.forEach(({ comparison, order }, i) => {
+    const own = logProbs.subarray(i * REPLIES.length, (i + 1) * REPLIES.length);
+    comparison.verdicts[order] = verdictOf(own);
+  });
+  return compared;
 }
 
-function judgePrompt(
-  { tokenizer }: ServedModel,
-  rubric: string,
+/** The question about two responses with each of the replies, as ids. */
+function repliesTo(
+  { model: { tokenizer, chat }, rubric }: JudgeOptions,
   row: ResponseRow,
   first: string,
   second: string,
-): Int32Array {
-  const question =
+): Answered[] {
+  const text = question(rubric, row, first, second);
+  const messages = chat ? [{ role: 'user', content: text }] : undefined;
+  const prompt = messages ? chatPrompt(tokenizer, messages) : rawPrompt(tokenizer, `${text}\n\nVerdict:`);
+  return REPLIES.map(([reply]) => {
+    const answer = { text: chat ? reply : ` ${reply}`, ids: undefined };
+    return {
+      prompt,
+      answer: encodeAnswer({ text, messages, ids: undefined }, prompt, answer, tokenizer, false),
+    };
+  });
+}
+
+/** What the judge is asked about two responses. */
+export function question(rubric: string, row: ResponseRow, first: string, second: string): string {
+  const asked =
     row.messages && row.messages.length > 1
       ? row.messages.map(({ role, content }) => `${role}: ${content}`).join('\n')
       : promptText(row);
-  const text = [
+  return [
     rubric,
-    `Question:\n${question}`,
+    `Question:\n${asked}`,
     `Answer A:\n${first}`,
     `Answer B:\n${second}`,
     'Which answer is better? Reply with A, B or tie, and nothing else.',
   ].join('\n\n');
-  return tokenizer.chatTemplate === undefined
-    ? rawPrompt(tokenizer, `${text}\n\nVerdict:`)
-    : chatPrompt(tokenizer, [{ role: 'user', content: text }]);
 }
 
+/** Who is better by each of the verdicts: `a`, `b`, neither, or not known. */
+function winners({ verdicts }: Comparison): ('a' | 'b' | 'tie' | null)[] {
+  return verdicts.map((verdict, order) => {
+    if (verdict === null || verdict.better === 'tie') return verdict && 'tie';
+    return (verdict.better === 'first') === (order === 0) ? 'a' : 'b';
+  });
+}
+
+/**
+ * Scores by the comparisons that a response won. A win counts by the mean confidence of its two verdicts, the rest of
+ * the comparison as a tie; so of two responses that beat a third the one that does it more clearly has the higher score.
+ */
 function rowLabels(row: ResponseRow, comparisons: readonly Comparison[]): Labelled['rows'][number] {
   const groups = sameTexts(row.responses.map(({ text }) => text));
-  const ranked = (a: number, b: number, winner: 'a' | 'b' | 'tie') => {
-    const [as, bs] = [groups.get(a)!, groups.get(b)!];
-    return winner === 'tie' ? [[...as, ...bs]] : winner === 'a' ? [as, bs] : [bs, as];
-  };
-  const opinions: { ranking: number[][]; weight: number }[] = [];
+  const opinions: Opinion[] = [];
   const voices: Voice[] = [];
-  for (const { a, b, verdicts } of comparisons) {
-    const winners = verdicts.map((verdict, order) =>
-      verdict === null || verdict === 'tie' ? verdict : (verdict === 'first') === (order === 0) ? 'a' : 'b',
-    );
-    winners.forEach((winner, order) => {
-      if (winner === null || winner === undefined) return;
-      voices.push({
-        labeller: order === 0 ? 'in order' : 'in reverse',
-        criterion: 'rubric',
-        ranking: ranked(a, b, winner),
-      });
-    });
-    const [one, other] = winners;
+  for (const comparison of comparisons) {
+    const [as, bs] = [groups.get(comparison.a)!, groups.get(comparison.b)!];
+    const tie: Ranking = [[...as, ...bs]];
+    const ranked = (winner: 'a' | 'b' | 'tie'): Ranking =>
+      winner === 'tie' ? tie : winner === 'a' ? [as, bs] : [bs, as];
+    const [one, other] = winners(comparison);
     if (!one || !other) continue;
-    opinions.push({ ranking: ranked(a, b, one === other ? one : 'tie'), weight: 1 });
+    voices.push(
+      { labeller: 'in order', criterion: 'rubric', ranking: ranked(one) },
+      { labeller: 'in reverse', criterion: 'rubric', ranking: ranked(other) },
+    );
+    const agreed = one === other ? one : 'tie';
+    const share = agreed === 'tie' ? 0 : meanConfidence([comparison]);
+    opinions.push({ ranking: ranked(agreed), weight: share }, { ranking: tie, weight: 1 - share });
   }
   return { scores: scoresOf(opinions, row.responses.length), voices };
+}
+
+/**
+ * What is to know of a judge: the share of pairs with the same winner in both orders, the share of verdicts for the
+ * response that was shown first (half, if the place does not matter), and the mean confidence.
+ */
+function judgeResults(comparisons: readonly Comparison[]): Record<string, number> {
+  const read = comparisons.filter(({ verdicts }) => !verdicts.includes(null));
+  if (read.length === 0) return {};
+  const share = (count: number, of: number) => count / of;
+  const decided = read.flatMap(({ verdicts }) => verdicts.filter((verdict) => verdict!.better !== 'tie'));
+  const first = decided.filter((verdict) => verdict!.better === 'first').length;
+  const same = read.filter((comparison) => new Set(winners(comparison)).size === 1).length;
+  return {
+    judge_consistency: share(same, read.length),
+    ...(decided.length === 0 ? {} : { judge_prefers_first: share(first, decided.length) }),
+    judge_confidence: meanConfidence(read),
+  };
+}
+
+function meanConfidence(comparisons: readonly Comparison[]): number {
+  const all = comparisons.flatMap(({ verdicts }) => verdicts.map((verdict) => verdict!.confidence));
+  return all.reduce((sum, confidence) => sum + confidence, 0) / all.length;
 }

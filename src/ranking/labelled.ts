@@ -19,4 +19,6 @@ export interface Labelled {
   rows: RowLabels[];
   /** Why nothing was said about responses, and how often. */
   skipped: ReadonlyMap<string, number>;
+  /** What is to know of the labeller, for the artifact's lineage. Absent: nothing. */
+  results?: Record<string, number>;
 }

@@ -13,11 +13,11 @@ const criteria = z.union([
   z.record(labelName, z.number().positive()),
 ]);
 
-/** Keys that only one kind of labels has. */
+/** Keys that not all kinds of labels have. */
 const KEYS = {
   people: ['criteria', 'min_labellers', 'min_share'],
   reward_model: ['reward_model', 'max_length'],
-  judge: ['judge', 'rubric', 'max_new_tokens'],
+  judge: ['judge', 'rubric', 'max_length'],
   programs: ['programs'],
 } as const;
 
@@ -44,11 +44,10 @@ export const rankSchema = z
       .positive()
       .optional()
       .describe(
-        "Longest prompt with its response that the reward model reads. Default: the model's context.",
+        'Longest prompt with its response that the reward model reads, or question that the judge reads. Default: its context.',
       ),
     judge: z.string().optional().describe('A model that compares every two responses, in both orders.'),
     rubric: z.string().min(1).optional().describe('What the judge is told to look at.'),
-    max_new_tokens: z.int().positive().optional().describe("Tokens of a judge's verdict. Default: 16."),
     criteria: criteria
       .optional()
       .describe('What people ranked by, as a list or with weights. Default: all that they used, equally.'),
@@ -68,7 +67,7 @@ export const rankSchema = z
       .int()
       .positive()
       .default(16)
-      .describe('Prompts that are scored, or verdicts drawn, at a time.'),
+      .describe('Prompts whose responses are scored or compared at a time.'),
     examples: z
       .int()
       .min(0)
@@ -81,10 +80,9 @@ export const rankSchema = z
     const { labels } = settings;
     if (labels !== 'people' && settings[labels] === undefined)
       issue(labels, `is missing: labels are those of ${labels}`);
-    for (const [kind, keys] of Object.entries(KEYS)) {
-      if (kind === labels) continue;
-      const given = keys.find((key) => settings[key] !== undefined);
-      if (given !== undefined) issue(given, `does not go with labels: ${labels}`);
+    const own: readonly string[] = KEYS[labels];
+    for (const key of Object.values(KEYS).flat()) {
+      if (!own.includes(key) && settings[key] !== undefined) issue(key, `does not go with labels: ${labels}`);
     }
     if (labels === 'people' && settings.dataset.length > 1)
       issue('dataset', 'must be one file where people label');

@@ -4,8 +4,8 @@
  * as text, encoded by its own tokenizer.
  */
 import { encodeAnswer, encodePrompt } from '../data/preference.ts';
+import { type Answered, readAnswers } from '../models/reading.ts';
 import type { Session } from '../native/addon.ts';
-import { groupSequences, groupTokens, packGroups } from '../preference/batch.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { Response, Scorer } from './scorer.ts';
 
@@ -15,19 +15,10 @@ export interface RewardModel {
   tokenizer: Tokenizer;
   /** The adapter that holds its head; absent: the base has it. */
   adapter?: number | undefined;
-  /** What the session has reserved. */
-  maxTokens: number;
-  maxSequences: number;
-  /** Longest prompt with a response that it reads; absent: `maxTokens`. */
-  maxLength?: number;
-}
-
-/** A prompt and those of its responses that go into one batch. */
-interface Group {
-  prompt: Int32Array;
-  answers: Int32Array[];
-  /** Where their scores go. */
-  places: number[];
+  /** Rows of a batch: what the session has reserved. */
+  maxRows: number;
+  /** Longest prompt with a response that it reads. */
+  maxLength: number;
 }
 
 /** `tokenizerHash` names the tokenizer that the responses' ids are of; undefined: texts are encoded anew. */
@@ -36,77 +27,39 @@ export function modelScorer(
   tokenizerHash: string | undefined,
   name = 'reward_model',
 ): Scorer {
+  const { session, tokenizer, adapter, maxRows, maxLength } = model;
   const skipped = new Map<string, number>();
-  const takeIds = tokenizerHash === model.tokenizer.hash;
+  const skip = (reason: string) => skipped.set(reason, (skipped.get(reason) ?? 0) + 1);
+  const takeIds = tokenizerHash === tokenizer.hash;
   return {
     name,
     skipped,
     async score(responses) {
       const scores: (number | null)[] = responses.map(() => null);
-      for (const groups of batches(responses, model, takeIds, skipped)) {
-        const { batch, places } = packGroups(groups, { outputs: 'values' });
-        const { values } = await model.session.forward({
-          ...batch,
-          ...(model.adapter === undefined ? {} : { adapter: model.adapter }),
-        });
-        groups.forEach(({ places: into }, g) => {
-          into.forEach((place, a) => {
-            scores[place] = values[places[g]!.answers[a]!.start]!;
-          });
-        });
+      const read: (Answered & { place: number })[] = [];
+      for (const [place, response] of responses.entries()) {
+        const { prompt, answer } = encode(response, tokenizer, takeIds);
+        if (prompt.length === 0 || answer.length === 0)
+          skip('had nothing to read in an empty prompt or response');
+        else if (prompt.length + answer.length > maxLength)
+          skip('met a prompt and response longer than it reads');
+        else read.push({ prompt, answer, place });
       }
+      const values = await readAnswers(session, read, {
+        outputs: 'values',
+        maxRows,
+        adapter,
+      });
+      read.forEach(({ place }, i) => {
+        scores[place] = values[i]!;
+      });
       return scores;
     },
     close: async () => {},
   };
 }
 
-/** Responses in order, as groups by prompt, in batches that the session has room for. */
-function* batches(
-  responses: readonly Response[],
-  model: RewardModel,
-  takeIds: boolean,
-  skipped: Map<string, number>,
-): Generator<Group[]> {
-  const { maxTokens, maxSequences, maxLength = maxTokens } = model;
-  const skip = (reason: string) => skipped.set(reason, (skipped.get(reason) ?? 0) + 1);
-  let batch: Group[] = [];
-  let tokens = 0;
-  let sequences = 0;
-  for (const [place, response] of responses.entries()) {
-    const { prompt, answer } = encode(response, model.tokenizer, takeIds);
-    if (prompt.length === 0 || answer.length === 0) {
-      skip('had nothing to read in an empty prompt or response');
-      continue;
-    }
-    if (prompt.length + answer.length > Math.min(maxLength, maxTokens)) {
-      skip('met a prompt and response longer than it reads');
-      continue;
-    }
-    const last = batch.at(-1);
-    const joins = last !== undefined && sameIds(last.prompt, prompt);
-    const more = (joins ? 0 : prompt.length) + answer.length;
-    if (tokens + more > maxTokens || sequences + (joins ? 1 : 2) > maxSequences) {
-      yield batch;
-      batch = [];
-    }
-    if (joins && batch.length > 0) {
-      last.answers.push(answer);
-      last.places.push(place);
-    } else {
-      batch.push({ prompt, answers: [answer], places: [place] });
-    }
-    tokens = batch.reduce((sum, group) => sum + groupTokens(group, 'values'), 0);
-    sequences = batch.reduce((sum, group) => sum + groupSequences(group), 0);
-  }
-  if (batch.length > 0) yield batch;
-}
-
-function encode(
-  response: Response,
-  tokenizer: Tokenizer,
-  takeIds: boolean,
-): { prompt: Int32Array; answer: Int32Array } {
+function encode(response: Response, tokenizer: Tokenizer, takeIds: boolean): Answered {
   const asked = {
     text: response.messages ? undefined : response.prompt,
     messages: response.messages && [...response.messages],
@@ -115,8 +68,4 @@ function encode(
   const prompt = encodePrompt(asked, tokenizer, takeIds);
   const given = { text: response.text, ids: [...response.ids] };
   return { prompt, answer: encodeAnswer(asked, prompt, given, tokenizer, takeIds) };
-}
-
-function sameIds(a: Int32Array, b: Int32Array): boolean {
-  return a.length === b.length && a.every((id, i) => id === b[i]);
 }

@@ -7,6 +7,7 @@ import type { EventBody } from '../../proto/events.ts';
 import { homeLayout } from '../../proto/home.ts';
 import { resolveFiles } from '../data/files.ts';
 import { reportMarkdown } from '../evaluation/report.ts';
+import { readingOptions } from '../models/reading.ts';
 import type { Labelled } from '../ranking/labelled.ts';
 import { labelFiles, labelFolder } from '../ranking/labels.ts';
 import { filesId } from '../ranking/locate.ts';
@@ -14,7 +15,7 @@ import { rankingOf } from '../ranking/order.ts';
 import { agreementTable, modelTable } from '../ranking/report.ts';
 import { readDatasetFile, readResponses, responsesFile } from '../ranking/responses.ts';
 import { type RankSettings, rankSchema } from '../ranking/settings.ts';
-import { labelRows, sizedOptions } from '../ranking/sources.ts';
+import { labelRows } from '../ranking/sources.ts';
 import { writeRankings } from '../ranking/write.ts';
 import { rewardFiles } from '../rewards/index.ts';
 import { plannedArchitecture } from '../training/planned.ts';
@@ -53,8 +54,8 @@ export const rankStage = defineStage({
     const model = inputs.reward_model ?? inputs.judge;
     if (model) {
       const architecture = await plannedArchitecture(model);
-      const options = sizedOptions(settings, architecture, threads);
-      memoryBytes = addon.planSession({ ...options, architecture }).total;
+      const longest = settings.max_length ?? architecture.maxPositions;
+      memoryBytes = addon.planSession(readingOptions(architecture, threads, longest)).total;
     }
     return { memoryBytes, diskBytes: 1e6, seconds: null, detail: { labels: settings.labels } };
   },
@@ -84,7 +85,7 @@ export const rankStage = defineStage({
     await writeFileAtomic(join(outDir, 'report.md'), pages.join('\n'));
     tellReport(context, report, agreement);
     const ranked = labelled.rows.filter(({ scores }) => rankingOf(scores).length > 1).length;
-    context.record({ rows: rows.length, ranked, pairs });
+    context.record({ ...labelled.results, rows: rows.length, ranked, pairs });
   },
 
   async retell(artifact, context) {

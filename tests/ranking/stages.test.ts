@@ -241,14 +241,44 @@ describe('rank by people', () => {
 });
 
 describe('rank by a judge', () => {
-  it('asks in both orders and tells what it could not read', async () => {
-    const text = `${MODELS}${GENERATE}  judged:\n    type: rank\n    dataset: generate\n    labels: judge\n    judge: sft\n    max_new_tokens: 4\n    rubric: Be brief.\n`;
-    const channel = await runHere(fixture, text, { job: 'j10' });
-    // This model has never learnt to judge, and most of its prompts are longer than it reads.
+  const text = (more = '') =>
+    `${MODELS}${GENERATE}  judged:\n    type: rank\n    dataset: generate\n    labels: judge\n    judge: sft\n    rubric: Be brief.\n${more}`;
+
+  it('has a verdict about every pair in both orders, and reports how far the two agree', async () => {
+    const wide = text().replaceAll('max_position_embeddings: 96', 'max_position_embeddings: 384');
+    const channel = await runHere(fixture, wide, { job: 'j10' });
+    expect(channel.outcome().error).toBeNull();
+    // What it has not learnt it says by place, which the two orders show: nothing is better than anything.
+    expect(channel.events('notice').map(({ key }) => key)).toEqual(['judged/no-pairs']);
+    const [, agreement] = channel.events('report').map(({ body }) => body);
+    const [criterion, labellers, pairs] = agreement!.rows[0]!;
+    expect([criterion, labellers]).toEqual(['rubric', 2]);
+    expect(pairs).toBeGreaterThan(100);
+    for (const { responses, ranking } of jsonl(join(dataset('judged'), 'rankings.jsonl'))) {
+      expect((responses as { score: number | null }[]).every(({ score }) => score !== null)).toBe(true);
+      expect((ranking as number[][]).flat().length).toBe(12);
+    }
+    const { results } = JSON.parse(readFileSync(join(dataset('judged'), 'artifact.json'), 'utf8'));
+    for (const name of ['judge_consistency', 'judge_prefers_first', 'judge_confidence']) {
+      expect(results[name]).toBeGreaterThanOrEqual(0);
+      expect(results[name]).toBeLessThanOrEqual(1);
+    }
+  });
+
+  it('counts the pairs that the judge has no room for', async () => {
+    const channel = await runHere(fixture, text('    max_length: 80\n'), { job: 'j14' });
     expect(channel.outcome().error).toBeNull();
     expect(channel.events('notice').map(({ body }) => body.text)).toContainEqual(
-      expect.stringMatching(/gave no verdict that can be read/),
+      expect.stringMatching(/^\d+ times: the judge met a pair longer than it reads/),
     );
+  });
+
+  it('takes no settings of other labels', async () => {
+    const { error } = (await runHere(fixture, text('    min_labellers: 2\n'), { job: 'j15' })).outcome();
+    expect(error).toMatchObject({
+      code: 'recipe_invalid',
+      message: expect.stringContaining('does not go with labels: judge'),
+    });
   });
 });
 

@@ -14,7 +14,8 @@ import { trainTokenizer } from '../tokenizer/fixture.ts';
 const root = mkdtempSync(join(tmpdir(), 'anneal-reward-model-'));
 let tokenizer: Tokenizer;
 let session: Session;
-const ROOM = { maxTokens: 96, maxSequences: 6 };
+/** Batches of two responses or so. */
+const ROOM = { maxRows: 40, maxLength: 40 };
 
 beforeAll(async () => {
   tokenizer = await trainTokenizer(root, 'gpt2', { merges: 60 });
@@ -22,8 +23,9 @@ beforeAll(async () => {
     architecture: { ...architecture, vocabSize: tokenizer.vocabSize, scoreHead: true, maxPositions: 96 },
     threads: 1,
     trainable: false,
-    ...ROOM,
-    maxScored: 32,
+    maxTokens: ROOM.maxRows,
+    maxSequences: ROOM.maxRows,
+    maxScored: ROOM.maxRows,
     recompute: false,
     generationSlots: 0,
     generationLength: 0,
