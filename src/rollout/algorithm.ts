@@ -34,7 +34,9 @@ export interface ScoredSamples<P extends Prepared = Prepared> {
 
 export interface Algorithm<P extends Prepared = Prepared> {
   prepare(rollout: Rollout): P;
-  /** With a value head the loss is of both, tokens and values. */
+  /** With a value head on the policy the loss is of both, tokens and values. */
   loss(microbatch: ScoredSamples<P>): PolicyLoss;
+  /** The loss of the values that a critic of its own gives. Absent: the method has none. */
+  valueLoss?(microbatch: ScoredSamples<P>): PolicyLoss;
   metrics(sums: Readonly<Record<string, number>>): Record<string, number>;
 }

@@ -3,7 +3,7 @@
  * computation; a draw depends on the recipe's seed, the rollout, the group and the sample only.
  */
 import { DataRandom } from '../data/random.ts';
-import type { Completion, Session } from '../native/addon.ts';
+import type { Completion, Constraint, Session } from '../native/addon.ts';
 
 /** How completions are drawn, by the names of TRL. */
 export interface DrawSettings {
@@ -14,12 +14,16 @@ export interface DrawSettings {
   minP: number;
   repetitionPenalty: number;
   stopIds: readonly number[];
+  /** What each completion must match; the session knows the vocabulary. */
+  constraint?: Constraint;
 }
 
 /** A prompt to be drawn for, and the seed of its samples. */
 export interface Draw {
   prompt: Int32Array;
   seed: number;
+  /** Tokens at most, where it is fewer than for all. Absent: as for all. */
+  maxLength?: number;
 }
 
 /** The seed of a group's samples: below 2^53. */
@@ -36,14 +40,15 @@ export async function drawCompletions(
   samples: number,
   settings: DrawSettings,
 ): Promise<Completion[]> {
-  const { maxCompletionLength, stopIds, ...rest } = settings;
-  const sampling = { ...rest, maxNewTokens: maxCompletionLength, stopTokens: Int32Array.from(stopIds) };
+  const { maxCompletionLength, stopIds, constraint, ...rest } = settings;
+  const sampling = { ...rest, stopTokens: Int32Array.from(stopIds) };
   return session.generate(
-    draws.map(({ prompt, seed }) => ({
+    draws.map(({ prompt, seed, maxLength = maxCompletionLength }) => ({
       prompt,
       samples,
-      sampling: { ...sampling, seed },
+      sampling: { ...sampling, seed, maxNewTokens: Math.min(maxLength, maxCompletionLength) },
       ...(adapter === undefined ? {} : { adapter }),
+      ...(constraint ? { constraint } : {}),
     })),
   );
 }

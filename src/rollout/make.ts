@@ -13,7 +13,7 @@ import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { type DrawSettings, drawCompletions, drawSeed } from './draw.ts';
 import { type Measures, measure } from './measure.ts';
 import type { RolloutPlan } from './plan.ts';
-import type { Prompt, PromptOrder } from './prompts.ts';
+import type { Prompt } from './prompts.ts';
 import { mixRewards, scoreResponses, type WeightedScorer } from './rewards.ts';
 import type { Rollout, RolloutState } from './rollout.ts';
 
@@ -23,7 +23,8 @@ export interface RolloutMakerOptions {
   adapter: number | undefined;
   tokenizer: Tokenizer;
   prompts: readonly Prompt[];
-  order: PromptOrder;
+  /** Which prompt comes at a place. */
+  order: { at(position: number): number };
   scorers: readonly WeightedScorer[];
   measures: Measures;
   draw: DrawSettings;

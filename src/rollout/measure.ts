@@ -4,6 +4,7 @@
  * training, so that a first step's ratio to the old policy is exactly one.
  */
 import type { Batch, Scores } from '../native/addon.ts';
+import type { Critic } from './critic.ts';
 import { packSamples } from './pack.ts';
 import { gather, groupOf, type Rollout, sampleIds, scatter } from './rollout.ts';
 
@@ -17,8 +18,8 @@ export interface Measures {
   policy: Forward;
   /** undefined: no reference. */
   reference: Forward | undefined;
-  /** The policy's pass gives values too. */
-  valueHead: boolean;
+  /** Where values come from; absent: there are none. `head`: the policy's pass gives them too. */
+  values?: 'head' | Critic | undefined;
   /** Fields of every batch: the adapter of the policy, the temperature. */
   policyFields: Pick<Batch, 'adapter' | 'temperature'>;
 }
@@ -48,21 +49,25 @@ export async function measure(
   promptOf: (group: number) => Int32Array,
   boundary: () => Promise<void>,
 ): Promise<Measured> {
-  const { policy, reference, valueHead, policyFields } = measures;
+  const { policy, reference, values, policyFields } = measures;
   const tokens = rollout.ids.length;
   const measured: Measured = {
     oldLogProbs: new Float32Array(tokens),
     entropies: new Float32Array(tokens),
     referenceLogProbs: new Float32Array(reference ? tokens : 0),
-    values: new Float32Array(valueHead ? tokens : 0),
+    values: new Float32Array(values ? tokens : 0),
   };
   for (const samples of microbatches) {
     await boundary();
     const batch = sampleBatch(rollout, samples, promptOf);
-    const own = await policy.forward({ ...batch, ...policyFields, outputs: valueHead ? 'both' : 'tokens' });
+    const outputs = values === 'head' ? 'both' : 'tokens';
+    const own = await policy.forward({ ...batch, ...policyFields, outputs });
     scatter(measured.oldLogProbs, own.logProbs, rollout, samples);
     scatter(measured.entropies, own.entropies, rollout, samples);
-    if (valueHead) scatter(measured.values, own.values, rollout, samples);
+    if (values) {
+      const from = values === 'head' ? own : await criticPass(values, batch);
+      scatter(measured.values, from.values, rollout, samples);
+    }
     if (reference) {
       const { temperature } = policyFields;
       const other = await reference.forward(temperature === undefined ? batch : { ...batch, temperature });
@@ -70,6 +75,11 @@ export async function measure(
     }
   }
   return measured;
+}
+
+/** The critic's values at the scored rows of a batch. */
+export function criticPass({ session, fields }: Critic, batch: Batch): Promise<Scores> {
+  return session.forward({ ...batch, ...fields, outputs: 'values' });
 }
 
 /** TRL's metrics of how far the sampler's log-probabilities are from the trainer's for the same weights. */

@@ -5,18 +5,27 @@ import { type Rollout, sampleCount } from './rollout.ts';
 
 /** Lengths, rewards, and the sampler's difference from the trainer. */
 export function rolloutMetrics(rollout: Rollout): Record<string, number> {
-  const { stopped, scorers, rewards, scores } = rollout;
-  const count = sampleCount(rollout);
-  const samples = Array.from({ length: count }, (_, i) => i);
-  const length = (i: number) => rollout.offsets[i + 1]! - rollout.offsets[i]!;
+  const { scorers, rewards, scores } = rollout;
+  const samples = Array.from({ length: sampleCount(rollout) }, (_, i) => i);
+  return {
+    ...completionMetrics(rollout, samples),
+    ...rewardMetrics(scorers, rewards, scores),
+    ...samplingMetrics(rollout, samples),
+    groups_thrown_away: rollout.groupsThrownAway,
+  };
+}
+
+/** Lengths of some completions, and how many of them were cut. */
+export function completionMetrics(
+  { offsets, stopped }: Pick<Rollout, 'offsets' | 'stopped'>,
+  samples: readonly number[],
+): Record<string, number> {
+  const length = (i: number) => offsets[i + 1]! - offsets[i]!;
   const ended = samples.filter((i) => stopped[i] === 1).map(length);
   return {
     ...lengthMetrics('length', samples.map(length)),
     ...lengthMetrics('terminated_length', ended),
-    'completions/clipped_ratio': 1 - ended.length / count,
-    ...rewardMetrics(scorers, rewards, scores),
-    ...samplingMetrics(rollout, samples),
-    groups_thrown_away: rollout.groupsThrownAway,
+    'completions/clipped_ratio': 1 - ended.length / samples.length,
   };
 }
 

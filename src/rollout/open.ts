@@ -11,14 +11,16 @@ import type { KlController } from '../objectives/kl.ts';
 import type { Artifact, StageContext } from '../stages/stage.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { Algorithm } from './algorithm.ts';
+import type { Critic } from './critic.ts';
 import type { DrawSettings } from './draw.ts';
-import { RolloutMaker } from './make.ts';
+import { RolloutMaker, type RolloutMakerOptions } from './make.ts';
 import type { Forward, Measures } from './measure.ts';
 import { RolloutPlan } from './plan.ts';
 import { fitPrompts, type Prompt, PromptOrder, readPrompts } from './prompts.ts';
 import type { WeightedScorer } from './rewards.ts';
 import type { RolloutSettings } from './settings.ts';
 import { RolloutStore } from './store.ts';
+import { validateRollouts, validationPrompts } from './validation.ts';
 import { RolloutWork } from './work.ts';
 
 /** What a method asks of rollouts and of training on them. */
@@ -37,8 +39,8 @@ export interface Method {
   needsReference: boolean;
   missingEosPenalty: number;
   maxDraws: number | undefined;
-  /** The policy has a scalar head for the values of its states. */
-  valueHead: boolean;
+  /** Where the values of states come from: a scalar head on the policy, a critic of its own, or nowhere. */
+  values: 'shared' | 'separate' | 'none';
   /** Rollouts in all, where the method's own settings say so. */
   rollouts: number | undefined;
 }
@@ -49,6 +51,7 @@ export interface RolloutRuntime {
   /** Fields of the policy's passes: the adapter that is trained, if one is. */
   policyFields: Pick<Batch, 'adapter'>;
   reference: Forward | undefined;
+  critic: Critic | undefined;
   tokenizer: Tokenizer;
   stopIds: readonly number[];
 }
@@ -63,17 +66,57 @@ export async function promptFiles(
   return [join(artifact.path, artifact.type === 'rank' ? 'rankings.jsonl' : 'responses.jsonl')];
 }
 
-/** Reads the prompts of a stage; those that leave no room for a completion are left out and counted. */
+/** How the prompts of a stage are read. */
+export type PromptSettings = Pick<RolloutSettings, 'dataset' | 'prompting'>;
+
+/** Reads the prompts of a stage, and tells what the policy will be asked. */
 export async function stagePrompts(
-  context: StageContext<RolloutSettings>,
+  context: StageContext<PromptSettings>,
   tokenizer: Tokenizer,
   maxLength: number,
   completionLength: number,
 ): Promise<Prompt[]> {
-  const { settings, inputs, baseDir, name } = context;
+  const { settings, inputs, baseDir } = context;
+  const paths = await promptFiles(inputs.dataset, settings.dataset, baseDir);
+  const lengths = { maxLength, completionLength };
+  const { prompts, tooLong } = await fittingPrompts(context, 'dataset', paths, tokenizer, lengths);
+  auditPrompts(context, prompts, tokenizer, tooLong);
+  return prompts;
+}
+
+/** Completions of a held-out prompt. */
+export function heldOutSamples(method: Method, settings: RolloutSettings): number {
+  return settings.num_generations_eval ?? method.groupSize;
+}
+
+/** The prompts of `eval_dataset`, as many as `max_eval_tokens` has room for. */
+export async function heldOutPrompts(
+  context: StageContext<RolloutSettings>,
+  method: Method,
+  tokenizer: Tokenizer,
+  maxLength: number,
+): Promise<Prompt[]> {
+  const { settings, baseDir } = context;
+  if (settings.eval_dataset === undefined) return [];
+  const paths = await resolveFiles(settings.eval_dataset, baseDir);
+  const { maxCompletionLength: completionLength } = method;
+  const lengths = { maxLength, completionLength };
+  const { prompts } = await fittingPrompts(context, 'eval_dataset', paths, tokenizer, lengths);
+  const samples = heldOutSamples(method, settings);
+  return validationPrompts(prompts, samples, completionLength, settings.max_eval_tokens);
+}
+
+/** The prompts of files; those that leave no room for a completion are left out and counted. */
+async function fittingPrompts(
+  context: StageContext<PromptSettings>,
+  setting: 'dataset' | 'eval_dataset',
+  paths: readonly string[],
+  tokenizer: Tokenizer,
+  { maxLength, completionLength }: { maxLength: number; completionLength: number },
+): Promise<{ prompts: Prompt[]; tooLong: number }> {
+  const { settings, inputs, name } = context;
   const chats = asksInChat(inputs.model!.type, tokenizer);
   const chat = (settings.prompting ?? (chats ? 'chat' : 'raw')) === 'chat';
-  const paths = await promptFiles(inputs.dataset, settings.dataset, baseDir);
   const { prompts, tooLong } = fitPrompts(
     await readPrompts(paths, tokenizer, chat),
     maxLength,
@@ -83,7 +126,7 @@ export async function stagePrompts(
     throw new AnnealError(
       'data_row_too_long',
       `No prompt of stage ${name} leaves room for a completion: rows have ${maxLength} tokens, completions ${completionLength}.`,
-      { path: `stages.${name}.dataset`, hint: 'Lower the length of completions, or raise max_length.' },
+      { path: `stages.${name}.${setting}`, hint: 'Lower the length of completions, or raise max_length.' },
     );
   }
   if (tooLong.length > 0) {
@@ -95,11 +138,10 @@ export async function stagePrompts(
         level: 'warning',
         text: `${tooLong.length} of ${prompts.length + tooLong.length} prompts are left out: they leave no room for a completion of ${completionLength} tokens in ${maxLength} (${named.join(', ')}${tooLong.length > 3 ? ', ...' : ''}).`,
       },
-      `${name}/prompts`,
+      `${name}/prompts/${setting}`,
     );
   }
-  auditPrompts(context, prompts, tokenizer, tooLong.length);
-  return prompts;
+  return { prompts, tooLong: tooLong.length };
 }
 
 /** Prompts shown in full before the first step. */
@@ -107,7 +149,7 @@ const EXAMPLES = 3;
 
 /** Tells what the policy will be asked: nothing of a prompt is scored. */
 function auditPrompts(
-  context: StageContext<RolloutSettings>,
+  context: StageContext<unknown>,
   prompts: readonly Prompt[],
   tokenizer: Tokenizer,
   tooLong: number,
@@ -161,17 +203,17 @@ export function rolloutWork(
   context: StageContext<RolloutSettings>,
   method: Method,
   runtime: RolloutRuntime,
-  prompts: readonly Prompt[],
+  { prompts, heldOut }: { prompts: readonly Prompt[]; heldOut: readonly Prompt[] },
   scorers: readonly WeightedScorer[],
   generationSlots: number,
 ): RolloutWork {
   const { settings, seed, name } = context;
-  const { session, policyFields, reference, tokenizer, stopIds } = runtime;
+  const { session, policyFields, reference, critic, tokenizer, stopIds } = runtime;
   const { algorithm, groups, groupSize, maxCompletionLength, klCoefficient } = method;
   const measures: Measures = {
     policy: session,
     reference,
-    valueHead: method.valueHead,
+    values: method.values === 'shared' ? 'head' : critic,
     policyFields: {
       ...policyFields,
       ...(settings.temperature === 1 ? {} : { temperature: settings.temperature }),
@@ -186,7 +228,7 @@ export function rolloutWork(
     repetitionPenalty: settings.repetition_penalty,
     stopIds,
   };
-  const maker = new RolloutMaker({
+  const making: RolloutMakerOptions = {
     session,
     adapter: policyFields.adapter,
     tokenizer,
@@ -202,14 +244,14 @@ export function rolloutWork(
     missingEosPenalty: method.missingEosPenalty,
     maxDraws: method.maxDraws,
     klController: method.klController,
-  });
+  };
   // Rollouts between now and the oldest checkpoint that may be gone back to.
   const steps = (settings.keep_last + 1) * settings.save_steps;
   const kept = Math.ceil(steps / stepsOfRollout(method, settings)) + 2;
   return new RolloutWork({
     session,
     measures,
-    maker,
+    maker: new RolloutMaker(making),
     store: new RolloutStore(context.workDir, context.hash, kept),
     algorithm,
     prompts,
@@ -218,6 +260,16 @@ export function rolloutWork(
     plan: planOptions(method, settings, seed),
     maxCompletionLength,
     klCoefficient,
+    validate:
+      heldOut.length === 0
+        ? undefined
+        : validateRollouts(
+            making,
+            heldOut,
+            heldOutSamples(method, settings),
+            method.batchSize,
+            klCoefficient,
+          ),
     totalSteps: totalSteps(method, settings, prompts.length),
     onRollout: (rollout) =>
       context.log(

@@ -1,17 +1,19 @@
 /**
  * Proximal policy optimisation (Schulman et al. 2017) as used with human feedback (Ziegler et al. 2019): each token
  * pays for its divergence from the reference, the last one gets the completion's score, and a value head on the policy's
- * trunk gives what is to be expected.
+ * trunk, or a critic of its own, gives what is to be expected.
  */
 import { generalizedAdvantages, tokenRewards, whiten } from '../objectives/advantages.ts';
 import { type KlEstimator, klEstimate } from '../objectives/kl.ts';
 import { type PpoOptions, ppoMetrics, ppoPolicyLoss, ppoValueLoss } from '../objectives/ppo.ts';
 import { sumOf } from '../objectives/spans.ts';
-import type { Algorithm, Prepared } from './algorithm.ts';
+import type { Algorithm, Prepared, ScoredSamples } from './algorithm.ts';
 import { rolloutMetrics } from './metrics.ts';
 import { gather, type Rollout, sampleCount } from './rollout.ts';
 
 export interface PpoSettings extends PpoOptions {
+  /** Where values come from: a head on the policy's trunk, or a critic of its own. */
+  critic: 'shared' | 'separate';
   klEstimator: KlEstimator;
   gamma: number;
   lam: number;
@@ -26,15 +28,20 @@ export interface PpoPrepared extends Prepared {
 
 /** PPO with these settings. */
 export function ppo(settings: PpoSettings): Algorithm<PpoPrepared> {
-  return {
+  const policyLoss = ({ scores, rollout, prepared, samples, step }: ScoredSamples<PpoPrepared>) => {
+    const oldLogProbs = gather(rollout.oldLogProbs, rollout, samples);
+    const advantages = gather(prepared.advantages, rollout, samples);
+    return ppoPolicyLoss(scores, { oldLogProbs, advantages }, settings, step.tokens);
+  };
+  const valueLoss = ({ scores, rollout, prepared, samples, step }: ScoredSamples<PpoPrepared>) => {
+    const oldValues = gather(rollout.values, rollout, samples);
+    const returns = gather(prepared.returns, rollout, samples);
+    return ppoValueLoss(scores.values, { oldValues, returns }, settings, step.tokens);
+  };
+  const shared: Algorithm<PpoPrepared> = {
     prepare: (rollout) => prepare(rollout, settings),
-    loss({ scores, rollout, prepared, samples, step }) {
-      const oldLogProbs = gather(rollout.oldLogProbs, rollout, samples);
-      const advantages = gather(prepared.advantages, rollout, samples);
-      const oldValues = gather(rollout.values, rollout, samples);
-      const returns = gather(prepared.returns, rollout, samples);
-      const policy = ppoPolicyLoss(scores, { oldLogProbs, advantages }, settings, step.tokens);
-      const value = ppoValueLoss(scores.values, { oldValues, returns }, settings, step.tokens);
+    loss(microbatch) {
+      const [policy, value] = [policyLoss(microbatch), valueLoss(microbatch)];
       return {
         loss: policy.loss + value.loss,
         gradients: { ...policy.gradients, ...value.gradients },
@@ -43,6 +50,7 @@ export function ppo(settings: PpoSettings): Algorithm<PpoPrepared> {
     },
     metrics: ppoMetrics,
   };
+  return settings.critic === 'shared' ? shared : { ...shared, loss: policyLoss, valueLoss };
 }
 
 function prepare(rollout: Rollout, settings: PpoSettings): PpoPrepared {

@@ -26,6 +26,14 @@ export function rolloutFields(defaults: { learning_rate: number; temperature: nu
     dataset: dataFiles.describe(
       'Prompts: a `generate` or `rank` stage, or JSONL with `prompt` or `messages` and what rewards need.',
     ),
+    eval_dataset: dataFiles
+      .optional()
+      .describe(
+        'JSONL files of prompts that are not trained on: at eval_steps completions of them are rewarded.',
+      ),
+    num_generations_eval: count
+      .optional()
+      .describe('Completions of a prompt of eval_dataset. Default: as many as in training.'),
     prompting: z
       .enum(['chat', 'raw'])
       .optional()
@@ -135,7 +143,10 @@ export function klController(settings: {
 
 /** Contradictions between the shared fields. */
 export function checkRollout(
-  settings: Pick<Fields, 'rewards' | 'reward_model' | 'max_tokens' | 'eval_steps'>,
+  settings: Pick<
+    Fields,
+    'rewards' | 'reward_model' | 'max_tokens' | 'eval_steps' | 'eval_dataset' | 'num_generations_eval'
+  >,
   context: z.RefinementCtx,
 ): void {
   const issue = (path: string, message: string) =>
@@ -146,7 +157,11 @@ export function checkRollout(
   if (settings.max_tokens !== undefined) {
     issue('max_tokens', 'cannot be foreseen here; give max_steps or num_train_epochs');
   }
-  if (settings.eval_steps !== undefined) {
-    issue('eval_steps', 'has nothing to validate on here; `evaluate` compares models');
+  if (settings.eval_steps !== undefined && settings.eval_dataset === undefined) {
+    issue('eval_steps', 'needs eval_dataset: prompts that are not trained on');
+  }
+  for (const path of ['eval_dataset', 'num_generations_eval'] as const) {
+    if (settings.eval_steps === undefined && settings[path] !== undefined)
+      issue(path, 'is for the validation at eval_steps, which is not given');
   }
 }

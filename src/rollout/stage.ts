@@ -4,21 +4,29 @@
  */
 import type { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
+import { resolveFiles } from '../data/files.ts';
+import { importAdapter } from '../models/adapter.ts';
 import { userPrompt } from '../models/complete.ts';
-import { openModelFolder } from '../models/load.ts';
 import { readStopIds } from '../models/save.ts';
+import type { Session } from '../native/addon.ts';
 import { openScorers, rewardFiles } from '../rewards/index.ts';
+import { modelScorer } from '../rewards/model.ts';
 import { openRewardModel } from '../rewards/open_model.ts';
 import { defineStage, type StageContext, type StageDefinition } from '../stages/stage.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
-import { plannedArchitecture } from '../training/planned.ts';
-import { planTraining, rowLength, runTraining, type SessionRoom, trainingSession } from '../training/run.ts';
-import { type Method, promptFiles, rolloutWork, stagePrompts, stepsOfRollout } from './open.ts';
+import { planTraining, rowLength, runTraining } from '../training/run.ts';
+import { type Critic, openCritic } from './critic.ts';
+import { arrangeModels, besideBytes, knownModel, type Models, type Place } from './models.ts';
+import {
+  heldOutPrompts,
+  type Method,
+  promptFiles,
+  rolloutWork,
+  stagePrompts,
+  stepsOfRollout,
+} from './open.ts';
 import type { WeightedScorer } from './rewards.ts';
 import { type GroupSettings, generationBatchSize, type RolloutSettings, rolloutInputs } from './settings.ts';
-
-/** Completions drawn side by side at most. */
-const MAX_SLOTS = 64;
 
 /** What a stage of reinforcement learning tells of itself. */
 export interface RolloutStage<Schema extends z.ZodType<RolloutSettings>> {
@@ -26,6 +34,8 @@ export interface RolloutStage<Schema extends z.ZodType<RolloutSettings>> {
   doc: string;
   schema: Schema;
   method(settings: z.output<Schema>, context: { baseDir: string; name: string }): Promise<Method> | Method;
+  /** Inputs that its own settings name. */
+  inputs?: StageDefinition<Schema>['inputs'];
   /** Files that its own settings name. */
   files?(settings: z.output<Schema>, baseDir: string): string[];
 }
@@ -44,7 +54,7 @@ export function groupMethod(
     maxCompletionLength: settings.max_completion_length,
     missingEosPenalty: 0,
     maxDraws: settings.dynamic_sampling ? settings.dynamic_sampling_max_draws : undefined,
-    valueHead: false,
+    values: 'none',
     rollouts: undefined,
   };
 }
@@ -59,44 +69,46 @@ export function rolloutStage<Schema extends z.ZodType<RolloutSettings>>(
     schema: stage.schema,
     serves: true,
     trains: true,
-    inputs: rolloutInputs,
+    inputs: { ...rolloutInputs, ...stage.inputs },
 
     async files(settings, baseDir) {
       return [
         ...(await promptFiles(undefined, settings.dataset, baseDir)),
+        ...(await resolveFiles(settings.eval_dataset ?? [], baseDir)),
         ...(settings.rewards ? await rewardFiles(settings.rewards, baseDir) : []),
         ...(stage.files?.(settings, baseDir) ?? []),
       ];
     },
 
     async plan(context) {
-      const { settings, addon, threads, inputs, name, baseDir } = context;
+      const { settings, inputs, name, baseDir } = context;
       const method = await stage.method(settings, { baseDir, name });
-      const architecture = await plannedArchitecture(inputs.model!);
-      const maxLength = rowLength(settings, architecture, name);
-      const session = trainingSession(
-        settings,
-        method.valueHead ? { ...architecture, scoreHead: true } : architecture,
-        threads,
-        maxLength,
-        sessionRoom(method, maxLength),
-      );
+      const policy = await knownModel(inputs.model!);
+      const maxLength = rowLength(settings, policy.architecture, name);
+      const models = await arrangeModels(context, method, policy, maxLength);
       // As many rollouts as the recipe says, each read once to draw and to measure, and once a pass.
       const rollouts =
         method.rollouts ?? Math.ceil((settings.max_steps ?? 0) / stepsOfRollout(method, settings));
       const perRollout = method.groups * method.groupSize * method.maxCompletionLength;
       const tokens = rollouts * perRollout * (method.passes + 1);
-      const plan = planTraining(addon, settings, session, tokens, context.matrixSpeed);
-      // With an adapter the reference is its frozen base.
-      const copy = method.needsReference && !settings.lora;
-      const reference = copy
-        ? addon.planSession({ ...session, trainable: false, generationSlots: 0, generationLength: 0 }).total
-        : 0;
+      const { session, bytes } = models;
+      const plan = planTraining(
+        context.addon,
+        settings,
+        session,
+        tokens,
+        context.matrixSpeed,
+        besideBytes(models),
+      );
       return {
         ...plan,
-        memoryBytes: plan.memoryBytes + reference,
         seconds: rollouts > 0 ? plan.seconds : null,
-        detail: { ...plan.detail, reference_bytes: reference },
+        detail: {
+          ...plan.detail,
+          reference_bytes: bytes.reference,
+          ...(models.reward ? { reward_model_bytes: bytes.rewardModel } : {}),
+          ...(models.critic ? { critic_bytes: bytes.critic } : {}),
+        },
       };
     },
 
@@ -107,24 +119,21 @@ export function rolloutStage<Schema extends z.ZodType<RolloutSettings>>(
   });
 }
 
-/** The session of a stage: room for its microbatches, and for the completions that are drawn. */
-function sessionRoom(
-  method: Method,
-  maxLength: number,
-): Required<Omit<SessionRoom, 'generationLength' | 'maxTargets'>> {
-  const tokens = Math.max(method.batchSize * maxLength, 64);
-  return {
-    maxTokens: tokens,
-    maxSequences: Math.min(tokens, 2 * method.batchSize),
-    maxScored: tokens,
-    generationSlots: Math.min(MAX_SLOTS, method.groups * method.groupSize),
-  };
+type Closing = (() => Promise<void>)[];
+
+/** What the models beside the policy are opened with. */
+interface Opened {
+  session: Session;
+  tokenizer: Tokenizer;
+  maxLength: number;
+  closing: Closing;
 }
 
 async function runRollouts(context: StageContext<RolloutSettings>, method: Method): Promise<void> {
   const { settings, name, threads, inputs } = context;
   const { path } = inputs.model!;
-  const base = await openModelFolder(path);
+  const policy = await knownModel(inputs.model!);
+  const base = policy.folder!;
   const tokenizer = await loadTokenizer(path, { threads });
   const stopIds = await readStopIds(path, tokenizer);
   if (stopIds.length === 0) {
@@ -135,31 +144,39 @@ async function runRollouts(context: StageContext<RolloutSettings>, method: Metho
   }
   const maxLength = rowLength(settings, base.architecture, name);
   const prompts = await stagePrompts(context, tokenizer, maxLength, method.maxCompletionLength);
-  const closing: (() => Promise<void>)[] = [];
+  const heldOut = await heldOutPrompts(context, method, tokenizer, maxLength);
+  const closing: Closing = [];
   try {
-    const scorers = await openRewards(context, tokenizer, maxLength, closing);
-    const room = sessionRoom(method, maxLength);
+    const programs = await openPrograms(context, closing);
+    const models = await arrangeModels(context, method, policy, maxLength);
+    const { room } = models;
     await runTraining(context, {
       model: base,
       base,
       tokenizer,
       room,
-      valueHead: method.valueHead,
+      valueHead: method.values === 'shared',
+      beside: besideBytes(models),
       // Samples are numbered through all rollouts: the ledger and the rollouts say which they are.
       rows: 0,
       stopIds,
       samplePrompt: (text) => userPrompt(tokenizer, text),
       defaultWarmupRatio: 0,
       async work({ session, passFields, reference }) {
+        const opened = { session, tokenizer, maxLength, closing };
+        const scorers = models.reward
+          ? [...programs, await openReward(context, models, models.reward, opened)]
+          : programs;
         const runtime = {
           session,
           // Without dropout: the policy that is trained is the very one that drew.
           policyFields: passFields(undefined),
           reference: method.needsReference ? await reference() : undefined,
+          critic: models.critic && (await openOwnCritic(context, models.critic, opened)),
           tokenizer,
           stopIds,
         };
-        return rolloutWork(context, method, runtime, prompts, scorers, room.generationSlots);
+        return rolloutWork(context, method, runtime, { prompts, heldOut }, scorers, room.generationSlots);
       },
     });
   } finally {
@@ -167,33 +184,47 @@ async function runRollouts(context: StageContext<RolloutSettings>, method: Metho
   }
 }
 
-/** Programs and the reward model, with their weights. */
-async function openRewards(
-  context: StageContext<RolloutSettings>,
-  tokenizer: Tokenizer,
-  maxLength: number,
-  closing: (() => Promise<void>)[],
+/** Programs that reward, with their weights. */
+async function openPrograms(
+  { settings, baseDir }: StageContext<RolloutSettings>,
+  closing: Closing,
 ): Promise<WeightedScorer[]> {
-  const { settings, baseDir, addon, threads, inputs } = context;
   const rewards = settings.rewards ?? [];
   const scorers = await (rewards.length === 0 ? [] : openScorers(rewards, baseDir));
   closing.push(async () => {
     await Promise.all(scorers.map((scorer) => scorer.close()));
   });
-  const weighted = scorers.map((scorer, i) => ({ scorer, weight: rewards[i]!.weight }));
-  if (!inputs.reward_model) return weighted;
-  const scorer = await openRewardModel(addon, inputs.reward_model.path, {
-    threads,
-    maxLength,
-    tokenizerHash: tokenizer.hash,
-  });
-  closing.push(() => scorer.close());
-  if (!scorer.sameTokenizer) {
-    context.emit('notice', {
-      stage: context.name,
-      level: 'warning',
-      text: 'The reward model has another tokenizer: completions are given to it as text, encoded anew.',
-    });
+  return scorers.map((scorer, i) => ({ scorer, weight: rewards[i]!.weight }));
+}
+
+/** The reward model with its weight, as an adapter of the policy's session or in its own. */
+async function openReward(
+  context: StageContext<RolloutSettings>,
+  { room }: Models,
+  place: Place,
+  { session, tokenizer, maxLength, closing }: Opened,
+): Promise<WeightedScorer> {
+  const { settings, threads } = context;
+  const weight = settings.reward_model_weight;
+  if (place.session) {
+    const scorer = await openRewardModel(context, { maxLength, tokenizerHash: tokenizer.hash });
+    closing.push(() => scorer.close());
+    return { scorer, weight };
   }
-  return [...weighted, { scorer, weight: settings.reward_model_weight }];
+  const folder = place.model.folder!;
+  await importAdapter(session, place.adapter, folder.adapter!);
+  const own = await loadTokenizer(folder.path, { threads });
+  const { adapter } = place;
+  const model = { session, adapter, tokenizer: own, maxRows: room.maxTokens, maxLength };
+  return { scorer: modelScorer(model, tokenizer.hash), weight };
+}
+
+async function openOwnCritic(
+  context: StageContext<RolloutSettings>,
+  place: Place,
+  { session, tokenizer, closing }: Opened,
+): Promise<Critic> {
+  const critic = await openCritic(context, place, session, tokenizer);
+  if (critic.session !== session) closing.push(() => critic.session.close());
+  return critic;
 }

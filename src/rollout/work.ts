@@ -6,11 +6,12 @@
 import { AnnealError } from '../../proto/errors.ts';
 import type { Session } from '../native/addon.ts';
 import { offsetsOf } from '../objectives/spans.ts';
-import type { Cursor, Sums, Work, WorkGroup } from '../training/work.ts';
+import type { BestBy, Companion, Cursor, Sums, Validate, Work, WorkGroup } from '../training/work.ts';
 import { hashValue } from '../util/hash.ts';
 import type { Algorithm, Prepared, StepCounts } from './algorithm.ts';
+import type { Critic } from './critic.ts';
 import type { RolloutMaker } from './make.ts';
-import { type Measures, sampleBatch } from './measure.ts';
+import { criticPass, type Measures, sampleBatch } from './measure.ts';
 import { type PlanOptions, RolloutPlan } from './plan.ts';
 import type { Prompt } from './prompts.ts';
 import { groupOf, type Rollout, type RolloutState, sampleCount, sampleIds, tokenCount } from './rollout.ts';
@@ -36,6 +37,8 @@ export interface RolloutWorkOptions {
   totalSteps: number;
   /** Called with each rollout that has been drawn anew. */
   onRollout(rollout: Rollout): void;
+  /** Metrics of held-out prompts. Absent: there are none. */
+  validate?: Validate | undefined;
 }
 
 export interface RolloutGroup extends WorkGroup {
@@ -56,12 +59,20 @@ interface Current {
 
 export class RolloutWork implements Work<RolloutGroup> {
   readonly totalSteps: number;
+  readonly companions: readonly Companion[];
+  readonly validate: Validate | undefined;
+  readonly bestBy: BestBy = { metric: 'eval_reward', greater: true };
   readonly #options: RolloutWorkOptions;
+  readonly #critic: Critic | undefined;
   #current: Current | undefined;
 
   constructor(options: RolloutWorkOptions) {
     this.#options = options;
     this.totalSteps = options.totalSteps;
+    this.validate = options.validate;
+    const { values } = options.measures;
+    this.#critic = values === 'head' ? undefined : values;
+    this.companions = this.#critic ? [companion(this.#critic)] : [];
   }
 
   async group(cursor: Cursor, setAside: SetAside, boundary: () => Promise<void>): Promise<RolloutGroup> {
@@ -91,11 +102,18 @@ export class RolloutWork implements Work<RolloutGroup> {
     const samples = group.samples[index]!;
     const batch = sampleBatch(rollout, samples, (g) => this.#prompt(rollout, g));
     const offsets = offsetsOf(samples.map((sample) => sampleIds(rollout, sample).length));
-    const outputs = measures.valueHead ? 'both' : 'tokens';
+    const outputs = measures.values === 'head' ? 'both' : 'tokens';
     const scores = await session.forward({ ...batch, ...measures.policyFields, outputs });
-    const { loss, gradients, sums } = algorithm.loss({ scores, rollout, prepared, samples, offsets, step });
+    const microbatch = { scores, rollout, prepared, samples, offsets, step };
+    const { loss, gradients, sums } = algorithm.loss(microbatch);
     await session.backward(gradients);
-    return { loss, tokens: batch.tokens.length, sums };
+    const tokens = batch.tokens.length;
+    if (!this.#critic) return { loss, tokens, sums };
+    // Behind the policy's backward: both may be of one session.
+    const values = await criticPass(this.#critic, batch);
+    const own = algorithm.valueLoss!({ ...microbatch, scores: values });
+    await this.#critic.session.backward(own.gradients);
+    return { loss: loss + own.loss, tokens, sums: { ...sums, ...own.sums } };
   }
 
   metrics(sums: Sums, group: RolloutGroup): Record<string, number> {
@@ -194,6 +212,10 @@ export class RolloutWork implements Work<RolloutGroup> {
     if (before) return before.next;
     throw missing(index - 1);
   }
+}
+
+function companion({ session, fields, learningRate }: Critic): Companion {
+  return { name: 'critic', session, adapter: fields.adapter, learningRate };
 }
 
 /** What a rollout depends on beside recipe and cursor: the rows that were set aside in the steps before it. */

@@ -40,7 +40,7 @@ export const onlineDpoStage = rolloutStage({
     needsReference: true,
     missingEosPenalty: settings.missing_eos_penalty,
     maxDraws: undefined,
-    valueHead: false,
+    values: 'none',
     rollouts: undefined,
   }),
 });

@@ -1,6 +1,7 @@
 /**
  * `ppo`: proximal policy optimisation (Schulman et al. 2017) from a reward model, programs, or a mix of them, with a
- * value head on the policy's trunk and a reference that the policy pays for leaving. Keys and defaults are TRL's.
+ * value head on the policy's trunk or a critic of its own, and a reference that the policy pays for leaving. Keys and
+ * defaults are TRL's.
  */
 import { z } from 'zod';
 import { klEstimators } from '../objectives/kl.ts';
@@ -9,6 +10,7 @@ import { ppo } from '../rollout/ppo.ts';
 import { checkRollout, klControlFields, klController, rolloutFields } from '../rollout/settings.ts';
 import { rolloutStage } from '../rollout/stage.ts';
 import { checkTraining } from '../training/settings.ts';
+import { MODEL_TYPES } from './model_types.ts';
 
 const count = z.int().positive();
 
@@ -24,6 +26,21 @@ const schema = z
     kl_coef: z.number().min(0).default(0.05).describe('Weight of the divergence from the reference.'),
     kl_estimator: z.enum(klEstimators).default('k1').describe('How a token estimates the divergence.'),
     ...klControlFields,
+    critic: z
+      .enum(['shared', 'separate'])
+      .default('shared')
+      .describe("Where values come from: a head on the policy's trunk, or a model with weights of its own."),
+    critic_model: z
+      .string()
+      .optional()
+      .describe(
+        'What a separate critic begins as: a stage, or a folder. Default: the reward model, without one the policy.',
+      ),
+    critic_learning_rate: z
+      .number()
+      .positive()
+      .optional()
+      .describe('The highest of a separate critic. Default: learning_rate.'),
     cliprange: z.number().positive().default(0.2).describe("Clipping of the policy's ratio."),
     cliprange_value: z.number().positive().default(0.2).describe('Clipping of values.'),
     vf_coef: z.number().min(0).default(0.1).describe("Weight of the values' loss."),
@@ -42,6 +59,10 @@ const schema = z
         path: ['kl_target'],
         message: 'needs a kl_coef above 0 to begin with',
       });
+    }
+    for (const path of ['critic_model', 'critic_learning_rate'] as const) {
+      if (settings.critic === 'shared' && settings[path] !== undefined)
+        context.addIssue({ code: 'custom', path: [path], message: 'is for critic: separate' });
     }
     const size = rolloutSize(settings);
     if (size % settings.num_generations !== 0) {
@@ -78,8 +99,10 @@ export const ppoStage = rolloutStage({
   type: 'ppo',
   doc: 'Reinforcement learning by proximal policy optimisation, from a reward model or programs.',
   schema,
+  inputs: { critic_model: { types: [...MODEL_TYPES, 'reward'], optional: true } },
   method: (settings) => ({
     algorithm: ppo({
+      critic: settings.critic,
       cliprange: settings.cliprange,
       cliprangeValue: settings.cliprange_value,
       vfCoef: settings.vf_coef,
@@ -100,7 +123,7 @@ export const ppoStage = rolloutStage({
     needsReference: true,
     missingEosPenalty: settings.missing_eos_penalty,
     maxDraws: undefined,
-    valueHead: true,
+    values: settings.critic,
     rollouts:
       settings.total_episodes === undefined
         ? undefined

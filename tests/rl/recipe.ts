@@ -2,9 +2,12 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DataRandom } from '../../src/data/random.ts';
-import { type Fixture, makeFixture } from '../training/fixture.ts';
+import { type Fixture, makeFixture, type TestChannel } from '../training/fixture.ts';
 
-/** A fixture with digits.jsonl (answers, half of them wrong), asked.jsonl (prompts with the right answer), and rewards. */
+/**
+ * A fixture with digits.jsonl (answers, half of them wrong), asked.jsonl (prompts with the right answer), and
+ * pairs.jsonl (the right answer against a wrong one).
+ */
 export function digitsFixture(): Fixture {
   const fixture = makeFixture();
   const random = new DataRandom('digits');
@@ -25,11 +28,41 @@ export function digitsFixture(): Fixture {
     join(fixture.dir, 'asked.jsonl'),
     lines(pairs.map((pair) => ({ prompt: prompt(pair), answer: String(Math.max(...pair)) }))),
   );
+  writeFileSync(
+    join(fixture.dir, 'pairs.jsonl'),
+    lines(
+      Array.from({ length: 400 }, (_, i) => {
+        const pair = pairs[i % 100]!;
+        const right = Math.max(...pair);
+        const wrong = (right + 1 + random.below(9)) % 10;
+        return { prompt: prompt(pair), chosen: String(right), rejected: String(wrong) };
+      }),
+    ),
+  );
   return fixture;
 }
 
-/** The recipe up to the weak assistant, and then a stage of `type` with the lines of its settings. */
-export function digitsRecipe(type: string, settings: string[], seed = 7): string {
+/** A reward model of right answers over a model. */
+export function rewardStage(model: string, settings: string[] = []): string[] {
+  return [
+    '  reward:',
+    `    model: ${model}`,
+    '    dataset: pairs.jsonl',
+    '    max_length: 32',
+    '    per_device_train_batch_size: 16',
+    '    learning_rate: 3e-3',
+    '    max_steps: 60',
+    '    lr_scheduler_type: constant',
+    ...settings.map((line) => `    ${line}`),
+  ];
+}
+
+/**
+ * The recipe up to the weak assistant, further stages (lines of YAML), and then a stage of `type` with the lines of
+ * its settings; rewarded by the right answer, unless they say by what.
+ */
+export function digitsRecipe(type: string, settings: string[], seed = 7, further: string[] = []): string {
+  const rewarded = settings.some((line) => /^(rewards|reward_model):/.test(line));
   return [
     'name: tiny',
     `seed: ${seed}`,
@@ -59,13 +92,26 @@ export function digitsRecipe(type: string, settings: string[], seed = 7): string
     '    learning_rate: 3e-3',
     '    max_steps: 120',
     '    lr_scheduler_type: constant',
+    ...further,
     `  ${type}:`,
     '    model: sft',
     '    dataset: asked.jsonl',
     '    prompting: raw',
     '    max_length: 32',
-    '    rewards: [{ type: exact_match }]',
+    ...(rewarded ? [] : ['    rewards: [{ type: exact_match }]']),
     ...settings.map((line) => `    ${line}`),
     '',
   ].join('\n');
+}
+
+/** Metrics of the steps of a stage. */
+export function stepsOf(channel: TestChannel, stage: string): Record<string, number>[] {
+  return channel
+    .events('progress')
+    .filter(({ body }) => body.stage === stage && body.unit === 'step')
+    .map(({ body }) => body.metrics);
+}
+
+export function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
 }

@@ -234,7 +234,6 @@ describe('drawing', () => {
       measures: {
         policy: session,
         reference: session,
-        valueHead: false,
         policyFields: {},
       },
       draw: {
@@ -309,7 +308,6 @@ describe('drawing', () => {
       const measures = {
         policy: session,
         reference: other,
-        valueHead: false,
         policyFields: {},
       };
       const make = (target: number) =>

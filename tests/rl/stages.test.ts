@@ -3,9 +3,9 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readSafetensorsHeader } from '../../src/models/safetensors.ts';
-import { differences, type Fixture, modelFolder, runHere, type TestChannel } from '../training/fixture.ts';
+import { differences, type Fixture, modelFolder, runHere } from '../training/fixture.ts';
 import { runWithKills } from '../training/kills.ts';
-import { digitsFixture, digitsRecipe } from './recipe.ts';
+import { digitsFixture, digitsRecipe, mean, stepsOf } from './recipe.ts';
 
 const fixtures: Fixture[] = [];
 const fixture = () => {
@@ -15,16 +15,6 @@ const fixture = () => {
 afterAll(() => {
   for (const each of fixtures) each.remove();
 });
-
-/** Metrics of the steps of a stage. */
-function history(channel: TestChannel, stage: string): Record<string, number>[] {
-  return channel
-    .events('progress')
-    .filter(({ body }) => body.stage === stage && body.unit === 'step')
-    .map(({ body }) => body.metrics);
-}
-
-const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 const ROOM = [
   'per_device_train_batch_size: 32',
@@ -60,7 +50,7 @@ describe.each(Object.keys(SETTINGS))('%s', (type) => {
   it('makes a better model of a weak one, and tells what TRL tells', async () => {
     const channel = await runHere(fixture(), digitsRecipe(type, SETTINGS[type]!));
     expect(channel.outcome()).toEqual({ outcome: 'succeeded', error: null });
-    const steps = history(channel, type);
+    const steps = stepsOf(channel, type);
     expect(steps).toHaveLength(60);
     const rewards = steps.map(({ reward }) => reward!);
     expect(mean(rewards.slice(0, 5))).toBeLessThan(0.5);
@@ -90,7 +80,7 @@ describe('ppo', () => {
     const own = fixture();
     const settings = SETTINGS.ppo!.map((line) => (line.startsWith('max_steps') ? 'max_steps: 2' : line));
     const channel = await runHere(own, digitsRecipe('ppo', settings));
-    const steps = history(channel, 'ppo');
+    const steps = stepsOf(channel, 'ppo');
     for (const name of [
       'objective/kl',
       'objective/entropy',
@@ -120,7 +110,7 @@ describe('ppo', () => {
     const settings = [...SETTINGS.ppo!.filter((line) => !/^(kl_coef|max_steps)/.test(line)), 'kl_coef: 0.05'];
     const run = async (more: string[]) => {
       const channel = await runHere(fixture(), digitsRecipe('ppo', [...settings, 'max_steps: 20', ...more]));
-      return history(channel, 'ppo').at(-1)!;
+      return stepsOf(channel, 'ppo').at(-1)!;
     };
     const far = await run(['kl_target: 1e-4', 'kl_horizon: 500']);
     const near = await run(['kl_target: 100', 'kl_horizon: 500']);
@@ -261,7 +251,7 @@ describe('bad input', () => {
     const run = await failure(['loss_type: mine.mjs'], { 'mine.mjs': mine });
     expect(run.error).toBeNull();
     const plain = await failure(['loss_type: bnpo', 'epsilon: 1e9']);
-    const [own, built] = [run, plain].map(({ channel }) => history(channel, 'grpo').at(-1)!);
+    const [own, built] = [run, plain].map(({ channel }) => stepsOf(channel, 'grpo').at(-1)!);
     expect(own!.grad_norm).toBeCloseTo(built!.grad_norm!, 5);
     const bad = await failure(['loss_type: mine.mjs'], { 'mine.mjs': mine.replace('losses:', 'loss:') });
     expect(bad.error).toMatchObject({

@@ -104,7 +104,6 @@ export function taskWork(options: LearningOptions): RolloutWork {
   const measures: Measures = {
     policy: session,
     reference: undefined,
-    valueHead: false,
     policyFields: {},
     ...options.measures,
   };
