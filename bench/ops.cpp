@@ -156,10 +156,15 @@ int main(int argc, char** argv) {
   const std::vector<int32_t> targets(static_cast<size_t>(T), 7);
   const std::vector<float> weights(static_cast<size_t>(T), 1e-3f);
   float* hidden = bench.floats(T * D);
-  float* scores = bench.floats(3 * T);
+  const anneal::HeadScores scores{.log_prob = bench.floats(T),
+                                  .hit = bench.floats(T),
+                                  .entropy = bench.floats(T),
+                                  .log_z = bench.floats(T),
+                                  .mean_logit = bench.floats(T),
+                                  .log_sum_squares = bench.floats(T)};
   bench.product("lm_head forward and backward", 1, 6.0 * static_cast<double>(T * D * V), [&] {
-    backend->lm_head_forward_backward(scores, scores + T, scores + 2 * T, out, hidden, head, targets.data(),
-                                      weights.data(), T, workspace);
+    backend->lm_head_forward_backward(scores, out, hidden, head, targets.data(), weights.data(), T,
+                                      workspace);
   });
 
   // What streams through memory.

@@ -197,6 +197,9 @@ Napi::Value to_js(Napi::Env env, const Scores& scores) {
   object.Set("entropies", to_float32_array(env, scores.entropies));
   object.Set("logZ", to_float32_array(env, scores.log_z));
   object.Set("values", to_float32_array(env, scores.values));
+  object.Set("hits", to_float32_array(env, scores.hits));
+  object.Set("meanLogits", to_float32_array(env, scores.mean_logits));
+  object.Set("logSumSquares", to_float32_array(env, scores.log_sum_squares));
   return object;
 }
 

@@ -94,6 +94,16 @@ struct Draw {
   float log_prob = 0.0f;  // of the softmax of logits / temperature (0: of the logits), whatever the filters
 };
 
+/// What the language-model head tells of N scored rows with K targets each: with logits z and their softmax p
+struct HeadScores {
+  float* log_prob = nullptr;         // [N, K] z_target - log_z
+  float* hit = nullptr;              // [N, K] 1 where the target is the likeliest id (of equals the smallest)
+  float* entropy = nullptr;          // [N] log_z - sum_j p_j z_j
+  float* log_z = nullptr;            // [N] log sum_j exp z_j
+  float* mean_logit = nullptr;       // [N] sum_j z_j / V
+  float* log_sum_squares = nullptr;  // [N] log sum_j p_j^2
+};
+
 enum class Activation { kSwiGlu, kGelu, kGeluTanh };
 
 struct AdamWOptions {
@@ -291,11 +301,9 @@ class Backend {
 
   // --- Language-model head, fused with log-softmax; full logits never exist ----------------------------
   /// For N scored rows hidden [N, D] and head w [V, D], in chunks: logits z = (hidden w^T + updates) /
-  /// temperature, and with targets [N, K]
-  ///   log_z[n] = log sum_j exp z_j;  log_prob[n, k] = z_target(n, k) - log_z
-  ///   entropy[n] = log_z - sum_j p_j z_j
-  virtual void lm_head_forward(float* log_prob, float* entropy, float* log_z, const float* hidden,
-                               const LmHead& head, const int32_t* targets, int64_t N, float* workspace) = 0;
+  /// temperature, p their softmax, and with targets [N, K] the numbers of HeadScores.
+  virtual void lm_head_forward(const HeadScores& scores, const float* hidden, const LmHead& head,
+                               const int32_t* targets, int64_t N, float* workspace) = 0;
   /// Gradients for given d_log_prob [N, K], d_entropy, d_log_z [N] (any may be null); d_hidden [N, D] is
   /// overwritten, those of the head's weights are added to. With p the softmax and h the entropy:
   ///   dz_j = sum_k d_log_prob_k (1[j = target_k] - p_j) + d_log_z p_j - d_entropy p_j (log p_j + h)
@@ -305,9 +313,9 @@ class Backend {
                                 int64_t N, float* workspace) = 0;
   /// Forward and backward of loss = - sum_nk weights[n, k] log_prob[n, k] in one pass (logits are computed
   /// once).
-  virtual void lm_head_forward_backward(float* log_prob, float* entropy, float* log_z, float* d_hidden,
-                                        const float* hidden, const LmHead& head, const int32_t* targets,
-                                        const float* weights, int64_t N, float* workspace) = 0;
+  virtual void lm_head_forward_backward(const HeadScores& scores, float* d_hidden, const float* hidden,
+                                        const LmHead& head, const int32_t* targets, const float* weights,
+                                        int64_t N, float* workspace) = 0;
   /// The k most likely ids of each row, best first (of equals the smaller id first), and their log-probs
   /// [N, k].
   virtual void lm_head_top(int32_t* ids, float* log_probs, const float* hidden, const LmHead& head, int64_t k,

@@ -120,9 +120,12 @@ Activations::Activations(Arena& arena, const SessionOptions& options) {
   scored_normed = arena.take(N * a.hidden_size);
   final_mean = a.norm == Norm::kLayerNorm ? arena.take(N) : nullptr;
   final_rstd = arena.take(N);
-  log_prob = arena.take(options.target_capacity());
-  entropy = arena.take(N);
-  log_z = arena.take(N);
+  head.log_prob = arena.take(options.target_capacity());
+  head.hit = arena.take(options.target_capacity());
+  head.entropy = arena.take(N);
+  head.log_z = arena.take(N);
+  head.mean_logit = arena.take(N);
+  head.log_sum_squares = arena.take(N);
   if (options.any_score_head()) values = arena.take(N);
   tokens = arena.take<int32_t>(T);
   positions = arena.take<int32_t>(T);

@@ -60,9 +60,7 @@ struct Activations {
   float* scored_normed = nullptr;  // [N, D]
   float* final_mean = nullptr;     // [N]
   float* final_rstd = nullptr;     // [N]
-  float* log_prob = nullptr;       // [targets]
-  float* entropy = nullptr;        // [N]
-  float* log_z = nullptr;          // [N]
+  HeadScores head;                 // of N rows, with [targets] in all
   float* values = nullptr;         // [N], of the scalar head
   int32_t* tokens = nullptr;       // [T]
   int32_t* positions = nullptr;    // [T]

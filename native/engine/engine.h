@@ -31,6 +31,7 @@ namespace anneal {
 /// Arrays of what the batch did not ask for are empty.
 struct Scores {
   std::vector<float> log_probs{}, entropies{}, log_z{}, values{};
+  std::vector<float> hits{}, mean_logits{}, log_sum_squares{};  // these have no gradient
 };
 
 /// Gradient of the loss with respect to Scores; empty arrays are zeros.

@@ -61,9 +61,13 @@ Scores Engine::read_scores() {
     backend_->copy_to_host(to.data(), from, count * sizeof(float));
   };
   if (batch_.has_tokens()) {
-    read(scores.log_probs, activations_.log_prob, batch_.targets.size());
-    read(scores.entropies, activations_.entropy, batch_.scored.size());
-    read(scores.log_z, activations_.log_z, batch_.scored.size());
+    const HeadScores& head = activations_.head;
+    read(scores.log_probs, head.log_prob, batch_.targets.size());
+    read(scores.hits, head.hit, batch_.targets.size());
+    read(scores.entropies, head.entropy, batch_.scored.size());
+    read(scores.log_z, head.log_z, batch_.scored.size());
+    read(scores.mean_logits, head.mean_logit, batch_.scored.size());
+    read(scores.log_sum_squares, head.log_sum_squares, batch_.scored.size());
   }
   if (batch_.has_values()) read(scores.values, activations_.values, batch_.scored.size());
   return scores;
@@ -75,8 +79,8 @@ Scores Engine::forward(Batch batch) {
   const int64_t N = std::ssize(batch_.scored);
   if (N == 0) return {};
   if (batch_.has_tokens()) {
-    backend_->lm_head_forward(activations_.log_prob, activations_.entropy, activations_.log_z,
-                              activations_.scored_normed, lm_head(), activations_.targets, N, scratch_.head);
+    backend_->lm_head_forward(activations_.head, activations_.scored_normed, lm_head(), activations_.targets,
+                              N, scratch_.head);
   }
   if (batch_.has_values()) {
     backend_->linear_forward(activations_.values, activations_.scored_normed, decoder_.weights().score.w,
@@ -125,8 +129,8 @@ void Engine::backward(const ScoreGradients& gradients) {
   mark_gradients();
   if (tokens) {
     backend_->lm_head_backward(scratch_.d_scored, activations_.scored_normed, lm_head(), activations_.targets,
-                               activations_.log_z, activations_.entropy, d_log_prob, d_entropy, d_log_z, N,
-                               scratch_.head);
+                               activations_.head.log_z, activations_.head.entropy, d_log_prob, d_entropy,
+                               d_log_z, N, scratch_.head);
   }
   if (values) score_backward(tokens);
   decoder_.backward(layout(), N);
@@ -144,9 +148,8 @@ Scores Engine::forward_backward(Batch batch, const std::vector<float>& weights) 
   if (N == 0) return {};
   backend_->copy_to_device(scratch_.d_log_prob, weights.data(), weights.size() * sizeof(float));
   mark_gradients();
-  backend_->lm_head_forward_backward(activations_.log_prob, activations_.entropy, activations_.log_z,
-                                     scratch_.d_scored, activations_.scored_normed, lm_head(),
-                                     activations_.targets, scratch_.d_log_prob, N, scratch_.head);
+  backend_->lm_head_forward_backward(activations_.head, scratch_.d_scored, activations_.scored_normed,
+                                     lm_head(), activations_.targets, scratch_.d_log_prob, N, scratch_.head);
   decoder_.backward(layout(), N);
   return read_scores();
 }

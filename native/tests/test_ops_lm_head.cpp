@@ -51,7 +51,17 @@ LmHead head_of(const Case& c, const Pointers& in, const Pointers* d_in) {
   return head;
 }
 
-/// Log-probs, entropy and log-normaliser of each row, as backend.h defines them.
+/// The outputs of an operation, in the order of `outputs_of`.
+HeadScores scores_of(const Pointers& out) {
+  return {.log_prob = out[0],
+          .hit = out[3],
+          .entropy = out[1],
+          .log_z = out[2],
+          .mean_logit = out[4],
+          .log_sum_squares = out[5]};
+}
+
+/// The numbers of each row, as backend.h defines them.
 void reference_scores(const Case& c, const std::vector<Doubles>& in, std::vector<Doubles>& out) {
   const Ints targets = c.targets();
   Doubles z(static_cast<size_t>(c.V));
@@ -70,16 +80,23 @@ void reference_scores(const Case& c, const std::vector<Doubles>& in, std::vector
     }
     double sum = 0.0;
     double weighted = 0.0;
+    double squares = 0.0;
     for (const double zj : z) {
       sum += std::exp(zj - max);
       weighted += std::exp(zj - max) * zj;
+      squares += std::exp(2.0 * (zj - max));
     }
+    const auto likeliest = static_cast<int32_t>(std::max_element(z.begin(), z.end()) - z.begin());
     const double log_z = max + std::log(sum);
     for (int64_t k = 0; k < c.K; ++k) {
-      out[0][n * c.K + k] = z[static_cast<size_t>(targets[static_cast<size_t>(n * c.K + k)])] - log_z;
+      const int32_t target = targets[static_cast<size_t>(n * c.K + k)];
+      out[0][n * c.K + k] = z[static_cast<size_t>(target)] - log_z;
+      out[3][n * c.K + k] = target == likeliest ? 1.0 : 0.0;
     }
     out[1][n] = log_z - weighted / sum;
     out[2][n] = log_z;
+    out[4][n] = std::accumulate(z.begin(), z.end(), 0.0) / static_cast<double>(c.V);
+    out[5][n] = std::log(squares) - 2.0 * std::log(sum);
   }
 }
 
@@ -94,16 +111,22 @@ std::vector<Input> inputs_of(const Case& c, bool frozen) {
           {size(c.V, c.rank), Gradient::kAddedTo}};
 }
 
+/// `all`: gradients of entropy and log-normaliser too.
+std::vector<Output> outputs_of(const Case& c, bool all) {
+  return {{c.targets().size()},        {c.rows(), all},   {c.rows(), all},
+          {c.targets().size(), false}, {c.rows(), false}, {c.rows(), false}};
+}
+
 void check_lm_head(const Case& c, Path path) {
   const bool all = path != Path::kLogProbOnly;
   check({.name = "lm_head",
          .inputs = inputs_of(c, path == Path::kFrozen),
-         .outputs = {{c.targets().size()}, {c.rows(), all}, {c.rows(), all}},
+         .outputs = outputs_of(c, all),
          .reference = [=](const auto& in, auto& out) { reference_scores(c, in, out); },
          .forward =
              [=](Run& run, const auto& in, const auto& out) {
                const LmHead head = head_of(c, in, nullptr);
-               run.backend.lm_head_forward(out[0], out[1], out[2], in[0], head, run.ints(c.targets()), c.N,
+               run.backend.lm_head_forward(scores_of(out), in[0], head, run.ints(c.targets()), c.N,
                                            run.scratch(run.backend.lm_head_workspace(head, c.N)));
              },
          .backward =
@@ -120,13 +143,13 @@ void check_lm_head(const Case& c, Path path) {
 void check_forward_backward(const Case& c, bool frozen) {
   check({.name = "lm_head_forward_backward",
          .inputs = inputs_of(c, frozen),
-         .outputs = {{c.targets().size()}, {c.rows(), false}, {c.rows(), false}},
+         .outputs = outputs_of(c, false),
          .reference = [=](const auto& in, auto& out) { reference_scores(c, in, out); },
          .forward =
              [=](Run& run, const auto& in, const auto& out) {
                const LmHead head = head_of(c, in, nullptr);
                const Floats zeros(c.targets().size(), 0.0f);
-               run.backend.lm_head_forward_backward(out[0], out[1], out[2],
+               run.backend.lm_head_forward_backward(scores_of(out),
                                                     run.floats(Floats(static_cast<size_t>(c.N * c.D))), in[0],
                                                     head, run.ints(c.targets()), run.floats(zeros), c.N,
                                                     run.scratch(run.backend.lm_head_workspace(head, c.N)));
@@ -136,7 +159,7 @@ void check_forward_backward(const Case& c, bool frozen) {
                const LmHead head = head_of(c, in, &d_in);
                Floats weights = run.read(d_out[0], c.targets().size());
                for (float& weight : weights) weight = -weight;
-               run.backend.lm_head_forward_backward(out[0], out[1], out[2], d_in[0], in[0], head,
+               run.backend.lm_head_forward_backward(scores_of(out), d_in[0], in[0], head,
                                                     run.ints(c.targets()), run.floats(weights), c.N,
                                                     run.scratch(run.backend.lm_head_workspace(head, c.N)));
              },
@@ -169,18 +192,18 @@ TEST_CASE("lm_head takes a long batch in several chunks") {
   const Case c{130, 2, 140000};
   const Floats hidden = random_floats(static_cast<size_t>(c.N * c.D), 1);
   const Floats w = random_floats(static_cast<size_t>(c.V * c.D), 2);
-  std::vector<Doubles> expected(3, Doubles(c.rows()));
+  std::vector<Doubles> expected(6, Doubles(c.rows()));
   reference_scores(c, {Doubles(hidden.begin(), hidden.end()), Doubles(w.begin(), w.end())}, expected);
   const auto backend = make_cpu_backend(2);
   Run run(*backend);
   std::vector<float*> out;
-  for (int i = 0; i < 3; ++i) out.push_back(run.floats(Floats(c.rows())));
+  for (int i = 0; i < 6; ++i) out.push_back(run.floats(Floats(c.rows())));
   const LmHead head = head_of(c, {run.floats(hidden), run.floats(w)}, nullptr);
   const size_t bytes = backend->lm_head_workspace(head, c.N);
   CHECK(bytes < static_cast<size_t>(c.N * c.V) * sizeof(float));
-  backend->lm_head_forward(out[0], out[1], out[2], run.floats(hidden), head, run.ints(c.targets()), c.N,
+  backend->lm_head_forward(scores_of(out), run.floats(hidden), head, run.ints(c.targets()), c.N,
                            run.scratch(bytes));
-  for (size_t i = 0; i < 3; ++i) {
+  for (size_t i = 0; i < 6; ++i) {
     const Floats actual = run.read(out[i], c.rows());
     for (size_t n = 0; n < actual.size(); ++n) {
       CHECK(static_cast<double>(actual[n]) == doctest::Approx(expected[i][n]).epsilon(1e-5));

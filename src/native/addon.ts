@@ -133,6 +133,13 @@ export interface Scores {
   logZ: Float32Array;
   /** [N], of the scalar head. */
   values: Float32Array;
+  // The following have no gradient.
+  /** [N] or [N, targetsPerRow]: 1 where the target is the most likely token (of equals the smallest id), else 0. */
+  hits: Float32Array;
+  /** [N]: mean over the vocabulary of the logits, divided by the temperature. */
+  meanLogits: Float32Array;
+  /** [N]: log of the sum of the squared probabilities, the log-probability that two draws agree. */
+  logSumSquares: Float32Array;
 }
 
 /** The loss's gradient with respect to the numbers of `Scores`; absent: zeros. */

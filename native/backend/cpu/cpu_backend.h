@@ -92,14 +92,14 @@ class CpuBackend final : public Backend {
   void activation_backward(float* d_in, const float* d_out, const float* in, Activation kind, int64_t T,
                            int64_t F) override;
 
-  void lm_head_forward(float* log_prob, float* entropy, float* log_z, const float* hidden, const LmHead& head,
+  void lm_head_forward(const HeadScores& scores, const float* hidden, const LmHead& head,
                        const int32_t* targets, int64_t N, float* workspace) override;
   void lm_head_backward(float* d_hidden, const float* hidden, const LmHead& head, const int32_t* targets,
                         const float* log_z, const float* entropy, const float* d_log_prob,
                         const float* d_entropy, const float* d_log_z, int64_t N, float* workspace) override;
-  void lm_head_forward_backward(float* log_prob, float* entropy, float* log_z, float* d_hidden,
-                                const float* hidden, const LmHead& head, const int32_t* targets,
-                                const float* weights, int64_t N, float* workspace) override;
+  void lm_head_forward_backward(const HeadScores& scores, float* d_hidden, const float* hidden,
+                                const LmHead& head, const int32_t* targets, const float* weights, int64_t N,
+                                float* workspace) override;
   void lm_head_top(int32_t* ids, float* log_probs, const float* hidden, const LmHead& head, int64_t k,
                    int64_t N, float* workspace) override;
   [[nodiscard]] size_t lm_head_workspace(const LmHead& head, int64_t N) const override;

@@ -23,6 +23,8 @@ struct RowScore {
   double max, log_sum;  // log_z is their sum
   float entropy;
   float inverse_sum;  // softmax_j = e^(z_j - max) * inverse_sum
+  float mean;         // of the logits
+  float log_sum_squares;
   [[nodiscard]] float log_z() const { return static_cast<float>(max + log_sum); }
   /// Of an id whose logit is z.
   [[nodiscard]] float log_prob(float z) const {
@@ -39,8 +41,8 @@ struct RowGradient {
 HWY_BEFORE_NAMESPACE();
 namespace anneal::cpu::HWY_NAMESPACE {
 
-/// Scores one row of logits. With `keep_exp`, z is left as e^(z - max).
-RowScore score_row(float* z, int64_t V, bool keep_exp) {
+/// The largest logit of a row.
+float row_max(const float* z, int64_t V) {
   const F32 d;
   // The tail overlaps what was read before; a maximum does not mind. Rows shorter than a vector read one by
   // one.
@@ -58,38 +60,59 @@ RowScore score_row(float* z, int64_t V, bool keep_exp) {
   } else {
     for (int64_t i = 1; i < V; ++i) max = std::max(max, z[i]);
   }
+  return max;
+}
 
-  // Sums of e and e * (z - max), by blocks in float lanes, the blocks in double.
+/// Scores one row of logits whose largest is `max`. With `keep_exp`, z is left as e^(z - max).
+RowScore score_row(float* z, int64_t V, float max, bool keep_exp) {
+  const F32 d;
+  // With s = z - max: sums of e^s, e^s s, e^s e^s and z, by blocks in float lanes, the blocks in double.
   constexpr int64_t kBlock = 4096;
   const Vec shift = hn::Set(d, max);
   double sum = 0.0;
   double weighted = 0.0;
+  double squares = 0.0;
+  double total = 0.0;
   for (int64_t block = 0; block < V; block += kBlock) {
     const int64_t end = std::min(V, block + kBlock);
     Vec sum_v = hn::Zero(d);
     Vec weighted_v = hn::Zero(d);
+    Vec squares_v = hn::Zero(d);
+    Vec total_v = hn::Zero(d);
     int64_t i = block;
     for (; i + kLanes <= end; i += kLanes) {
-      const Vec s = hn::Sub(hn::LoadU(d, z + i), shift);
+      const Vec logit = hn::LoadU(d, z + i);
+      const Vec s = hn::Sub(logit, shift);
       const Vec e = exp(s);
       if (keep_exp) hn::StoreU(e, d, z + i);
       sum_v = hn::Add(sum_v, e);
       weighted_v = hn::MulAdd(e, s, weighted_v);
+      squares_v = hn::MulAdd(e, e, squares_v);
+      total_v = hn::Add(logit, total_v);
     }
     if (i < end) {
       const auto live = hn::FirstN(d, static_cast<size_t>(end - i));
-      const Vec s = hn::IfThenElseZero(live, hn::Sub(load_tail(z + i, end - i), shift));
+      const Vec logit = load_tail(z + i, end - i);
+      const Vec s = hn::IfThenElseZero(live, hn::Sub(logit, shift));
       const Vec e = hn::IfThenElseZero(live, exp(s));
       if (keep_exp) store_tail(e, z + i, end - i);
       sum_v = hn::Add(sum_v, e);
       weighted_v = hn::MulAdd(e, s, weighted_v);
+      squares_v = hn::MulAdd(e, e, squares_v);
+      total_v = hn::Add(logit, total_v);
     }
     sum += static_cast<double>(sum_lanes(sum_v));
     weighted += static_cast<double>(sum_lanes(weighted_v));
+    squares += static_cast<double>(sum_lanes(squares_v));
+    total += static_cast<double>(sum_lanes(total_v));
   }
   const double log_sum = std::log(sum);
-  return {static_cast<double>(max), log_sum, static_cast<float>(log_sum - weighted / sum),
-          static_cast<float>(1.0 / sum)};
+  return {.max = static_cast<double>(max),
+          .log_sum = log_sum,
+          .entropy = static_cast<float>(log_sum - weighted / sum),
+          .inverse_sum = static_cast<float>(1.0 / sum),
+          .mean = static_cast<float>(total / static_cast<double>(V)),
+          .log_sum_squares = static_cast<float>(std::log(squares) - 2.0 * log_sum)};
 }
 
 /// z = dz without the targets' own terms, for a row of logits whose log_z and entropy are known (see
@@ -117,6 +140,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace anneal::cpu {
 
+HWY_EXPORT(row_max);
 HWY_EXPORT(score_row);
 HWY_EXPORT(gradient_row);
 HWY_EXPORT(scale_row);
@@ -149,6 +173,19 @@ void for_each_row(int threads, int64_t rows, int64_t V, const F& f) {
 }
 
 int64_t align(int64_t floats) { return (floats + 15) / 16 * 16; }
+
+/// 1 where z[id] is the largest logit of the row and no smaller id has the same.
+float hit(const float* z, int32_t id, float max) {
+  return z[id] == max && std::find(z, z + id, max) == z + id ? 1.0f : 0.0f;
+}
+
+/// Notes what is told of row n as a whole.
+void note_row(const HeadScores& scores, int64_t n, const RowScore& score) {
+  scores.entropy[n] = score.entropy;
+  scores.log_z[n] = score.log_z();
+  scores.mean_logit[n] = score.mean;
+  scores.log_sum_squares[n] = score.log_sum_squares;
+}
 
 /// The update as rows from `first` on see it.
 LowRank at_row(LowRank update, int64_t first) {
@@ -235,8 +272,8 @@ void CpuBackend::lm_head_logits(float* logits, const float* hidden, const LmHead
   }
 }
 
-void CpuBackend::lm_head_forward(float* log_prob, float* entropy, float* log_z, const float* hidden,
-                                 const LmHead& head, const int32_t* targets, int64_t N, float* workspace) {
+void CpuBackend::lm_head_forward(const HeadScores& scores, const float* hidden, const LmHead& head,
+                                 const int32_t* targets, int64_t N, float* workspace) {
   const int64_t V = head.vocab_size;
   const int64_t K = head.targets_per_row;
   for_each_logits(head, hidden, N, workspace, [&](int64_t first, int64_t rows, const ChunkMemory& memory) {
@@ -244,10 +281,13 @@ void CpuBackend::lm_head_forward(float* log_prob, float* entropy, float* log_z, 
       const int64_t n = first + row;
       float* z = memory.logits + row * V;
       if (head.temperature != 1.0f) HWY_DYNAMIC_DISPATCH(scale_row)(z, V, 1.0f / head.temperature);
-      const RowScore score = HWY_DYNAMIC_DISPATCH(score_row)(z, V, false);
-      for (int64_t k = 0; k < K; ++k) log_prob[n * K + k] = score.log_prob(z[targets[n * K + k]]);
-      entropy[n] = score.entropy;
-      log_z[n] = score.log_z();
+      const float max = HWY_DYNAMIC_DISPATCH(row_max)(z, V);
+      const RowScore score = HWY_DYNAMIC_DISPATCH(score_row)(z, V, max, false);
+      for (int64_t k = n * K; k < (n + 1) * K; ++k) {
+        scores.log_prob[k] = score.log_prob(z[targets[k]]);
+        scores.hit[k] = hit(z, targets[k], max);
+      }
+      note_row(scores, n, score);
     });
   });
 }
@@ -279,9 +319,9 @@ void CpuBackend::lm_head_backward(float* d_hidden, const float* hidden, const Lm
   });
 }
 
-void CpuBackend::lm_head_forward_backward(float* log_prob, float* entropy, float* log_z, float* d_hidden,
-                                          const float* hidden, const LmHead& head, const int32_t* targets,
-                                          const float* weights, int64_t N, float* workspace) {
+void CpuBackend::lm_head_forward_backward(const HeadScores& scores, float* d_hidden, const float* hidden,
+                                          const LmHead& head, const int32_t* targets, const float* weights,
+                                          int64_t N, float* workspace) {
   const int64_t V = head.vocab_size;
   const int64_t K = head.targets_per_row;
   const float inverse_temperature = 1.0f / head.temperature;
@@ -292,17 +332,19 @@ void CpuBackend::lm_head_forward_backward(float* log_prob, float* entropy, float
       const float* weight = weights + n * K;
       float* z = memory.logits + row * V;
       if (head.temperature != 1.0f) HWY_DYNAMIC_DISPATCH(scale_row)(z, V, inverse_temperature);
+      float* log_prob = scores.log_prob + n * K;
+      const float max = HWY_DYNAMIC_DISPATCH(row_max)(z, V);
       float sum = 0.0f;
       for (int64_t k = 0; k < K; ++k) {
-        log_prob[n * K + k] = z[target[k]];  // the logit, until the row has been summed
+        log_prob[k] = z[target[k]];  // the logit, until the row has been summed
+        scores.hit[n * K + k] = hit(z, target[k], max);
         sum += weight[k];
       }
-      const RowScore score = HWY_DYNAMIC_DISPATCH(score_row)(z, V, true);
-      entropy[n] = score.entropy;
-      log_z[n] = score.log_z();
+      const RowScore score = HWY_DYNAMIC_DISPATCH(score_row)(z, V, max, true);
+      note_row(scores, n, score);
       HWY_DYNAMIC_DISPATCH(scale_row)(z, V, sum * score.inverse_sum * inverse_temperature);
       for (int64_t k = 0; k < K; ++k) {
-        log_prob[n * K + k] = score.log_prob(log_prob[n * K + k]);
+        log_prob[k] = score.log_prob(log_prob[k]);
         z[target[k]] -= weight[k] * inverse_temperature;
       }
     });
@@ -319,7 +361,8 @@ void CpuBackend::lm_head_top(int32_t* ids, float* log_probs, const float* hidden
       const int64_t n = first + row;
       float* z = memory.logits + row * V;
       if (head.temperature != 1.0f) HWY_DYNAMIC_DISPATCH(scale_row)(z, V, 1.0f / head.temperature);
-      const RowScore score = HWY_DYNAMIC_DISPATCH(score_row)(z, V, false);
+      const float max = HWY_DYNAMIC_DISPATCH(row_max)(z, V);
+      const RowScore score = HWY_DYNAMIC_DISPATCH(score_row)(z, V, max, false);
       int64_t count = 0;
       for (int64_t j = 0; j < V; ++j) {
         insert_candidate(ids + n * k, log_probs + n * k, count, k, static_cast<int32_t>(j), z[j]);
