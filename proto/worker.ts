@@ -23,7 +23,7 @@ export type WorkerTask =
     }
   | { task: 'plan'; home: string; recipe: RecipeSource; check_only: boolean }
   | { task: 'doctor'; home: string }
-  /** Stays up to answer `generate` messages for one model until it has been idle for a while. */
+  /** Stays up to answer `generate` messages for one model, and for adapters over it, until it is told to stop. */
   | { task: 'serve'; home: string; model: string };
 
 /** How often a job is tried again after a transient fault without progress in between, and how long it waits. */
@@ -51,6 +51,8 @@ export interface RecipeSource {
 export interface GenerateRequest {
   /** Job id of the generation. */
   request: string;
+  /** Folder of the adapter that answers, over the base that the worker serves. */
+  adapter?: string;
   prompt?: string;
   messages?: { role: string; content: string }[];
   sampling: Sampling;

@@ -53,6 +53,17 @@ Architecture architecture(const Argument& a) {
   return out;
 }
 
+template <typename Number>
+void set(Napi::Object& object, const char* key, Number value) {
+  object.Set(key, Napi::Number::New(object.Env(), static_cast<double>(value)));
+}
+
+}  // namespace
+
+int64_t adapter_index(const Argument& adapter) {
+  return adapter.is_absent() ? Engine::kBase : adapter.integer(0, kMaxSize);
+}
+
 AdapterOptions adapter_options(const Argument& a) {
   AdapterOptions out;
   for (const Argument& module : a.property("modules").elements()) {
@@ -64,17 +75,6 @@ AdapterOptions adapter_options(const Argument& a) {
   out.score_head = flag(a, "scoreHead");
   out.trainable = a.property("trainable").boolean();
   return out;
-}
-
-template <typename Number>
-void set(Napi::Object& object, const char* key, Number value) {
-  object.Set(key, Napi::Number::New(object.Env(), static_cast<double>(value)));
-}
-
-}  // namespace
-
-int64_t adapter_index(const Argument& adapter) {
-  return adapter.is_absent() ? Engine::kBase : adapter.integer(0, kMaxSize);
 }
 
 SessionOptions session_options(const Argument& o) {

@@ -10,6 +10,7 @@ namespace anneal::addon {
 
 /// An adapter's number; absent: the base.
 int64_t adapter_index(const Argument& adapter);
+AdapterOptions adapter_options(const Argument& options);
 SessionOptions session_options(const Argument& options);
 Batch batch(const Argument& batch);
 ScoreGradients score_gradients(const Argument& gradients);

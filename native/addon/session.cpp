@@ -16,6 +16,7 @@ Napi::Function Session::define(Napi::Env env) {
   return DefineClass(env, "Session",
                      {InstanceMethod<&Session::tensors>("tensors"),
                       InstanceMethod<&Session::plan>("plan"),
+                      InstanceMethod<&Session::add_adapter>("addAdapter"),
                       InstanceMethod<&Session::init_weights>("initWeights"),
                       InstanceMethod<&Session::init_adapter>("initAdapter"),
                       InstanceMethod<&Session::merge_adapter>("mergeAdapter"),
@@ -107,6 +108,23 @@ Napi::Value Session::tensors(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value Session::plan(const Napi::CallbackInfo& info) { return to_js(info.Env(), plan_); }
+
+Napi::Value Session::add_adapter(const Napi::CallbackInfo& info) {
+  return asynchronous(info.Env(), [&] {
+    const AdapterOptions options = adapter_options(argument(info, 0, "options"));
+    return calls_.run(
+        info.Env(), thread_, [this, options] { return engine_->add_adapter(options); },
+        [this, options](Napi::Env to, int64_t index) -> Napi::Value {
+          // In the order in which the engine added them.
+          const ModelTable base(options_.architecture);
+          tensor_lists_.push_back(
+              AdapterTable(options, base, options_.architecture, static_cast<size_t>(index)).tensors());
+          options_.adapters.push_back(options);
+          plan_ = plan_session(options_, *make_cpu_backend(options_.threads));
+          return Napi::Number::New(to, static_cast<double>(index));
+        });
+  });
+}
 
 Napi::Value Session::init_weights(const Napi::CallbackInfo& info) {
   return asynchronous(info.Env(), [&] {

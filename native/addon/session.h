@@ -31,6 +31,7 @@ class Session : public Napi::ObjectWrap<Session> {
 
   Napi::Value tensors(const Napi::CallbackInfo& info);
   Napi::Value plan(const Napi::CallbackInfo& info);
+  Napi::Value add_adapter(const Napi::CallbackInfo& info);
   Napi::Value init_weights(const Napi::CallbackInfo& info);
   Napi::Value init_adapter(const Napi::CallbackInfo& info);
   Napi::Value merge_adapter(const Napi::CallbackInfo& info);
@@ -56,7 +57,7 @@ class Session : public Napi::ObjectWrap<Session> {
   Napi::Value read_snapshot(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
 
-  // Known from the start, for calls that do not wait for the engine.
+  // Known here too, for calls that do not wait for the engine.
   SessionOptions options_;
   std::vector<std::vector<Tensor>> tensor_lists_;  // of the base, then of each adapter
   SessionPlan plan_{};

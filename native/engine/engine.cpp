@@ -25,9 +25,9 @@ std::vector<std::unique_ptr<Adapter>> make_adapters(Backend& backend, const Sess
   return adapters;
 }
 
-std::vector<Weights> resolve_all(const Architecture& architecture, ParameterSet& base,
-                                 const std::vector<std::unique_ptr<Adapter>>& adapters) {
-  std::vector<Weights> all{resolve_weights(architecture, base, nullptr)};
+std::deque<Weights> resolve_all(const Architecture& architecture, ParameterSet& base,
+                                const std::vector<std::unique_ptr<Adapter>>& adapters) {
+  std::deque<Weights> all{resolve_weights(architecture, base, nullptr)};
   for (const auto& adapter : adapters) all.push_back(resolve_weights(architecture, base, adapter.get()));
   return all;
 }
@@ -56,6 +56,33 @@ Engine::Engine(std::unique_ptr<Backend> backend, const SessionOptions& options,
   std::vector<ParameterSet*> sets{base_.get()};
   for (const auto& adapter : adapters_) sets.push_back(&adapter->set());
   snapshot_ = std::make_unique<Snapshot>(sets);
+}
+
+int64_t Engine::add_adapter(const AdapterOptions& options) {
+  if (options_.any_trainable() || options.trainable) {
+    throw std::invalid_argument("addAdapter: it is for sessions in which nothing is trained");
+  }
+  SessionOptions grown = options_;
+  grown.adapters.push_back(options);
+  const SessionPlan plan = plan_session(grown, *backend_);
+  auto adapter = std::make_unique<Adapter>(*backend_, options, table_, options_.architecture,
+                                           options_.optimizer, adapters_.size());
+  // The buffers of a pass may have to be larger; what outlives a pass (keys and values) stays where it is.
+  DeviceMemory activations = reserve(*backend_, plan.activations);
+  DeviceMemory scratch = reserve(*backend_, plan.workspace);
+  weights_.push_back(resolve_weights(options_.architecture, *base_, adapter.get()));
+  adapters_.push_back(std::move(adapter));
+  options_ = std::move(grown);
+  plan_ = plan;
+  const float* inverse_frequencies = scratch_.inverse_frequencies;
+  activations_ = lay_out<Activations>(activations.get(), options_);
+  scratch_ = lay_out<Scratch>(scratch.get(), options_, *backend_);
+  backend_->copy(scratch_.inverse_frequencies, inverse_frequencies,
+                 static_cast<size_t>(options_.architecture.head_dim / 2) * sizeof(float));
+  activations_memory_ = std::move(activations);
+  scratch_memory_ = std::move(scratch);
+  pending_ = false;
+  return std::ssize(adapters_) - 1;
 }
 
 ParameterSet& Engine::set_of(int64_t adapter) const {

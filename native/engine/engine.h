@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <span>
 #include <string>
@@ -54,6 +55,8 @@ class Engine {
   [[nodiscard]] const SessionPlan& plan() const { return plan_; }
   /// Index of an adapter where a call takes one: this means the base.
   static constexpr int64_t kBase = -1;
+  /// Adds a frozen adapter, of zeros, to a session in which nothing is trained; gives its index.
+  int64_t add_adapter(const AdapterOptions& options);
   [[nodiscard]] const TensorTable& table_of(int64_t adapter) const { return set_of(adapter).table(); }
 
   void init_weights(uint64_t seed, float std);
@@ -106,14 +109,15 @@ class Engine {
   void score_backward(bool accumulate);
 
   const std::atomic<bool>& closing_;
-  const SessionOptions options_;
+  SessionOptions options_;
   const std::unique_ptr<Backend> backend_;
-  const SessionPlan plan_;
+  SessionPlan plan_;
   const ModelTable table_;
   const std::unique_ptr<ParameterSet> base_;
-  const std::vector<std::unique_ptr<Adapter>> adapters_;
-  const std::vector<Weights> weights_;  // the base alone, then under each adapter
-  const DeviceMemory activations_memory_, scratch_memory_, cache_memory_;
+  std::vector<std::unique_ptr<Adapter>> adapters_;
+  std::deque<Weights> weights_;  // the base alone, then under each adapter
+  DeviceMemory activations_memory_, scratch_memory_;
+  const DeviceMemory cache_memory_;
   Activations activations_;
   Scratch scratch_;
   KvCache cache_;

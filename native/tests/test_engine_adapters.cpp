@@ -4,6 +4,7 @@
 #include "engine/svd.h"
 #include "model/errors.h"
 #include "tests/adapter_support.h"
+#include "tests/generation_support.h"
 
 namespace anneal::test {
 namespace {
@@ -182,6 +183,55 @@ TEST_CASE("adapters: options that do not fit the base name the adapter") {
       },
       "DoRA");
   refuses([](AdapterOptions& o) { o = {}; }, "has no tensors");
+}
+
+TEST_CASE("adapters: one that is added later answers as one that was there, and disturbs nobody") {
+  AdapterOptions replacing = all_linear(false);
+  replacing.replaces = {"model.norm.weight"};
+  std::vector<AdapterOptions> adapters{all_linear(false), all_linear(true), replacing};
+  for (AdapterOptions& adapter : adapters) adapter.trainable = false;
+  const auto open = [](std::vector<AdapterOptions> with) {
+    SessionOptions options = over_frozen(small_architecture(), std::move(with));
+    options.generation_slots = 4;
+    options.generation_length = 40;
+    return make_engine(options);
+  };
+  const auto request = [](int32_t adapter) {
+    GenerationRequest out;
+    out.prompt = random_ids(7, 3);
+    out.adapter = adapter;
+    out.samples = 1;
+    out.sampling.max_new_tokens = 20;
+    out.sampling.temperature = 0.8f;
+    return out;
+  };
+  const auto whole = open(adapters);
+  randomise(*whole);
+  for (const int64_t i : {0, 1, 2}) randomise(*whole, 5 + static_cast<uint32_t>(i), 0.3f, i);
+  const std::vector<Completion> expected =
+      generate(*whole, {request(-1), request(0), request(1), request(2)});
+
+  const auto grown = open({});
+  randomise(*grown);
+  Completions completions;
+  for (int32_t adapter = -1; adapter < 3; ++adapter) {
+    if (adapter >= 0) {
+      CHECK(grown->add_adapter(adapters[static_cast<size_t>(adapter)]) == adapter);
+      randomise(*grown, 5 + static_cast<uint32_t>(adapter), 0.3f, adapter);
+    }
+    grown->submit_generation(adapter + 1, request(adapter));
+    for (int pass = 0; pass < 3; ++pass) book(completions, grown->advance_generations());
+  }
+  for (int pass = 0; pass < 100; ++pass) book(completions, grown->advance_generations());
+  for (int64_t id = 0; id < 4; ++id) {
+    CHECK(completions[{id, 0}] == expected[static_cast<size_t>(id)]);
+    CHECK(grown->forward(mixed_batch(id - 1, false)).log_probs ==
+          whole->forward(mixed_batch(id - 1, false)).log_probs);
+  }
+  CHECK(grown->plan().total == whole->plan().total);
+  CHECK_THROWS_AS(grown->add_adapter(all_linear(false)), std::invalid_argument);  // trainable
+  const auto trained = make_engine(over_frozen(small_architecture(), {all_linear(false)}));
+  CHECK_THROWS_AS(trained->add_adapter(adapters[0]), std::invalid_argument);
 }
 
 }  // namespace anneal::test

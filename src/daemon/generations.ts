@@ -80,9 +80,9 @@ export class Generations {
     return this.#store.setState(job.id, 'running');
   }
 
-  /** Hands the request to `worker`, or to the one that serves `model`. */
-  start(model: string, worker: WorkerProcess | undefined, request: GenerateRequest): void {
-    const chosen = worker ?? this.#serve(model).worker;
+  /** Hands the request to a worker, or to the one that serves the model of a folder. */
+  start(to: WorkerProcess | string, request: GenerateRequest): void {
+    const chosen = typeof to === 'string' ? this.#serve(to).worker : to;
     this.#active.set(request.request, chosen);
     chosen.send({ type: 'generate', request });
   }

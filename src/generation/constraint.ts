@@ -41,15 +41,16 @@ export function constraintOf(format: Format): Constraint | undefined {
   return constraint;
 }
 
-const known = new WeakSet<Session['generations']>();
+/** Hash of the tokenizer whose vocabulary a session has; models over one base may have several. */
+const known = new WeakMap<Session['generations'], string>();
 
-/** Makes a session know the bytes of its tokens, once; throws if it could not write all that a constraint allows. */
+/** Makes a session know the bytes of its tokens; throws if it could not write all that a constraint allows. */
 export function prepareVocabulary(session: Session, tokenizer: Tokenizer, constraint: Constraint): void {
   const vocabulary = tokenizer.vocabularyBytes();
   requireBytes(vocabulary, constraint);
-  if (known.has(session.generations)) return;
+  if (known.get(session.generations) === tokenizer.hash) return;
   session.setVocabulary(vocabulary);
-  known.add(session.generations);
+  known.set(session.generations, tokenizer.hash);
 }
 
 /** With a token for every byte that may come next there is always one that goes on. */

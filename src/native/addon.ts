@@ -277,6 +277,11 @@ export type AdapterInit = 'default' | 'gaussian' | 'random' | 'pissa';
 export interface Session {
   tensors(adapter?: number): TensorInfo[];
   plan(): SessionPlan;
+  /**
+   * Adds a frozen adapter, of zeros until it is filled, to a session in which nothing is trained; gives its index.
+   * Generations under way go on.
+   */
+  addAdapter(options: AdapterOptions): Promise<number>;
   /** Normal(0, std) for matrices (residual outputs scaled by 1/sqrt(2 layers)), ones and zeros for vectors. */
   initWeights(seed: number, std: number): Promise<void>;
   /**

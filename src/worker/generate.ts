@@ -13,6 +13,7 @@ import {
   startCompletion,
   type TextCompletion,
 } from '../models/complete.ts';
+import type { Session } from '../native/addon.ts';
 import type { ServedModel } from '../stages/stage.ts';
 import type { WorkerChannel } from './channel.ts';
 
@@ -21,21 +22,26 @@ export const SLICE_MS = 200;
 
 export class GenerateQueue {
   readonly #channel: WorkerChannel;
-  readonly #waiting = new Map<string, { request: GenerateRequest; since: number }>();
+  readonly #loads: boolean;
+  readonly #waiting = new Map<string, Waiting>();
   readonly #running = new Map<string, RunningCompletion>();
   /** Why nothing can be answered now; undefined: requests wait for `answer`. */
   #closed: AnnealError | undefined;
   #wake: (() => void) | undefined;
 
-  constructor(channel: WorkerChannel) {
+  /** `modelOf` gives the model of a request where the worker has several; else all go to that of `answer`. */
+  constructor(channel: WorkerChannel, modelOf?: (request: GenerateRequest) => Promise<ServedModel>) {
     this.#channel = channel;
+    this.#loads = modelOf !== undefined;
     channel.onGenerate((request) => {
       if (this.#closed) {
         this.#end(request.request, this.#closed);
         return;
       }
-      this.#waiting.set(request.request, { request, since: performance.now() });
-      this.#wake?.();
+      const waiting: Waiting = { request, since: performance.now(), model: undefined };
+      this.#waiting.set(request.request, waiting);
+      if (modelOf) void this.#load(request.request, waiting, modelOf(request));
+      else this.#wake?.();
     });
     channel.onCancelGenerate((id) => {
       this.#running.get(id)?.cancel();
@@ -58,9 +64,11 @@ export class GenerateQueue {
     this.#closed = undefined;
   }
 
-  /** Resolves when a request waits, or `wake` is called. */
+  /** Resolves when a request can be answered, or `wake` is called. */
   async arrival(): Promise<void> {
-    if (this.#waiting.size === 0) await new Promise<void>((resolve) => (this.#wake = resolve));
+    const ready = ({ model }: Waiting) => !this.#loads || model !== undefined;
+    if (![...this.#waiting.values()].some(ready))
+      await new Promise<void>((resolve) => (this.#wake = resolve));
     this.#wake = undefined;
   }
 
@@ -72,12 +80,32 @@ export class GenerateQueue {
    * Answers requests on this model, side by side, those that come meanwhile included: until none is left, or with a
    * slice until so many milliseconds have passed, but for one pass at least.
    */
-  async answer(model: ServedModel, sliceMs = Number.POSITIVE_INFINITY): Promise<void> {
+  answer(model: ServedModel, sliceMs = Number.POSITIVE_INFINITY): Promise<void> {
+    return this.#passes(model.session, model, sliceMs);
+  }
+
+  /** The same for requests whose models, all in this session, are loaded. */
+  answerLoaded(session: Session): Promise<void> {
+    return this.#passes(session, undefined, Number.POSITIVE_INFINITY);
+  }
+
+  /** A request can be answered from when its model is there. */
+  async #load(id: string, waiting: Waiting, model: Promise<ServedModel>): Promise<void> {
+    try {
+      waiting.model = await model;
+      this.#wake?.();
+    } catch (error) {
+      if (this.#waiting.delete(id)) this.#end(id, toAnnealError(error));
+    }
+  }
+
+  async #passes(session: Session, given: ServedModel | undefined, sliceMs: number): Promise<void> {
     const end = performance.now() + sliceMs;
     for (;;) {
-      for (const [id, { request, since }] of this.#waiting) this.#start(model, id, request, since);
+      for (const [id, { request, since, model = given }] of this.#waiting)
+        if (model) this.#start(model, id, request, since);
       if (this.#running.size === 0) return;
-      await this.#channel.track(model.session.generations.advance());
+      await this.#channel.track(session.generations.advance());
       if (performance.now() >= end) return;
     }
   }
@@ -120,6 +148,13 @@ export class GenerateQueue {
   #end(id: string, error: AnnealError | null): void {
     this.#channel.send({ type: 'generated', request: id, error: error?.toBody() ?? null });
   }
+}
+
+interface Waiting {
+  request: GenerateRequest;
+  since: number;
+  /** Undefined: that of `answer`, or still being loaded. */
+  model: ServedModel | undefined;
 }
 
 /** What a request comes to that is cancelled before it began. */

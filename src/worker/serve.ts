@@ -1,13 +1,16 @@
-/** Serves one model: loads it and answers generate requests until the daemon says stop (it counts the idle time). */
+/**
+ * Serves one model, and the adapters over it that requests name: the base is loaded once, an adapter with the first
+ * request for it. It answers until the daemon says stop (which counts the idle time).
+ */
 import { availableParallelism } from 'node:os';
 import type { WorkerTask } from '../../proto/worker.ts';
 import { ArtifactStore } from '../artifacts/store.ts';
-import { loadModel, openModelFolder } from '../models/load.ts';
+import { openModelFolder } from '../models/load.ts';
 import { readStopIds } from '../models/save.ts';
-import { loadAddon, type SessionOptions } from '../native/addon.ts';
+import { SharedBase } from '../models/shared_base.ts';
+import { type Addon, loadAddon } from '../native/addon.ts';
 import type { ServedModel } from '../stages/stage.ts';
 import { loadTokenizer } from '../tokenizer/tokenizer.ts';
-import { requireMemory } from '../util/memory.ts';
 import type { WorkerChannel } from './channel.ts';
 import { GenerateQueue } from './generate.ts';
 import { trackedAddon } from './tracked.ts';
@@ -25,45 +28,79 @@ export async function runServe(
   channel: WorkerChannel,
 ): Promise<void> {
   let stopped = false;
-  const queue = new GenerateQueue(channel);
+  const addon = trackedAddon(loadAddon(), channel.track.bind(channel));
+  const models = new ServedModels(addon, task);
+  const queue = new GenerateQueue(channel, ({ adapter }) => models.of(adapter));
   channel.onStop(() => {
     stopped = true;
     queue.wake();
   });
-  const model = await serve(task, channel);
+  const { session } = await models.base;
   try {
     for (;;) {
-      await queue.answer(model);
+      await queue.answerLoaded(session);
       if (stopped) break;
       await queue.arrival();
     }
   } finally {
-    await model.session.close();
+    await session.close();
   }
 }
 
-async function serve(task: { home: string; model: string }, channel: WorkerChannel): Promise<ServedModel> {
-  const path = await new ArtifactStore(task.home).resolveModel(task.model);
-  const addon = trackedAddon(loadAddon(), channel.track.bind(channel));
+/** The base of a worker and the adapters over it, as those who ask see them. */
+class ServedModels {
+  readonly base: Promise<SharedBase>;
+  readonly #path: Promise<string>;
+  /** By the adapter's folder; undefined: the base alone. */
+  readonly #models = new Map<string | undefined, Promise<ServedModel>>();
+
+  constructor(addon: Addon, { home, model }: { home: string; model: string }) {
+    this.#path = new ArtifactStore(home).resolveModel(model);
+    this.base = this.#path.then((path) => openServed(addon, path, model));
+  }
+
+  /** The model of an adapter, loaded if it is not; one that cannot be loaded is tried again. */
+  of(adapter: string | undefined): Promise<ServedModel> {
+    const known = this.#models.get(adapter);
+    if (known) return known;
+    const loaded = this.#load(adapter);
+    this.#models.set(adapter, loaded);
+    loaded.catch(() => this.#models.delete(adapter));
+    return loaded;
+  }
+
+  async #load(adapter: string | undefined): Promise<ServedModel> {
+    const base = await this.base;
+    const path = adapter ?? (await this.#path);
+    const folder = await openModelFolder(path);
+    const tokenizer = await loadTokenizer(path, { threads: availableParallelism() });
+    return {
+      session: base.session,
+      ...(adapter === undefined ? {} : { adapter: await base.add(folder) }),
+      tokenizer,
+      stopIds: await readStopIds(path, tokenizer),
+      generationLength: Math.min(folder.architecture.maxPositions, MAX_ROWS),
+    };
+  }
+}
+
+async function openServed(addon: Addon, path: string, model: string): Promise<SharedBase> {
   const folder = await openModelFolder(path);
-  const threads = availableParallelism();
-  const tokenizer = await loadTokenizer(path, { threads });
   const rows = Math.min(folder.architecture.maxPositions, MAX_ROWS);
-  const options: Omit<SessionOptions, 'architecture'> = {
-    threads,
-    trainable: false,
-    maxTokens: Math.min(rows, PASS_ROWS),
-    maxSequences: 1,
-    maxScored: 1,
-    recompute: false,
-    generationSlots: SLOTS,
-    generationLength: rows,
-    generationRows: 2 * rows,
-  };
-  requireMemory(
-    addon.planSession({ ...options, architecture: folder.architecture }).total,
-    `Model ${task.model}`,
+  return SharedBase.open(
+    addon,
+    folder,
+    {
+      threads: availableParallelism(),
+      trainable: false,
+      maxTokens: Math.min(rows, PASS_ROWS),
+      maxSequences: 1,
+      maxScored: 1,
+      recompute: false,
+      generationSlots: SLOTS,
+      generationLength: rows,
+      generationRows: 2 * rows,
+    },
+    `Model ${model}`,
   );
-  const session = await loadModel(addon, folder, options);
-  return { session, tokenizer, stopIds: await readStopIds(path, tokenizer), generationLength: rows };
 }

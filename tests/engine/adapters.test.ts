@@ -135,6 +135,26 @@ describe('adapters', () => {
   });
 });
 
+describe('addAdapter', () => {
+  it('gives a session an adapter that is as one from the start', async () => {
+    const frozen = { ...adapter, trainable: false };
+    const whole = await makeSession({ adapters: [frozen] });
+    const grown = await addon.createSession(sessionOptions({ trainable: false }));
+    await grown.initWeights(1, 0.2);
+    expect(await grown.addAdapter(frozen)).toBe(0);
+    expect(grown.tensors(0)).toEqual(whole.tensors(0));
+    expect(grown.plan()).toEqual(addon.planSession(sessionOptions({ trainable: false, adapters: [frozen] })));
+    for (const session of [whole, grown]) await session.initAdapter(0, { seed: 5, kind: 'random' });
+    const batch = { ...makeBatch(), adapter: 0 };
+    expect(await grown.forward(batch)).toEqual(await whole.forward(batch));
+    expect(await Promise.all([grown.addAdapter(frozen), grown.addAdapter(frozen)])).toEqual([1, 2]);
+    const unknown = { ...frozen, replaces: ['model.nothing.weight'] };
+    await expect(grown.addAdapter(unknown)).rejects.toMatchObject({ code: 'invalid_argument' });
+    await expect(grown.addAdapter(adapter)).rejects.toThrow(/nothing is trained/);
+    for (const session of [whole, grown]) await session.close();
+  });
+});
+
 describe('what a pass computes', () => {
   it('gives values alone, or beside the tokens', async () => {
     const session = await makeSession();

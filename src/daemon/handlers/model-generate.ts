@@ -1,4 +1,5 @@
 import { AnnealError } from '../../../proto/errors.ts';
+import { heldOver } from '../../models/adapter_base.ts';
 import type { WorkerProcess } from '../worker-process.ts';
 import { changeOnce, type Handler, type Services } from './handler.ts';
 
@@ -12,10 +13,11 @@ export const modelGenerate: Handler<'model.generate'> = async (request, services
     });
   }
   const running = model.startsWith('job:') ? runningWorker(model.slice('job:'.length), services) : undefined;
-  const path = running ? model : await services.artifacts.resolveModel(model);
+  const held = running ? undefined : await heldOver(await services.artifacts.resolveModel(model));
   const reply = changeOnce(services, context, () => services.generations.create(model));
-  services.generations.start(path, running, {
+  services.generations.start(running ?? held!.base, {
     request: reply.job.id,
+    ...(held?.adapter === undefined ? {} : { adapter: held.adapter }),
     ...(prompt === undefined ? {} : { prompt }),
     ...(messages === undefined ? {} : { messages }),
     sampling,
