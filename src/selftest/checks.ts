@@ -101,8 +101,10 @@ async function checkLive(
     const apart = await replay((pass) => unshared(pass, options.maxTokens));
     compare('without shared prefixes: gradient', apart, GRADIENT_BOUND);
   }
-  if (options.generationSlots > 0 && passes[0]!.batch.outputs !== 'values')
-    checks.push(await samplerCheck(session, passes, options, prefix));
+  const draws = options.generationSlots > 0 && passes[0]!.batch.outputs !== 'values';
+  const { adapter } = passes[0]!.batch;
+  if (draws)
+    checks.push(await samplerCheck(session, passes, options, `${prefix}sampler and trainer: log-probs`));
 
   // Of the weights as they are: probes, files, and the step once and once more.
   await session.clearGradients();
@@ -122,6 +124,12 @@ async function checkLive(
   await session.writeSnapshot(`${path}.snapshot`);
   for (const set of allSets(options)) await exportSet(session, `${path}.${set ?? 'base'}`, set);
   const logProbs = await probe(session, passes);
+  if (draws && adapter !== undefined) {
+    // At its start an adapter changes nothing: one of numbers that do. The session is not used any more.
+    await session.initAdapter(adapter, { seed: 0, kind: 'random' });
+    const name = `${prefix}sampler and trainer, adapter of random numbers: log-probs`;
+    checks.push(await samplerCheck(session, passes, options, name));
+  }
   return { recording, prefix, path, gradients, logProbs, stepped };
 }
 
@@ -226,14 +234,15 @@ async function importSet(session: Session, path: string, set: number | undefined
   await session.importTensors(sources, set);
 }
 
-/** Draws tokens after the beginnings of some rows and scores the same tokens with the trainer. */
+/** Draws tokens after the beginnings of some rows and scores the same tokens with the trainer, both by its weights. */
 async function samplerCheck(
   session: Session,
   passes: Pass[],
   options: SessionOptions,
-  prefix: string,
+  name: string,
 ): Promise<Check> {
   const { batch } = passes[0]!;
+  const weights = batch.adapter === undefined ? {} : { adapter: batch.adapter };
   const limit = Math.min(options.generationLength, options.maxTokens) - SAMPLED_TOKENS;
   const prompts = Array.from({ length: Math.min(SAMPLED_PROMPTS, batch.cuSeqlens.length - 1) }, (_, s) => {
     const [from, to] = [batch.cuSeqlens[s]!, batch.cuSeqlens[s + 1]!];
@@ -241,29 +250,25 @@ async function samplerCheck(
   });
   let largest = 0;
   for (const [seed, prompt] of prompts.entries()) {
-    const { tokens, logProbs } = await draw(session, prompt, seed);
+    const { tokens, logProbs } = await draw(session, weights, prompt, seed);
     const whole = Int32Array.from([...prompt, ...tokens]);
     const scores = await session.forward({
       tokens: whole,
       cuSeqlens: Int32Array.from([0, whole.length]),
       scored: Int32Array.from(tokens, (_, i) => prompt.length - 1 + i),
       targets: tokens,
+      ...weights,
     });
     for (const [i, value] of logProbs.entries())
       largest = Math.max(largest, Math.abs(value - scores.logProbs[i]!));
   }
   const ok = largest <= SAMPLER_BOUND;
-  return {
-    name: `${prefix}sampler and trainer: log-probs`,
-    ok,
-    figure: largest,
-    bound: SAMPLER_BOUND,
-    typical: null,
-  };
+  return { name, ok, figure: largest, bound: SAMPLER_BOUND, typical: null };
 }
 
 async function draw(
   session: Session,
+  weights: { adapter?: number },
   prompt: Int32Array,
   seed: number,
 ): Promise<{ tokens: Int32Array; logProbs: Float32Array }> {
@@ -277,7 +282,7 @@ async function draw(
     seed,
     stopTokens: new Int32Array(0),
   };
-  const [completion] = await session.generate([{ prompt, samples: 1, sampling }]);
+  const [completion] = await session.generate([{ prompt, samples: 1, sampling, ...weights }]);
   return completion!;
 }
 

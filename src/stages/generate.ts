@@ -6,11 +6,14 @@
 
 import { join } from 'node:path';
 import { z } from 'zod';
-import { AnnealError } from '../../proto/errors.ts';
+import { AnnealError, toAnnealError } from '../../proto/errors.ts';
 import { dataFiles, resolveFiles } from '../data/files.ts';
+import { constraintOf, prepareVocabulary } from '../generation/constraint.ts';
+import { type HeldModel, heldOver } from '../models/adapter_base.ts';
 import { asksInChat } from '../models/complete.ts';
-import { loadModel, openModelFolder } from '../models/load.ts';
+import { type ModelFolder, openModelFolder } from '../models/load.ts';
 import { readStopIds } from '../models/save.ts';
+import { SharedBase } from '../models/shared_base.ts';
 import type { Architecture, SessionOptions } from '../native/addon.ts';
 import { type DrawnResponse, drawLog, drawResponses } from '../ranking/draw.ts';
 import { DATASET_FILE, type DatasetFile, RESPONSES_FILE } from '../ranking/responses.ts';
@@ -20,7 +23,6 @@ import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { plannedArchitecture } from '../training/planned.ts';
 import { writeFileAtomic } from '../util/files.ts';
 import { sha256 } from '../util/hash.ts';
-import { requireMemory } from '../util/memory.ts';
 import { MODEL_TYPES } from './model_types.ts';
 import { type Artifact, defineStage, type StageContext, StageStopped } from './stage.ts';
 
@@ -52,6 +54,19 @@ const schema = z
         'How each model is asked. Default: raw after `pretrain` and without a chat template, else chat.',
       ),
     batch_size: z.int().positive().default(16).describe('Responses drawn side by side.'),
+    regex: z.string().optional().describe('Each whole response must match this regular expression.'),
+    json_schema: z
+      .record(z.string(), z.unknown())
+      .optional()
+      .describe('Each response must be JSON of this schema; instead of `regex`.'),
+  })
+  .superRefine(({ regex, json_schema }, context) => {
+    try {
+      constraintOf({ regex, json_schema });
+    } catch (error) {
+      const path = [regex === undefined ? 'json_schema' : 'regex'];
+      context.addIssue({ code: 'custom', path, message: toAnnealError(error).message });
+    }
   })
   .superRefine(({ models, prompting }, context) => {
     for (const name of Object.keys(prompting)) {
@@ -88,15 +103,24 @@ export const generateStage = defineStage({
     const opened = await openModels(context);
     const fitting = fitAll(context, opened);
     const drawn: DrawnResponse[][][] = [];
-    for (const [index, model] of opened.entries()) {
-      drawn.push(
-        await drawModel(
-          context,
-          model,
-          index,
-          fitting.map((row) => model.prompts[row]!),
-        ),
+    let before = 0;
+    // Models over one base are drawn one after the other, with the base held once.
+    for (const [base, models] of Map.groupBy(opened, ({ held }) => held.base)) {
+      const longest = Math.max(
+        ...models.flatMap(({ prompts }) => fitting.map((row) => prompts[row]!.ids.length)),
       );
+      const length = longest + context.settings.max_new_tokens;
+      const shared = await openShared(context, base, length);
+      try {
+        for (const model of models) {
+          const prompts = fitting.map((row) => model.prompts[row]!);
+          const at = { before, total: opened.length * prompts.length };
+          drawn[model.index] = await drawModel(context, model, shared, length, prompts, at);
+          before += prompts.length;
+        }
+      } finally {
+        await shared.close();
+      }
     }
     await writeDataset(context, opened, fitting, drawn);
     const responses = drawn.flat(2);
@@ -111,8 +135,11 @@ export const generateStage = defineStage({
 /** A model of the stage with the prompts as it is asked them. */
 interface OpenedModel {
   label: string;
+  /** Its place among the models of the recipe. */
+  index: number;
   artifact: Artifact;
-  architecture: Architecture;
+  folder: ModelFolder;
+  held: HeldModel;
   tokenizer: Tokenizer;
   chat: boolean;
   prompts: Prompt[];
@@ -125,12 +152,13 @@ async function openModels(context: StageContext<Settings>): Promise<OpenedModel[
   for (const [key, artifact] of Object.entries(inputs)) {
     if (!key.startsWith('models.')) continue;
     const label = key.slice('models.'.length);
-    const { architecture } = await openModelFolder(artifact.path);
+    const folder = await openModelFolder(artifact.path);
+    const held = await heldOver(artifact.path);
     const tokenizer = await loadTokenizer(artifact.path, { threads });
     const chats = asksInChat(artifact.type, tokenizer);
     const chat = (settings.prompting[label] ?? (chats ? 'chat' : 'raw')) === 'chat';
     const prompts = await readPrompts(files, tokenizer, chat);
-    opened.push({ label, artifact, architecture, tokenizer, chat, prompts });
+    opened.push({ label, index: opened.length, artifact, folder, held, tokenizer, chat, prompts });
   }
   return opened;
 }
@@ -140,13 +168,15 @@ function fitAll({ settings, emit, name }: StageContext<Settings>, models: readon
   const { max_new_tokens: room } = settings;
   const all = models[0]!.prompts;
   const fits = (row: number) =>
-    models.every(({ prompts, architecture }) => prompts[row]!.ids.length + room <= architecture.maxPositions);
+    models.every(
+      ({ prompts, folder }) => prompts[row]!.ids.length + room <= folder.architecture.maxPositions,
+    );
   const fitting = [...all.keys()].filter(fits);
   const first = all.find((_, row) => !fits(row));
   if (fitting.length === 0) {
     throw new AnnealError('data_empty', `${name}: no prompt leaves room for ${room} new tokens.`, {
       path: `stages.${name}.max_new_tokens`,
-      hint: `The models read ${Math.min(...models.map((m) => m.architecture.maxPositions))} tokens: lower max_new_tokens, or shorten the prompts (${first?.origin}).`,
+      hint: `The models read ${Math.min(...models.map((m) => m.folder.architecture.maxPositions))} tokens: lower max_new_tokens, or shorten the prompts (${first?.origin}).`,
     });
   }
   if (first) {
@@ -157,53 +187,61 @@ function fitAll({ settings, emit, name }: StageContext<Settings>, models: readon
   return fitting;
 }
 
+/** The base of some models in memory, with room for the longest prompt and its response. */
+async function openShared(
+  { settings, addon, threads, name }: StageContext<Settings>,
+  base: string,
+  length: number,
+): Promise<SharedBase> {
+  const folder = await openModelFolder(base);
+  const { architecture, ...options } = sessionOptions(settings, folder.architecture, threads, length);
+  return SharedBase.open(addon, folder, options, `Stage ${name}`);
+}
+
+/** Draws the responses of one model; `at` says how many prompts were done before it, and of how many. */
 async function drawModel(
   context: StageContext<Settings>,
-  { label, artifact, tokenizer }: OpenedModel,
-  index: number,
+  { label, index, artifact, folder, held, tokenizer }: OpenedModel,
+  shared: SharedBase,
+  length: number,
   prompts: Prompt[],
+  at: { before: number; total: number },
 ): Promise<DrawnResponse[][]> {
-  const { settings, addon, threads, name } = context;
-  const folder = await openModelFolder(artifact.path);
-  const longest = Math.max(...prompts.map(({ ids }) => ids.length));
-  const length = longest + settings.max_new_tokens;
-  const options = sessionOptions(settings, folder.architecture, threads, length);
-  requireMemory(addon.planSession(options).total, `Stage ${name}`);
-  const session = await loadModel(addon, folder, options);
-  try {
-    return await drawResponses({
-      label,
-      model: {
-        session,
-        tokenizer,
-        stopIds: await readStopIds(artifact.path, tokenizer),
-        generationLength: length,
-      },
-      prompts,
-      temperatures: settings.temperatures,
-      samples: settings.num_generations,
-      draw: {
-        maxCompletionLength: settings.max_new_tokens,
-        topK: settings.top_k,
-        topP: settings.top_p,
-        minP: settings.min_p,
-        repetitionPenalty: settings.repetition_penalty,
-      },
-      seed: context.seed,
-      batch: Math.max(1, Math.floor(settings.batch_size / settings.num_generations)),
-      log: drawLog(context.workDir, context.hash, index),
-      between(done) {
-        const models = Object.keys(settings.models).length;
-        const total = models * prompts.length;
-        const all = index * prompts.length + done;
-        const progress = { stage: name, done: all, total, unit: 'row', metrics: {} };
-        context.emit('progress', progress, `${name}/row/${all}`);
-        if (done < prompts.length && context.checkpointRequested()) throw new StageStopped();
-      },
-    });
-  } finally {
-    await session.close();
-  }
+  const { settings, name } = context;
+  const { session } = shared;
+  const adapter = held.adapter === undefined ? undefined : await shared.add(folder);
+  const constraint = constraintOf(settings);
+  if (constraint) prepareVocabulary(session, tokenizer, constraint);
+  return drawResponses({
+    label,
+    model: {
+      session,
+      ...(adapter === undefined ? {} : { adapter }),
+      tokenizer,
+      stopIds: await readStopIds(artifact.path, tokenizer),
+      generationLength: length,
+    },
+    prompts,
+    temperatures: settings.temperatures,
+    samples: settings.num_generations,
+    draw: {
+      maxCompletionLength: settings.max_new_tokens,
+      topK: settings.top_k,
+      topP: settings.top_p,
+      minP: settings.min_p,
+      repetitionPenalty: settings.repetition_penalty,
+      ...(constraint ? { constraint } : {}),
+    },
+    seed: context.seed,
+    batch: Math.max(1, Math.floor(settings.batch_size / settings.num_generations)),
+    log: drawLog(context.workDir, context.hash, index),
+    between(done) {
+      const all = at.before + done;
+      const progress = { stage: name, done: all, total: at.total, unit: 'row', metrics: {} };
+      context.emit('progress', progress, `${name}/row/${all}`);
+      if (done < prompts.length && context.checkpointRequested()) throw new StageStopped();
+    },
+  });
 }
 
 /** Writes responses.jsonl and dataset.json. Ids stay out where the models have several tokenizers. */

@@ -1,7 +1,8 @@
 /** The stages `generate` and `rank` in whole recipes: what they make, that a stop changes nothing, what they refuse. */
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { loadAddon } from '../../src/native/addon.ts';
 import { LabelLog, labelFolder } from '../../src/ranking/labels.ts';
 import { datasetFileSchema, readResponses } from '../../src/ranking/responses.ts';
 import {
@@ -128,6 +129,77 @@ describe('generate', () => {
       job: 'j3',
     });
     expect(none.outcome().error).toMatchObject({ code: 'data_empty', path: 'stages.mixed.max_new_tokens' });
+  });
+});
+
+describe('generate under constraints', () => {
+  const asked = (more: string) =>
+    `${MODELS}${GENERATE.replace('generate:', 'formed:\n    type: generate')}${more}`;
+
+  it('draws responses of the form that is asked for', async () => {
+    const forms: [string, string, RegExp][] = [
+      ['regex', "    regex: '(yes|no), [A-Z][a-z]{1,3}'\n", /^(yes|no), [A-Z][a-z]{1,3}$/],
+      ['json_schema', '    json_schema: { type: boolean }\n', /^(true|false)$/],
+    ];
+    for (const [job, setting, form] of forms) {
+      const channel = await runHere(fixture, asked(setting), { job });
+      expect(channel.outcome()).toEqual({ outcome: 'succeeded', error: null });
+      const rows = await readResponses([join(dataset('formed'), 'responses.jsonl')]);
+      const responses = rows.flatMap((row) => row.responses);
+      expect(responses.length).toBe(12 * 12);
+      for (const { text, finish } of responses) {
+        expect(finish).toBe('stop');
+        expect(text).toMatch(form);
+      }
+    }
+  });
+
+  it('refuses those that cannot be used', async () => {
+    for (const [setting, path, message] of [
+      ["    regex: '(?=x)'\n", 'regex', /look/],
+      ['    json_schema: { type: tree }\n', 'json_schema', /tree/],
+      [
+        '    regex: x\n    json_schema: { type: boolean }\n',
+        'regex',
+        /a regular expression and a JSON Schema/,
+      ],
+    ] as const) {
+      const channel = await runHere(fixture, asked(setting), { job: 'j7' });
+      expect(channel.outcome().error).toMatchObject({
+        code: 'recipe_invalid',
+        path: `stages.formed.${path}`,
+        message: expect.stringMatching(message),
+      });
+    }
+  });
+});
+
+describe('generate from adapters', () => {
+  it('holds their base once, and answers as each does alone', async () => {
+    const stage = (name: string, lora: string) =>
+      `  ${name}:\n    type: sft\n    model: sft\n    dataset: chats.jsonl\n    max_steps: 10\n    learning_rate: 1e-2\n    lora: ${lora}\n`;
+    const loras = `${stage('a', '{ r: 4 }')}${stage('b', '{ r: 2, use_dora: true, target_modules: all-linear }')}`;
+    const draw = (models: string) =>
+      `  drawn:\n    type: generate\n    models: ${models}\n    dataset: questions.jsonl\n    temperatures: [0]\n    num_generations: 1\n    max_new_tokens: 8\n`;
+    const create = vi.spyOn(loadAddon(), 'createSession');
+    const responses = async (job: string, models: string) => {
+      create.mockClear();
+      const channel = await runHere(fixture, MODELS + loras + draw(models), { job });
+      expect(channel.outcome()).toEqual({ outcome: 'succeeded', error: null });
+      const rows = await readResponses([join(dataset('drawn'), 'responses.jsonl')]);
+      return rows.flatMap((row) =>
+        row.responses.map(({ model, ids, log_probs }) => ({ model, ids, log_probs })),
+      );
+    };
+    // The adapters are trained by the first of these runs.
+    const alone = await responses('j8', '{ base: sft }');
+    for (const name of ['a', 'b']) alone.push(...(await responses(`j-${name}`, `{ ${name}: ${name} }`)));
+    const together = await responses('j9', '{ b: b, base: sft, a: a }');
+    expect(create).toHaveBeenCalledTimes(1);
+    const key = (response: unknown) => JSON.stringify(response);
+    expect(together.map(key).sort()).toEqual(alone.map(key).sort());
+    expect(new Set(together.map(({ log_probs }) => key(log_probs))).size).toBe(3 * 12);
+    create.mockRestore();
   });
 });
 

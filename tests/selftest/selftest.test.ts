@@ -1,6 +1,6 @@
 /** The self-test of a whole recipe, and that each of its checks can fail. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { loadAddon, type Session, type SessionOptions } from '../../src/native/addon.ts';
+import { type AdapterOptions, loadAddon, type Session, type SessionOptions } from '../../src/native/addon.ts';
 import { checkStep } from '../../src/selftest/checks.ts';
 import { type Recording, recordingAddon, TestEnded } from '../../src/selftest/recorder.ts';
 import { temporaryFolder } from '../daemon/harness.ts';
@@ -99,8 +99,14 @@ const STEP = {
   step: 1,
 };
 
-/** A stage of two microbatches, one with shared prefixes; `fault` may change a session that the checks get. */
-async function check(fault: (session: Session, place: number) => Session = (session) => session) {
+/**
+ * A stage of two microbatches, one with shared prefixes; `fault` may change a session that the checks get. With
+ * `adapter` that is trained, and the base is frozen.
+ */
+async function check(
+  fault: (session: Session, place: number) => Session = (session) => session,
+  adapter?: AdapterOptions,
+) {
   const addon = loadAddon();
   let place = 0;
   const faulty = { ...addon } as typeof addon;
@@ -110,19 +116,24 @@ async function check(fault: (session: Session, place: number) => Session = (sess
   const recorded = recordingAddon(faulty, async (recordings: Recording[], step) => {
     checks = await checkStep(faulty, recordings, step, temporaryFolder());
   });
-  const session = await recorded.createSession(OPTIONS);
+  const session = await recorded.createSession(
+    adapter ? { ...OPTIONS, trainable: false, adapters: [adapter] } : OPTIONS,
+  );
   await session.initWeights(3, 0.1);
+  if (adapter) await session.initAdapter(0, { seed: 4, kind: 'default' });
+  const weights = adapter ? { adapter: 0 } : {};
   const tokens = Int32Array.from({ length: 24 }, (_, i) => (i * 7 + 3) % 64);
   const cuSeqlens = Int32Array.from([0, 10, 16, 24]);
   const scored = Int32Array.from([9, 10, 12, 17, 20]);
   const targets = Int32Array.from([5, 6, 7, 8, 9]);
   await session.forwardBackward(
-    { tokens, cuSeqlens, scored, targets },
+    { tokens, cuSeqlens, scored, targets, ...weights },
     Float32Array.from([1, 2, -1, 0.5, 1]),
   );
-  await session.forward({ tokens, cuSeqlens, scored, targets, prefix: Int32Array.from([-1, 0, 0]) });
+  const prefix = Int32Array.from([-1, 0, 0]);
+  await session.forward({ tokens, cuSeqlens, scored, targets, prefix, ...weights });
   await session.backward({ logProbs: Float32Array.from([1, -1, 2, 0.5, 1]) });
-  await expect(session.step(STEP)).rejects.toBeInstanceOf(TestEnded);
+  await expect(session.step({ ...STEP, ...weights })).rejects.toBeInstanceOf(TestEnded);
   return Object.fromEntries(checks.map(({ name, ok }) => [name, ok]));
 }
 
@@ -163,6 +174,27 @@ describe('the checks', () => {
       }),
     );
     expect(failed(checks)).toEqual(['sampler and trainer: log-probs']);
+  });
+
+  it('fail where the sampler leaves the adapter out, which changes nothing at its start', async () => {
+    const module = 'model.layers.0.self_attn.q_proj';
+    const adapter: AdapterOptions = {
+      modules: [{ name: module, rank: 4, scale: 2, dropout: 0, dora: false }],
+      replaces: [],
+      trainable: true,
+    };
+    const sound = await check(undefined, adapter);
+    expect(failed(sound)).toEqual([]);
+    const random = 'sampler and trainer, adapter of random numbers: log-probs';
+    expect(Object.keys(sound)).toContain(random);
+    const checks = await check(
+      (session) =>
+        changed(session, {
+          generate: (requests) => session.generate(requests.map(({ adapter: _, ...request }) => request)),
+        }),
+      adapter,
+    );
+    expect(failed(checks)).toEqual([random]);
   });
 
   it('fail where a snapshot, a file or a loaded session is not the same', async () => {
