@@ -63,6 +63,39 @@ it('goes to a worker that serves a model, stays loaded, and ends when nobody ask
   expect(starts()).toBe(2);
 });
 
+it('goes to one worker for a base and the adapters over it, at the same time', async () => {
+  const daemon = await startDaemon();
+  const client = await daemon.client();
+  const adapter = (name: string, seed: number) => `  ${name}:
+    type: pretrain
+    base: pretrain
+    dataset: prepare
+    too_long: split
+    per_device_train_batch_size: 16
+    max_steps: 5
+    learning_rate: ${seed}e-2
+    lora: { r: 4, target_modules: all-linear }
+`;
+  const tiny = tinyRecipe(temporaryFolder(), { steps: 5 });
+  const recipe = `${tiny.recipe}${adapter('first', 1)}${adapter('second', 3)}`;
+  const { job } = await client.call('job.submit', { ...tiny, recipe });
+  await untilState(client, job.id, 'succeeded');
+  const long = { max_new_tokens: 100, temperature: 1 };
+  const ask = (model: string) =>
+    client.call('model.generate', { model, prompt: 'The quick', sampling: long });
+  const models = ['tiny/first', 'tiny/pretrain', 'tiny/second'];
+  const answer = async (id: string) => {
+    const events = await eventsUntil(client, id, isState('succeeded'));
+    return (events.find((event) => event.kind === 'completion')!.body as { text: string }).text;
+  };
+  const replies = await Promise.all(models.map(ask));
+  const together = await Promise.all(replies.map((reply) => answer(reply.job.id)));
+  expect(daemon.log().split('worker started to serve').length - 1).toBe(1);
+  expect(new Set(together).size).toBe(3);
+  for (const [i, model] of models.entries())
+    expect(await answer((await ask(model)).job.id)).toBe(together[i]);
+});
+
 it('can be cancelled', async () => {
   const { daemon, client, job } = await startTraining();
   const pid = workerPid(daemon, job);
