@@ -18,6 +18,8 @@ export interface PlanShape extends Pick<PreferenceTask, 'kind' | 'scoreHead'> {
   reference: boolean;
   /** Targets of a scored row. Absent: 1. */
   targets?: number;
+  /** Answers that are written side by side in training. Absent: none. */
+  generationSlots?: number;
 }
 
 /** Memory, disk and time of a stage. */
@@ -35,6 +37,7 @@ export async function planPreference(
     maxSequences: maxRows,
     maxScored: maxRows,
     maxTargets: maxRows * (shape.targets ?? 1),
+    ...(shape.generationSlots === undefined ? {} : { generationSlots: shape.generationSlots }),
   };
   const session = trainingSession(settings, architecture, threads, maxLength, room);
   const { dataset } = inputs;

@@ -10,6 +10,7 @@ import { userPrompt } from '../models/complete.ts';
 import { rewardArchitecture } from '../models/families.ts';
 import { openModelFolder } from '../models/load.ts';
 import { PROBE_TOKENS } from '../models/save.ts';
+import type { Architecture } from '../native/addon.ts';
 import type { StageContext } from '../stages/stage.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { rowLength, runTraining, type TrainingRuntime } from '../training/run.ts';
@@ -31,6 +32,8 @@ export interface StageRows {
   validation: AnswerGroup[];
   maxLength: number;
   tokenizer: Tokenizer;
+  /** Of the model that is trained. */
+  architecture: Architecture;
 }
 
 export interface PreferenceTask extends Pick<DatasetRules, 'kind' | 'scored'> {
@@ -79,7 +82,7 @@ export async function runPreference(
           train: groups,
           validation: await readValidationRows(context, settings.eval_dataset, tokenizer, rules),
         };
-  const rows: StageRows = { train, validation, maxLength, tokenizer };
+  const rows: StageRows = { train, validation, maxLength, tokenizer, architecture };
   const objective = await task.objective(rows);
   const pack = packOptions(objective);
   const all = [...train, ...validation, ...(task.also?.(rows) ?? [])];

@@ -6,14 +6,15 @@ import { join } from 'node:path';
 import { AnnealError } from '../../proto/errors.ts';
 import type { AnswerGroup } from '../data/preference.ts';
 import { openModelFolder } from '../models/load.ts';
-import type { Batch, Session } from '../native/addon.ts';
+import type { Architecture, Batch, Session } from '../native/addon.ts';
 import { type StageContext, StageStopped } from '../stages/stage.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { batchesOf, type PackOptions, packGroups } from './batch.ts';
 import { ContentCache, cacheKey, modelContentHash } from './content_cache.ts';
 import { KEPT_BATCH_ROWS, type Provenance } from './reference.ts';
-import { keptRoom, openAskedModel, requireTokenizer } from './reference_model.ts';
+import { keptRoom, openAskedModel } from './reference_model.ts';
 import type { PreferenceSettings } from './settings.ts';
+import { requireTeacher } from './teacher_session.ts';
 
 /** Log-probabilities of the likeliest tokens of scored rows, [rows * k]. */
 interface TopLogProbs {
@@ -42,24 +43,23 @@ export function storedTeacher(groups: readonly AnswerGroup[], topK: number, stag
   return k;
 }
 
-/** Gives the rows of a stage their teacher's tokens, stored or asked for; returns the k that all have. */
+/** Gives the rows of a stage their teacher's k likeliest tokens, stored or asked for; returns the k that all have. */
 export async function teachRows(
-  context: StageContext<
-    PreferenceSettings & { teacher?: string | undefined; top_k: number; temperature: number }
-  >,
+  context: StageContext<PreferenceSettings & { teacher?: string | undefined; teacher_temperature: number }>,
   groups: readonly AnswerGroup[],
   tokenizer: Tokenizer,
+  student: Pick<Architecture, 'vocabSize'>,
+  k: number,
 ): Promise<number> {
   const { settings, inputs, name, threads, cacheDir, emit } = context;
-  if (!inputs.teacher) return storedTeacher(groups, settings.top_k, name);
+  if (!inputs.teacher) return storedTeacher(groups, k, name);
   const { path } = inputs.teacher;
-  await requireTokenizer(path, tokenizer, `stages.${name}.teacher`);
-  const k = Math.min(settings.top_k, tokenizer.vocabSize);
+  await requireTeacher(path, student, tokenizer, name);
   let session: Session | undefined;
   try {
     const result = await askTeacher(
       groups,
-      { k, temperature: settings.temperature },
+      { k, temperature: settings.teacher_temperature },
       { model: await modelContentHash(await openModelFolder(path)), threads },
       new ContentCache(join(cacheDir, 'model_outputs')),
       async () => {

@@ -1,53 +1,31 @@
 /**
- * `distill`: a student learns the distributions of a teacher on given answers, from log-probabilities that the rows
- * bring or that the teacher gives once beforehand.
+ * `distill`: a student learns the distributions of a teacher, on answers that it writes itself in training (GKD,
+ * Agarwal et al. 2024), that the teacher writes, or that are given. Without answers to be written, the teacher's
+ * log-probabilities come with the rows or are computed once beforehand.
  */
-import { z } from 'zod';
 import { distillObjective } from '../preference/distillation.ts';
+import {
+  type DistillSettings,
+  distillSchema,
+  supportSize,
+  writesAnswers,
+} from '../preference/distillation_settings.ts';
+import { generationSlots, runOnPolicy } from '../preference/distillation_stage.ts';
 import { planPreference } from '../preference/plan.ts';
-import { checkPreference, preferenceFields, preferenceInputs } from '../preference/settings.ts';
+import { KEPT_BATCH_ROWS } from '../preference/reference.ts';
+import { preferenceInputs } from '../preference/settings.ts';
 import { preferenceFiles, runPreference } from '../preference/stage.ts';
 import { teachRows } from '../preference/teacher.ts';
+import { teacherOptions } from '../preference/teacher_session.ts';
+import { plannedArchitecture } from '../training/planned.ts';
+import { rowLength } from '../training/run.ts';
 import { MODEL_TYPES } from './model_types.ts';
-import { defineStage } from './stage.ts';
-
-const schema = z
-  .strictObject({
-    ...preferenceFields(1e-5),
-    teacher: z
-      .string()
-      .optional()
-      .describe(
-        'The model to learn from: a stage, or a folder. Without it the rows bring top_ids and top_log_probs.',
-      ),
-    top_k: z.int().min(1).max(1024).default(64).describe("The teacher's likeliest tokens that are compared."),
-    beta: z
-      .number()
-      .min(0)
-      .max(1)
-      .default(0.5)
-      .describe('0: forward KL, 1: reverse KL, between: the generalised Jensen-Shannon divergence.'),
-    temperature: z
-      .number()
-      .positive()
-      .default(1)
-      .describe("Of the student's and the teacher's distributions."),
-  })
-  .superRefine((settings, context) => {
-    checkPreference(settings, context);
-    if (settings.teacher === undefined && settings.temperature !== 1) {
-      context.addIssue({
-        code: 'custom',
-        path: ['temperature'],
-        message: 'needs a teacher: log-probabilities in rows have the temperature that they were stored with',
-      });
-    }
-  });
+import { defineStage, type PlanContext, type StagePlan } from './stage.ts';
 
 export const distillStage = defineStage({
   type: 'distill',
   doc: 'Trains a student on the distributions of a teacher.',
-  schema,
+  schema: distillSchema,
   serves: true,
   trains: true,
   inputs: {
@@ -56,20 +34,51 @@ export const distillStage = defineStage({
     teacher: { types: MODEL_TYPES, optional: true },
   },
   files: preferenceFiles,
-  plan: (context) =>
-    planPreference(context, {
-      kind: 'completions',
-      answers: 1,
-      reference: false,
-      targets: context.settings.top_k,
-    }),
-  run: (context) =>
-    runPreference(context, {
+  plan: planDistill,
+  async run(context) {
+    const { settings } = context;
+    if (writesAnswers(settings)) return runOnPolicy(context);
+    return runPreference(context, {
       kind: 'completions',
       scored: 'answers',
-      async objective({ train, validation, tokenizer }) {
-        const k = await teachRows(context, [...train, ...validation], tokenizer);
-        return distillObjective(context.settings, k);
+      async objective({ train, validation, tokenizer, architecture }) {
+        const wanted = supportSize(settings, architecture.vocabSize);
+        const k = await teachRows(context, [...train, ...validation], tokenizer, architecture, wanted);
+        const { beta, teacher_temperature: temperature } = settings;
+        return distillObjective({ beta, temperature, k, vocabSize: architecture.vocabSize });
       },
-    }),
+    });
+  },
 });
+
+/** The student, and the teacher: beside it where answers are written in training, else before it. */
+async function planDistill(context: PlanContext<DistillSettings>): Promise<StagePlan> {
+  const { settings, addon, threads, inputs, name } = context;
+  const student = await plannedArchitecture(inputs.model!);
+  const targets = supportSize(settings, student.vocabSize);
+  const live = writesAnswers(settings);
+  const slots = generationSlots(settings);
+  const plan = await planPreference(context, {
+    kind: 'completions',
+    answers: 1,
+    reference: false,
+    targets,
+    ...(live ? { generationSlots: slots } : {}),
+  });
+  if (!inputs.teacher) return plan;
+  const maxLength = rowLength(settings, student, name);
+  const room = live
+    ? {
+        maxRows: settings.per_device_train_batch_size * maxLength,
+        targets,
+        generationSlots: settings.seq_kd ? slots : 0,
+      }
+    : { maxRows: Math.max(KEPT_BATCH_ROWS, maxLength), targets: 1, generationSlots: 0 };
+  const asked = teacherOptions(await plannedArchitecture(inputs.teacher), threads, room);
+  const teacher = addon.planSession(asked).total;
+  return {
+    ...plan,
+    memoryBytes: live ? plan.memoryBytes + teacher : Math.max(plan.memoryBytes, teacher),
+    detail: { ...plan.detail, teacher_bytes: teacher },
+  };
+}

@@ -318,27 +318,55 @@ const rewardCases = [
   rewardCase('rankings, centred', RANKINGS, RANKING_SIZES, [null, null, null, null], 0.05),
 ];
 
-/** Log-probabilities over 6 tokens; a teacher's and a student's, and the first k of both. */
-function distribution(): number[] {
-  const logits = Array.from({ length: 6 }, () => uniform(-2, 2));
-  const total = Math.log(logits.reduce((a, b) => a + Math.exp(b), 0));
-  return logits.map((z) => z - total);
-}
+/** Logits of 6 tokens, a teacher's and a student's; the last case is of a token that the teacher all but rules out. */
+const VOCABULARY = 6;
 const POSITIONS = 4;
-const teacher = Array.from({ length: POSITIONS }, distribution);
-const student = Array.from({ length: POSITIONS }, distribution);
+const logits = () => Array.from({ length: VOCABULARY }, () => uniform(-2, 2));
+const teacher = Array.from({ length: POSITIONS }, logits).map((row, i) => (i === 3 ? row.with(1, -30) : row));
+const student = Array.from({ length: POSITIONS }, logits);
+
+function logSoftmax(row: readonly number[]): number[] {
+  const total = Math.log(row.reduce((sum, z) => sum + Math.exp(z), 0));
+  return row.map((z) => z - total);
+}
+
+/** The first k tokens and the others together, by the log-probabilities of the k. */
 const distillCases: ObjectiveCase[] = [0, 0.3, 0.5, 1].flatMap((beta) =>
-  [3, 5].map((k): ObjectiveCase => {
-    const top = (rows: number[][]) => flat(rows.map((row) => row.slice(0, k)));
+  [1, 3, 5].map((k): ObjectiveCase => {
+    const top = (rows: number[][]) => flat(rows.map((row) => logSoftmax(row).slice(0, k)));
     return {
       name: `distill beta ${beta}, ${k} of 6`,
       objective: 'distill',
-      settings: { beta, k, teacher: top(teacher) },
+      settings: { beta, k, rest: true, teacher: top(teacher) },
       at: top(student),
-      evaluate: (at) => distill(at, top(teacher), k, { beta }, { tokens: POSITIONS }),
+      evaluate: (at) => distill(at, top(teacher), k, { beta, rest: true }, { tokens: POSITIONS }),
     };
   }),
 );
+
+/** All tokens, by the student's logits: the gradient goes through the softmax as it does in the engine. */
+const fullDistillCases: ObjectiveCase[] = [0, 0.3, 0.5, 1].map((beta) => ({
+  name: `distill beta ${beta}, all tokens`,
+  objective: 'distill',
+  settings: { beta, k: VOCABULARY, rest: false, teacher: flat(teacher) },
+  at: flat(student),
+  evaluate(at) {
+    const rows = cut(at, Array(POSITIONS).fill(VOCABULARY)).map((row) => logSoftmax([...row]));
+    const { loss, gradient } = distill(
+      flat(rows),
+      flat(teacher.map(logSoftmax)),
+      VOCABULARY,
+      { beta, rest: false },
+      { tokens: POSITIONS },
+    );
+    const byLogits = rows.flatMap((row, r) => {
+      const own = gradient.subarray(r * VOCABULARY, (r + 1) * VOCABULARY);
+      const total = own.reduce((a, b) => a + b, 0);
+      return row.map((logProb, i) => own[i]! - Math.exp(logProb) * total);
+    });
+    return { loss, gradient: Float64Array.from(byLogits) };
+  },
+}));
 
 export const CASES: readonly ObjectiveCase[] = [
   ...dpoCases,
@@ -348,4 +376,5 @@ export const CASES: readonly ObjectiveCase[] = [
   ...cpoCases,
   ...rewardCases,
   ...distillCases,
+  ...fullDistillCases,
 ];

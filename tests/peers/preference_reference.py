@@ -182,8 +182,10 @@ def reward_formula(x, s):
 
 def distill_formula(x, s):
     def full(values):
-        p = torch.as_tensor(values, dtype=F64).reshape(-1, s["k"]).exp()
-        return torch.cat([p, 1 - p.sum(1, keepdim=True)], 1)
+        values = torch.as_tensor(values, dtype=F64).reshape(-1, s["k"])
+        if not s["rest"]:
+            return values.softmax(1)
+        return torch.cat([values.exp(), 1 - values.exp().sum(1, keepdim=True)], 1)
 
     q, p = full(x), full(s["teacher"])
     kl = lambda a, b: (a * (a / b).log()).sum()
@@ -373,11 +375,14 @@ def reward_trl(at, s):
 
 
 def distill_trl(at, s):
-    """TRL sees all tokens: the bucket of the others as one more token."""
+    """TRL takes logits of all tokens: where there are others, their bucket is one more token."""
     x = leaf(at)
 
     def full(values):
-        p = values.reshape(-1, s["k"]).exp()
+        values = values.reshape(-1, s["k"])
+        if not s["rest"]:
+            return values
+        p = values.exp()
         return torch.cat([p, 1 - p.sum(1, keepdim=True)], 1).log()
 
     loss = GKDTrainer.generalized_jsd_loss(

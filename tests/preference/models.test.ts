@@ -106,7 +106,9 @@ describe('distill', () => {
   it.each([
     [{ top_ids: undefined, top_log_probs: undefined }, [], 'data_field', /brings no top_ids/],
     [{ completion_ids: [100_000, 2] }, [], 'data_field', /100000 is not in the vocabulary/],
-    [{}, ['temperature: 2'], 'recipe_invalid', /temperature/],
+    [{}, ['teacher_temperature: 2'], 'recipe_invalid', /teacher_temperature/],
+    [{}, ['lmbda: 0.5'], 'recipe_invalid', /lmbda/],
+    [{}, ['seq_kd: true'], 'recipe_invalid', /seq_kd/],
   ])('refuses %j %j', async (change, settings, code, message) => {
     const channel = await run({ ...stored(), ...change }, ...settings);
     expect(channel.outcome().error).toMatchObject({ code, message: expect.stringMatching(message) });

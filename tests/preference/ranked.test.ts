@@ -65,7 +65,7 @@ describe('a rank stage', () => {
 
 describe('a generate stage', () => {
   it('is the dataset of distill', async () => {
-    const text = `${stage('distill', 'generate')}    teacher: teacher\n    top_k: 8\n`;
+    const text = `${stage('distill', 'generate')}    teacher: teacher\n    lmbda: 0\n    loss_top_k: 8\n`;
     const channel = await runHere(fixture, text);
     expect(channel.outcome()).toEqual({ outcome: 'succeeded', error: null });
     expect(notices(channel)).toMatch(/likeliest tokens: 0 rows found, \d+ computed/);

@@ -85,10 +85,10 @@ export const STAGES: TestedStage[] = [
   },
   {
     type: 'distill',
-    settings: ['dataset: completions.jsonl', 'teacher: teacher', 'top_k: 16', 'beta: 0.5'],
+    settings: ['dataset: completions.jsonl', 'teacher: teacher', 'lmbda: 0', 'loss_top_k: 16', 'beta: 0.5'],
     metric: 'loss',
     rises: false,
-    metrics: ['entropy', 'teacher_tokens/student_mass'],
+    metrics: ['entropy', 'loss_top_k/student_mass', 'loss_top_k/teacher_mass'],
     calls: 12,
   },
 ];
