@@ -3,7 +3,7 @@
  * same passes. Whoever waits makes the passes; a request that was submitted without waiting gets on whenever somebody
  * makes one.
  */
-import type { Completion, GenerationRequest, GenerationUpdates } from './addon.ts';
+import type { Completion, GenerationRequest, GenerationUpdates } from './generation.ts';
 
 /** What is told of a request, in order, before the promise of the pass resolves. It must not throw. */
 export interface GenerationListener {
