@@ -38,16 +38,21 @@ async function globFiles(pattern: string, baseDir: string): Promise<string[]> {
   return paths.sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
 }
 
-async function requireFile(path: string, pattern: string): Promise<string> {
+/** A file that a setting names; `pattern` is how it names it. One that is missing, or a folder, is an error. */
+export async function requireFile(path: string, pattern: string): Promise<string> {
   try {
     if ((await stat(path)).isFile()) return path;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw asFileError(error, path);
-    throw new AnnealError('file_not_found', `No data file matches ${pattern} (looked for ${path}).`, {
-      path,
-      hint: 'Relative paths start from the folder of the recipe.',
-      cause: error,
-    });
+    throw new AnnealError(
+      'file_not_found',
+      pattern === path ? `${path} does not exist.` : `No data file matches ${pattern} (looked for ${path}).`,
+      {
+        path,
+        hint: 'Relative paths start from the folder of the recipe.',
+        cause: error,
+      },
+    );
   }
   throw new AnnealError('file_unreadable', `${path} is a folder, not a data file.`, {
     path,

@@ -5,7 +5,12 @@
 import { z } from 'zod';
 import { dataFiles } from '../data/files.ts';
 import { MODEL_TYPES } from '../stages/model_types.ts';
-import { checkTraining, type TrainingSettings, trainingFields } from '../training/settings.ts';
+import {
+  checkTraining,
+  EVAL_DATASET_UNUSED,
+  type TrainingSettings,
+  trainingFields,
+} from '../training/settings.ts';
 import { TOO_LONG } from './dataset.ts';
 
 /** The fields of every preference stage. */
@@ -60,5 +65,8 @@ export function checkPreference(settings: PreferenceSettings, context: z.Refinem
   checkTraining(settings, context);
   if (settings.eval_steps !== undefined && settings.eval_dataset === undefined) {
     context.addIssue({ code: 'custom', path: ['eval_steps'], message: 'needs eval_dataset' });
+  }
+  if (settings.eval_dataset !== undefined && settings.eval_steps === undefined) {
+    context.addIssue({ code: 'custom', path: ['eval_dataset'], message: EVAL_DATASET_UNUSED });
   }
 }

@@ -85,7 +85,7 @@ function ofUnion(issue: z.core.$ZodIssue): z.core.$ZodIssue {
     if (branch.code === 'invalid_value') return branch.values.map((value) => JSON.stringify(value));
     return branch.code === 'invalid_type' ? [branch.expected] : [];
   });
-  return { ...issue, message: `Invalid input: expected ${expected.join(', ')}` } as z.core.$ZodIssue;
+  return { ...issue, message: `Invalid input: expected ${expected.join(' or ')}` } as z.core.$ZodIssue;
 }
 
 /** Keys of the object schema at a path inside `schema`, through optional, default and pipe wrappers. */

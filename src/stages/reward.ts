@@ -26,7 +26,9 @@ const schema = z
       .describe('Share of the prompts that is held out for the report, where there is no eval_dataset.'),
   })
   .superRefine((settings, context) => {
-    checkPreference({ ...settings, eval_dataset: settings.eval_dataset ?? ['held out'] }, context);
+    // The rows of the report are there in any case.
+    const held = settings.eval_steps === undefined ? undefined : ['held out'];
+    checkPreference({ ...settings, eval_dataset: held }, context);
     if (
       settings.eval_steps !== undefined &&
       settings.eval_dataset === undefined &&

@@ -94,6 +94,9 @@ export function rowLength(settings: TrainingSettings, architecture: Architecture
   );
 }
 
+/** Tokens of a microbatch that the engine takes at most. */
+const MAX_TOKENS = 1 << 24;
+
 /** The session of a training stage. `base`: the model to go on from, where it is known already. */
 export function trainingSession(
   settings: TrainingSettings,
@@ -107,6 +110,14 @@ export function trainingSession(
   const { adapters: further = [], ...sizes } = room;
   const { trainable, adapters: own = [] } = trainingAdapters(settings.lora, architecture, base);
   const adapters = [...own, ...further];
+  const rows = sizes.maxTokens ?? maxTokens;
+  if (rows > MAX_TOKENS) {
+    const path = 'per_device_train_batch_size';
+    throw new AnnealError('recipe_invalid', `${path} makes microbatches of ${rows} tokens.`, {
+      path,
+      hint: `At most ${MAX_TOKENS} are possible: lower ${path} and raise gradient_accumulation_steps.`,
+    });
+  }
   return {
     architecture,
     threads,

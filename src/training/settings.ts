@@ -106,6 +106,9 @@ export function warmupSteps(settings: TrainingSettings, totalSteps: number, fall
   return settings.warmup_steps ?? Math.floor((settings.warmup_ratio ?? fallback) * totalSteps);
 }
 
+/** Of an `eval_dataset` without `eval_steps`, where nothing else reads it. */
+export const EVAL_DATASET_UNUSED = 'is for the validation at eval_steps, which is not given';
+
 /** Contradictions between the shared fields. */
 export function checkTraining(settings: TrainingSettings, context: z.RefinementCtx): void {
   const issue = (path: string, message: string) =>

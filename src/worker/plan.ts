@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import type { CommandReply } from '../../proto/commands.ts';
 import type { WorkerTask } from '../../proto/worker.ts';
 import { ArtifactStore } from '../artifacts/store.ts';
+import { requireFile } from '../data/files.ts';
 import { type Addon, loadAddon } from '../native/addon.ts';
 import { atStage } from '../recipe/errors.ts';
 import { fileSettings, parseRecipe, type Recipe } from '../recipe/recipe.ts';
@@ -61,8 +62,9 @@ async function planRecipe(
     }
     planned.set(name, found.get(name) ?? { type: definition.type, settings, inputs });
     const planStage = async () => {
-      // Missing data files are errors here already.
-      await definition.files(fileSettings(stage) as never, recipe.baseDir);
+      // Missing files are errors here already.
+      const files = await definition.files(fileSettings(stage) as never, recipe.baseDir);
+      for (const file of files) await requireFile(file, file);
       return definition.plan({
         name,
         settings: settings as never,

@@ -92,4 +92,13 @@ describe('a plan', () => {
       expect(plan.stages.find((each) => each.type === type)!.detail.reference_bytes).toBe(0);
     }
   });
+
+  it.each([
+    ['per_device_train_batch_size: 1000000', /per_device_train_batch_size makes microbatches of \d+ tokens/],
+    ['eval_dataset: pairs.jsonl', /eval_dataset: is for the validation at eval_steps/],
+    ['loss_type: absent.mjs', /absent\.mjs does not exist/],
+    ['lora: { target_modules: [q_prj] }', /stages\.dpo\.lora\.target_modules: q_prj is no module/],
+  ])('refuses %s before anything runs', async (line, message) => {
+    await expect(planHere(preferenceRecipe('dpo', ['dataset: pairs.jsonl', line]))).rejects.toThrow(message);
+  });
 });

@@ -202,7 +202,7 @@ describe('a mistake', () => {
       ),
       {
         path: /init_lora_weights$/,
-        message: /expected boolean, "gaussian", "pissa"/,
+        message: /expected boolean or "gaussian" or "pissa"/,
         hint: /It is: true: A uniform/,
       },
     ],
