@@ -82,10 +82,10 @@ export async function arrangeModels(
       : { model, adapter: undefined, session: own() };
 
   const sizes = roomOf(method, maxLength);
-  const reward = inputs.reward_model && (await rewardModel(context, inputs.reward_model));
+  const reward = inputs.reward_model && (await knownModel(inputs.reward_model));
   const rewardPlace =
     reward &&
-    place(reward, reward.adapter && { ...reward.adapter, trainable: false }, () =>
+    place(reward, reward.adapter?.scoreHead ? { ...reward.adapter, trainable: false } : undefined, () =>
       readingSession(reward, threads, maxLength),
     );
   const critic =
@@ -167,19 +167,6 @@ function readingSession(
 ): SessionOptions {
   const options = readingOptions(architecture, threads, maxLength);
   return adapter ? { ...options, adapters: [adapter] } : options;
-}
-
-async function rewardModel({ name, settings }: ModelsContext, input: PlannedInput): Promise<KnownModel> {
-  const model = await knownModel(input);
-  if (model.architecture.scoreHead) return model;
-  throw new AnnealError(
-    'model_invalid',
-    `${settings.reward_model} is no reward model: it has no scalar head.`,
-    {
-      path: `stages.${name}.reward_model`,
-      hint: 'Name a `reward` stage, or a folder of sequence classification with num_labels 1.',
-    },
-  );
 }
 
 /** The model that the critic begins as. */

@@ -11,7 +11,7 @@ import { readStopIds } from '../models/save.ts';
 import type { Session } from '../native/addon.ts';
 import { openScorers, rewardFiles } from '../rewards/index.ts';
 import { modelScorer } from '../rewards/model.ts';
-import { openRewardModel } from '../rewards/open_model.ts';
+import { openRewardModel, rewardTokenizer } from '../rewards/open_model.ts';
 import { defineStage, type StageContext, type StageDefinition } from '../stages/stage.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { planTraining, rowLength, runTraining } from '../training/run.ts';
@@ -204,8 +204,7 @@ async function openReward(
   place: Place,
   { session, tokenizer, maxLength, closing }: Opened,
 ): Promise<WeightedScorer> {
-  const { settings, threads } = context;
-  const weight = settings.reward_model_weight;
+  const weight = context.settings.reward_model_weight;
   if (place.session) {
     const scorer = await openRewardModel(context, { maxLength, tokenizerHash: tokenizer.hash });
     closing.push(() => scorer.close());
@@ -213,7 +212,7 @@ async function openReward(
   }
   const folder = place.model.folder!;
   await importAdapter(session, place.adapter, folder.adapter!);
-  const own = await loadTokenizer(folder.path, { threads });
+  const own = await rewardTokenizer(context, folder, tokenizer.hash);
   const { adapter } = place;
   const model = { session, adapter, tokenizer: own, maxRows: room.maxTokens, maxLength };
   return { scorer: modelScorer(model, tokenizer.hash), weight };

@@ -4,9 +4,12 @@ import { join } from 'node:path';
 import { DataRandom } from '../../src/data/random.ts';
 import { type Fixture, makeFixture, type TestChannel } from '../training/fixture.ts';
 
+/** The digit that the reward model likes. */
+export const LIKED = 7;
+
 /**
  * A fixture with digits.jsonl (answers, half of them wrong), asked.jsonl (prompts with the right answer), and
- * pairs.jsonl (the right answer against a wrong one).
+ * pairs.jsonl (the digit that a reward model is to like, against another or one that does not stop).
  */
 export function digitsFixture(): Fixture {
   const fixture = makeFixture();
@@ -33,17 +36,17 @@ export function digitsFixture(): Fixture {
     lines(
       Array.from({ length: 400 }, (_, i) => {
         const pair = pairs[i % 100]!;
-        const right = Math.max(...pair);
-        const wrong = (right + 1 + random.below(9)) % 10;
-        return { prompt: prompt(pair), chosen: String(right), rejected: String(wrong) };
+        const wrong = String((LIKED + 1 + random.below(9)) % 10);
+        const more = `${LIKED}${wrong.repeat(1 + random.below(3))}`;
+        return { prompt: prompt(pair), chosen: String(LIKED), rejected: i % 4 === 0 ? more : wrong };
       }),
     ),
   );
   return fixture;
 }
 
-/** A reward model of right answers over a model. */
-export function rewardStage(model: string, settings: string[] = []): string[] {
+/** A reward model that likes one digit over a model, as lines of YAML. */
+export function rewardStage(model: string, settings: string[] = [], steps = 60): string[] {
   return [
     '  reward:',
     `    model: ${model}`,
@@ -51,7 +54,7 @@ export function rewardStage(model: string, settings: string[] = []): string[] {
     '    max_length: 32',
     '    per_device_train_batch_size: 16',
     '    learning_rate: 3e-3',
-    '    max_steps: 60',
+    `    max_steps: ${steps}`,
     '    lr_scheduler_type: constant',
     ...settings.map((line) => `    ${line}`),
   ];

@@ -6,15 +6,17 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadAddon, type Session } from '../../src/native/addon.ts';
 import type { Response, Scorer } from '../../src/rewards/scorer.ts';
 import { RolloutMaker } from '../../src/rollout/make.ts';
-import { sampleBatch } from '../../src/rollout/measure.ts';
+import { sampleBatch, samplingMetrics } from '../../src/rollout/measure.ts';
 import { packSamples } from '../../src/rollout/pack.ts';
 import { RolloutPlan } from '../../src/rollout/plan.ts';
 import { fitPrompts, type Prompt, PromptOrder, readPrompts } from '../../src/rollout/prompts.ts';
 import { mixRewards, rewardMetrics, scoreResponses } from '../../src/rollout/rewards.ts';
+import { type Rollout, sampleCount } from '../../src/rollout/rollout.ts';
 import { RolloutStore } from '../../src/rollout/store.ts';
 import type { Tokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { architecture, sessionOptions } from '../engine/support.ts';
 import { trainTokenizer } from '../tokenizer/fixture.ts';
+import { stepOptions } from './task.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'anneal-rollout-'));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
@@ -223,6 +225,21 @@ describe('rewards', () => {
 });
 
 describe('drawing', () => {
+  const DRAW = {
+    maxCompletionLength: 6,
+    temperature: 1,
+    topK: 0,
+    topP: 1,
+    minP: 0,
+    repetitionPenalty: 1,
+    stopIds: [2, 3],
+  };
+  const AGREE = {
+    'sampling/sampling_logp_difference/max': expect.closeTo(0, 5),
+    'sampling/importance_sampling_ratio/min': expect.closeTo(1, 5),
+    'sampling/importance_sampling_ratio/max': expect.closeTo(1, 5),
+  };
+  const samplesOf = (rollout: Rollout) => Array.from({ length: sampleCount(rollout) }, (_, i) => i);
   const makerWith = (reward: (response: Response) => number, maxDraws: number | undefined, fields = {}) =>
     new RolloutMaker({
       session,
@@ -236,15 +253,7 @@ describe('drawing', () => {
         reference: session,
         policyFields: {},
       },
-      draw: {
-        maxCompletionLength: 6,
-        temperature: 1,
-        topK: 0,
-        topP: 1,
-        minP: 0,
-        repetitionPenalty: 1,
-        stopIds: [2, 3],
-      },
+      draw: DRAW,
       seed: 9,
       groups: 4,
       groupSize: 3,
@@ -272,6 +281,91 @@ describe('drawing', () => {
     expect(again).toEqual(rollout);
     const other = await makerWith(byFirst, undefined).make(1, start, plan, free);
     expect(other.ids).not.toEqual(rollout.ids);
+  });
+
+  it.each([
+    ['0.6', 0.6],
+    ['1.7', 1.7],
+  ])(
+    'sampler and trainer agree at temperature %s, with the softmax of the logits divided by it',
+    async (_, temperature) => {
+      const base = makerWith(byFirst, undefined);
+      const fields = {
+        draw: { ...DRAW, temperature },
+        measures: { policy: session, reference: session, policyFields: { temperature } },
+      };
+      const rollout = await makerWith(byFirst, undefined, fields).make(0, start, plan, free);
+      expect(samplingMetrics(rollout, samplesOf(rollout))).toMatchObject(AGREE);
+      expect(rollout.ids).not.toEqual((await base.make(0, start, plan, free)).ids);
+      const batch = sampleBatch(rollout, samplesOf(rollout), (g) => PROMPTS[rollout.prompts[g]!]!.ids);
+      const logits = await session.logits(batch);
+      const vocabulary = architecture.vocabSize;
+      batch.targets.forEach((target, t) => {
+        const row = Array.from(logits.subarray(t * vocabulary, (t + 1) * vocabulary), (z) => z / temperature);
+        const logZ = Math.log(row.reduce((sum, z) => sum + Math.exp(z), 0));
+        expect(rollout.sampledLogProbs[t]! - (row[target]! - logZ)).toBeCloseTo(0, 4);
+        expect(rollout.referenceLogProbs[t]! - (row[target]! - logZ)).toBeCloseTo(0, 4);
+      });
+    },
+  );
+
+  it('sampler and trainer agree with an adapter, as it begins and after it has been trained', async () => {
+    const names = ['q_proj', 'v_proj', 'o_proj'].map((name) => `model.layers.0.self_attn.${name}`);
+    const modules = names.map((name) => ({ name, rank: 2, scale: 4, dropout: 0, dora: false }));
+    const adapted = await loadAddon().createSession({
+      ...sessionOptions({ trainable: false, maxSequences: 32, generationSlots: 4, generationLength: 64 }),
+      adapters: [{ modules, replaces: ['model.norm.weight'], trainable: true }],
+    });
+    try {
+      await adapted.initWeights(3, 0.3);
+      await adapted.initAdapter(0, { seed: 1, kind: 'random' });
+      const policyFields = { adapter: 0, temperature: 0.8 };
+      const fields = {
+        session: adapted,
+        adapter: 0,
+        draw: { ...DRAW, temperature: 0.8 },
+        measures: { policy: adapted, reference: adapted, policyFields },
+      };
+      const make = () => makerWith(byFirst, undefined, fields).make(0, start, plan, free);
+      const before = await make();
+      const { ids, offsets, groupSize } = before;
+      const promptOf = (g: number) => PROMPTS[before.prompts[g]!]!.ids;
+      const batch = sampleBatch({ ids, offsets, groupSize }, [0, 1, 2], promptOf);
+      await adapted.forwardBackward(
+        { ...batch, ...policyFields },
+        new Float32Array(batch.scored.length).fill(1),
+      );
+      await adapted.step({ ...stepOptions(1, 0.1), adapter: 0 });
+      const after = await make();
+      for (const rollout of [before, after]) {
+        expect(samplingMetrics(rollout, samplesOf(rollout))).toMatchObject(AGREE);
+        // The reference is the base without the adapter: drawn with it, none of this would be seen.
+        const far = rollout.oldLogProbs.map((logProb, t) =>
+          Math.abs(logProb - rollout.referenceLogProbs[t]!),
+        );
+        expect(Math.max(...far)).toBeGreaterThan(0.01);
+      }
+      expect(after.sampledLogProbs).not.toEqual(before.sampledLogProbs);
+    } finally {
+      await adapted.close();
+    }
+  });
+
+  it('tells by how much they differ', () => {
+    const rollout = {
+      offsets: Int32Array.of(0, 2, 3),
+      oldLogProbs: Float32Array.of(-1, -2, -3),
+      sampledLogProbs: Float32Array.of(-1, -1.5, -4),
+    };
+    const metrics = samplingMetrics(rollout, [0, 1]);
+    expect(metrics['sampling/sampling_logp_difference/mean']).toBeCloseTo(0.5, 10);
+    expect(metrics['sampling/sampling_logp_difference/max']).toBeCloseTo(1, 10);
+    expect(metrics['sampling/importance_sampling_ratio/min']).toBeCloseTo(Math.exp(-0.5), 10);
+    expect(metrics['sampling/importance_sampling_ratio/mean']).toBeCloseTo(
+      (1 + Math.exp(-0.5) + Math.E) / 3,
+      10,
+    );
+    expect(metrics['sampling/importance_sampling_ratio/max']).toBeCloseTo(Math.E, 10);
   });
 
   it('draws anew for groups whose rewards are all the same, within a bound', async () => {
