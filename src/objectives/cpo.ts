@@ -21,11 +21,6 @@ export interface CpoSettings {
 }
 
 export interface CpoOutcome extends PairOutcome {
-  /** Sums or means of log-probabilities, as the loss type has them, [n]. */
-  chosenLogps: Float64Array;
-  rejectedLogps: Float64Array;
-  chosenRewards: Float64Array;
-  rejectedRewards: Float64Array;
   /** Sum of the negative log-likelihood of the chosen answers; 0 where it has no weight. */
   nll: number;
 }

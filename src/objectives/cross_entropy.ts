@@ -10,11 +10,16 @@ export function crossEntropyWeights(count: number, divisor: number): Float32Arra
   return new Float32Array(count).fill(1 / divisor);
 }
 
-/** Sum of negative log-probabilities in nats, in double precision and in the order of the positions. */
-export function negativeLogLikelihood(logProbs: Float32Array): number {
+/** Sum in double precision and in the order of the positions. */
+export function total(values: Float32Array): number {
   let sum = 0;
-  for (const logProb of logProbs) sum -= logProb;
+  for (const value of values) sum += value;
   return sum;
+}
+
+/** Sum of negative log-probabilities in nats. */
+export function negativeLogLikelihood(logProbs: Float32Array): number {
+  return -total(logProbs);
 }
 
 /** Loss and its gradient with respect to the scores of a microbatch. */

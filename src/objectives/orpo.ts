@@ -8,9 +8,6 @@ import { type Divisors, type PairOutcome, type PairScores, sequenceLogProb } fro
 export interface OrpoOutcome extends PairOutcome {
   /** Gradient with respect to the prompt's log-probabilities. */
   prompt: Float64Array[];
-  /** Mean log-probability of a token, [n]. */
-  chosenLogps: Float64Array;
-  rejectedLogps: Float64Array;
   /** log(odds(chosen) / odds(rejected)), [n] */
   logOdds: Float64Array;
   /** Sum of the negative log-likelihood of prompts and chosen answers. */
@@ -18,6 +15,8 @@ export interface OrpoOutcome extends PairOutcome {
 }
 
 /**
+ * The objective on the pairs of a microbatch; rewards are beta times mean log-probabilities.
+ *
  * nll - beta log sigmoid(log odds), with log odds = (c - r) - (log(1 - e^c) - log(1 - e^r)) of mean log-probabilities
  * c and r. `prompt` holds the log-probabilities of the prompt's tokens but the first.
  */
@@ -37,6 +36,8 @@ export function orpo(
     prompt: [],
     chosenLogps,
     rejectedLogps,
+    chosenRewards: chosenLogps.map((logp) => beta * logp),
+    rejectedRewards: rejectedLogps.map((logp) => beta * logp),
     logOdds: new Float64Array(pairs.length),
     nll: 0,
   };

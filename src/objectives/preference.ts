@@ -13,6 +13,8 @@ export interface AnswerScores {
   logProbs: ArrayLike<number>;
   /** Under the reference; undefined where the objective has none. */
   reference: ArrayLike<number> | undefined;
+  /** Log of the policy's sum of squared probabilities at each token; read by `useWeighting` alone. */
+  logSumSquares?: ArrayLike<number>;
 }
 
 export interface PairScores {
@@ -31,14 +33,16 @@ export interface Divisors {
 /** Gradient with respect to the policy's log-probabilities of one answer. */
 export type TokenGradient = Float64Array;
 
-/**
- * A loss with its gradient for each answer, and sums for the metrics; each metric is the quotient of two sums, so
- * that microbatches add up.
- */
+/** A loss with its gradient for each answer, and of each pair, [n], what the metrics are made of. */
 export interface PairOutcome {
   loss: number;
   chosen: TokenGradient[];
   rejected: TokenGradient[];
+  /** Log-probabilities of the answers as the loss has them: sums (weighted, where it weights), or means of tokens. */
+  chosenLogps: Float64Array;
+  rejectedLogps: Float64Array;
+  chosenRewards: Float64Array;
+  rejectedRewards: Float64Array;
 }
 
 /**

@@ -37,6 +37,14 @@ export const dpoFields = {
   discopop_tau: z.number().positive().default(0.05).describe('Temperature of the blend of discopop.'),
 };
 
+/** Weighting by the policy: for pairs that were written beforehand, and so of `dpo` alone. */
+export const weightingFields = {
+  use_weighting: z
+    .boolean()
+    .default(false)
+    .describe('Weight each pair by how likely the policy is to write its answers (WPO).'),
+};
+
 export type DpoFields = z.output<z.ZodObject<typeof dpoFields>>;
 
 /** Whether a loss type names a file. */
@@ -47,6 +55,20 @@ function isFile(type: string): boolean {
 /** Files of losses that the settings name. */
 export function lossFiles({ loss_type }: DpoFields, baseDir: string): string[] {
   return loss_type.filter(isFile).map((file) => resolve(baseDir, file));
+}
+
+/** Losses of sorted numbers are of no one pair, which could have a weight. */
+export function checkWeighting(
+  { use_weighting, loss_type }: { use_weighting: boolean; loss_type: string[] },
+  context: z.RefinementCtx,
+): void {
+  const sorted = loss_type.filter((type) => PAIR_LOSSES.get(type)?.sorted);
+  if (!use_weighting || sorted.length === 0) return;
+  context.addIssue({
+    code: 'custom',
+    path: ['use_weighting'],
+    message: `cannot weight ${sorted.join(', ')}, which compare sorted answers instead of pairs`,
+  });
 }
 
 /** Unknown loss types, and settings that none of the loss types takes. */
@@ -88,7 +110,7 @@ export function checkDpo(settings: DpoFields, context: z.RefinementCtx): void {
 
 /** The objective's settings, with files of losses loaded. */
 export async function readDpoSettings(
-  settings: DpoFields,
+  settings: DpoFields & { use_weighting?: boolean },
   baseDir: string,
   stage: string,
 ): Promise<DpoSettings> {
@@ -110,5 +132,6 @@ export async function readDpoSettings(
     ldAlpha: settings.ld_alpha,
     divergence: settings.f_divergence_type,
     divergenceAlpha: settings.f_alpha_divergence_coef,
+    useWeighting: settings.use_weighting ?? false,
   };
 }

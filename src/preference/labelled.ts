@@ -4,7 +4,7 @@ import { bco, bcoRewards } from '../objectives/bco.ts';
 import { type KtoSettings, klEstimate, kto } from '../objectives/kto.ts';
 import { sum } from '../objectives/numerics.ts';
 import { sequenceLogProb } from '../objectives/preference.ts';
-import { addEntropy, type GroupScores, Means, type PreferenceObjective } from './objective.ts';
+import { addEntropy, addLogits, type GroupScores, Means, type PreferenceObjective } from './objective.ts';
 
 const own = ({ answers }: GroupScores) => answers[0]!;
 
@@ -19,8 +19,15 @@ function addLabelMetrics(
     means
       .add(`rewards/${side}`, [rewards[i]!])
       .add(`logps/${side}`, [sequenceLogProb(own(scores[i]!).logProbs)]);
+    addLogits(means, side, own(scores[i]!));
   });
   addEntropy(means, scores);
+}
+
+/** The margin of answers that are no pairs: between the means of both kinds, where a step has both. */
+function margins(metrics: Readonly<Record<string, number>>): Record<string, number> {
+  const { 'rewards/chosen': chosen, 'rewards/rejected': rejected } = metrics;
+  return chosen === undefined || rejected === undefined ? {} : { 'rewards/margins': chosen - rejected };
 }
 
 /**
@@ -66,6 +73,7 @@ export function ktoObjective(
           },
         }
       : {}),
+    derived: margins,
     evaluate(groups, scores, { divisors, shared }) {
       const answers = groups.map((group, i) => ({ ...own(scores[i]!), desirable: group.desirable === true }));
       const kl = shared.kl ?? 0;
@@ -111,6 +119,7 @@ export function bcoObjective(
         return { shared: { delta: carry.rewards / carry.count }, carry };
       },
     },
+    derived: margins,
     evaluate(groups, scores, { divisors, shared }) {
       const answers = groups.map((group, i) => ({
         ...own(scores[i]!),

@@ -6,9 +6,19 @@ import type { AnswerGroup } from '../data/preference.ts';
 import type { AnswerScores, Divisors } from '../objectives/preference.ts';
 import type { Sums } from '../training/work.ts';
 
+/** Numbers of the tokens of an answer. */
+export interface AnswerNumbers extends AnswerScores {
+  /** Of the distribution that a token was scored in. */
+  entropies: ArrayLike<number>;
+  meanLogits: ArrayLike<number>;
+  logSumSquares: ArrayLike<number>;
+  /** 1 where the token is the most likely one. */
+  hits: ArrayLike<number>;
+}
+
 /** Numbers of one group. */
 export interface GroupScores {
-  answers: (AnswerScores & { entropies: ArrayLike<number> })[];
+  answers: AnswerNumbers[];
   /** Log-probabilities of the prompt's tokens but the first, where they are scored. */
   prompt: ArrayLike<number>;
   /** Values of the answers, where the model has a scalar head. */
@@ -45,6 +55,8 @@ export interface PreferenceObjective {
     scores: readonly GroupScores[],
     step: StepFacts,
   ): { loss: number; gradients: GroupGradients[]; means: Means };
+  /** Metrics that follow from those of the step. Absent: none. */
+  derived?(metrics: Readonly<Record<string, number>>): Record<string, number>;
   /**
    * Numbers that the rows of the whole step decide together, found before its first microbatch: which rows have to
    * be computed for them, and what follows from their numbers. Absent: none.
@@ -55,6 +67,12 @@ export interface PreferenceObjective {
     /** `carried` is what the step before left. */
     conclude(scores: readonly GroupScores[], carried: Sums): { shared: Record<string, number>; carry: Sums };
   };
+}
+
+/** The metrics of a step or of the validation rows. */
+export function metricsOf(objective: PreferenceObjective, sums: Sums): Record<string, number> {
+  const metrics = meansOf(sums);
+  return { ...metrics, ...objective.derived?.(metrics) };
 }
 
 /** Sums and counts by name: metrics as means over the step, however it is cut into microbatches. */
@@ -90,4 +108,9 @@ export function addEntropy(means: Means, scores: readonly GroupScores[]): void {
   for (const { answers } of scores) {
     for (const { entropies } of answers) means.add('entropy', Array.from(entropies));
   }
+}
+
+/** The mean logit of the tokens of an answer, as of the chosen or the rejected ones. */
+export function addLogits(means: Means, side: 'chosen' | 'rejected', { meanLogits }: AnswerNumbers): void {
+  means.add(`logits/${side}`, Array.from(meanLogits));
 }

@@ -4,21 +4,101 @@ import { type CpoSettings, cpo } from '../objectives/cpo.ts';
 import { type DpoSettings, dpo } from '../objectives/dpo/dpo.ts';
 import { logSigmoid } from '../objectives/numerics.ts';
 import { orpo } from '../objectives/orpo.ts';
-import type { PairScores } from '../objectives/preference.ts';
-import { addEntropy, type GroupScores, Means, type PreferenceObjective } from './objective.ts';
+import type { Divisors, PairOutcome, PairScores } from '../objectives/preference.ts';
+import {
+  addEntropy,
+  addLogits,
+  type GroupGradients,
+  type GroupScores,
+  Means,
+  type PreferenceObjective,
+} from './objective.ts';
 
-function pairOf({ answers }: GroupScores): PairScores {
-  return { chosen: answers[0]!, rejected: answers[1]! };
+/** What an objective over pairs is, beside what all of them have. */
+interface PairTask<Outcome extends PairOutcome> {
+  reference: boolean;
+  /** Whether the prompt's tokens are scored too. Absent: no. */
+  scorePrompt?: boolean;
+  outcome(pairs: readonly (PairScores & { prompt: ArrayLike<number> })[], divisors: Divisors): Outcome;
+  /** Adds metrics of its own; `tokens` are those that a loss per token is divided by. Absent: none. */
+  addMetrics?(means: Means, outcome: Outcome, tokens: number): void;
+  /** Gradients of the prompts, where they have any. */
+  prompt?(outcome: Outcome): readonly ArrayLike<number>[];
 }
 
-function addPairMetrics(
-  means: Means,
-  scores: readonly GroupScores[],
-  rewards: { chosen: Float64Array; rejected: Float64Array },
-  logps: { chosen: Float64Array; rejected: Float64Array },
-): void {
-  const { chosen, rejected } = rewards;
-  means
+/** DPO with its loss types. */
+export function dpoObjective(settings: DpoSettings): PreferenceObjective {
+  return pairObjective({
+    reference: true,
+    outcome: (pairs, divisors) => dpo(pairs, settings, divisors),
+  });
+}
+
+/** CPO and SimPO. */
+export function cpoObjective(settings: CpoSettings): PreferenceObjective {
+  return pairObjective({
+    reference: false,
+    outcome: (pairs, divisors) => cpo(pairs, settings, divisors),
+    addMetrics: (means, outcome, tokens) => addLikelihood(means, outcome, tokens),
+  });
+}
+
+/** ORPO. */
+export function orpoObjective(settings: { beta: number }): PreferenceObjective {
+  return pairObjective({
+    reference: false,
+    scorePrompt: true,
+    outcome: (pairs, divisors) => orpo(pairs, settings, divisors),
+    addMetrics(means, outcome, tokens) {
+      addLikelihood(means, outcome, tokens);
+      means.add('log_odds_chosen', outcome.logOdds).add('log_odds_ratio', outcome.logOdds.map(logSigmoid));
+    },
+    prompt: (outcome) => outcome.prompt,
+  });
+}
+
+function addLikelihood(means: Means, { nll }: { nll: number }, tokens: number): void {
+  means.add('nll_loss', [nll], tokens);
+}
+
+function pairObjective<Outcome extends PairOutcome>(task: PairTask<Outcome>): PreferenceObjective {
+  const scorePrompt = task.scorePrompt ?? false;
+  const tokens = ({ prompt, answers }: AnswerGroup) =>
+    answers[0]!.length + (scorePrompt ? prompt.length - 1 : 0);
+  return {
+    outputs: 'tokens',
+    reference: task.reference,
+    scorePrompt,
+    tokens,
+    evaluate(groups, scores, { divisors }) {
+      const pairs = scores.map(({ answers, prompt }) => ({
+        chosen: answers[0]!,
+        rejected: answers[1]!,
+        prompt,
+      }));
+      const outcome = task.outcome(pairs, divisors);
+      const means = pairMeans(scores, outcome);
+      task.addMetrics?.(
+        means,
+        outcome,
+        groups.reduce((sum, group) => sum + tokens(group), 0),
+      );
+      const prompt = task.prompt?.(outcome);
+      const gradients = outcome.chosen.map(
+        (chosen, i): GroupGradients => ({
+          answers: [chosen, outcome.rejected[i]],
+          ...(prompt ? { prompt: prompt[i]! } : {}),
+        }),
+      );
+      return { loss: outcome.loss, gradients, means };
+    },
+  };
+}
+
+/** The metrics that all objectives over pairs have. */
+function pairMeans(scores: readonly GroupScores[], outcome: PairOutcome): Means {
+  const { chosenRewards: chosen, rejectedRewards: rejected } = outcome;
+  const means = new Means()
     .add('rewards/chosen', chosen)
     .add('rewards/rejected', rejected)
     .add(
@@ -29,95 +109,13 @@ function addPairMetrics(
       'rewards/margins',
       chosen.map((reward, i) => reward - rejected[i]!),
     )
-    .add('logps/chosen', logps.chosen)
-    .add('logps/rejected', logps.rejected);
+    .add('logps/chosen', outcome.chosenLogps)
+    .add('logps/rejected', outcome.rejectedLogps);
+  for (const { answers } of scores) {
+    addLogits(means, 'chosen', answers[0]!);
+    addLogits(means, 'rejected', answers[1]!);
+    means.add('mean_token_accuracy', Array.from(answers[0]!.hits));
+  }
   addEntropy(means, scores);
-}
-
-const chosenTokens = ({ answers }: AnswerGroup) => answers[0]!.length;
-
-/** DPO with its loss types. */
-export function dpoObjective(settings: DpoSettings): PreferenceObjective {
-  return {
-    outputs: 'tokens',
-    reference: true,
-    scorePrompt: false,
-    tokens: chosenTokens,
-    evaluate(_, scores, { divisors }) {
-      const outcome = dpo(scores.map(pairOf), settings, divisors);
-      const means = new Means();
-      addPairMetrics(
-        means,
-        scores,
-        { chosen: outcome.chosenRewards, rejected: outcome.rejectedRewards },
-        { chosen: outcome.chosenLogps, rejected: outcome.rejectedLogps },
-      );
-      const gradients = outcome.chosen.map((chosen, i) => ({ answers: [chosen, outcome.rejected[i]] }));
-      return { loss: outcome.loss, gradients, means };
-    },
-  };
-}
-
-/** CPO and SimPO. */
-export function cpoObjective(settings: CpoSettings): PreferenceObjective {
-  return {
-    outputs: 'tokens',
-    reference: false,
-    scorePrompt: false,
-    tokens: chosenTokens,
-    evaluate(groups, scores, { divisors }) {
-      const outcome = cpo(scores.map(pairOf), settings, divisors);
-      const means = new Means();
-      addPairMetrics(
-        means,
-        scores,
-        { chosen: outcome.chosenRewards, rejected: outcome.rejectedRewards },
-        { chosen: outcome.chosenLogps, rejected: outcome.rejectedLogps },
-      );
-      means.add(
-        'nll_loss',
-        [outcome.nll],
-        groups.reduce((sum, group) => sum + chosenTokens(group), 0),
-      );
-      const gradients = outcome.chosen.map((chosen, i) => ({ answers: [chosen, outcome.rejected[i]] }));
-      return { loss: outcome.loss, gradients, means };
-    },
-  };
-}
-
-/** ORPO. */
-export function orpoObjective(settings: { beta: number }): PreferenceObjective {
-  const tokens = (group: AnswerGroup) => group.prompt.length - 1 + chosenTokens(group);
-  return {
-    outputs: 'tokens',
-    reference: false,
-    scorePrompt: true,
-    tokens,
-    evaluate(groups, scores, { divisors }) {
-      const pairs = scores.map((group) => ({ ...pairOf(group), prompt: group.prompt }));
-      const outcome = orpo(pairs, settings, divisors);
-      const { chosenLogps: chosen, rejectedLogps: rejected, logOdds } = outcome;
-      const means = new Means();
-      const reward = (logp: number) => settings.beta * logp;
-      addPairMetrics(
-        means,
-        scores,
-        { chosen: chosen.map(reward), rejected: rejected.map(reward) },
-        { chosen, rejected },
-      );
-      means
-        .add(
-          'nll_loss',
-          [outcome.nll],
-          groups.reduce((sum, group) => sum + tokens(group), 0),
-        )
-        .add('log_odds_chosen', logOdds)
-        .add('log_odds_ratio', logOdds.map(logSigmoid));
-      const gradients = outcome.chosen.map((own, i) => ({
-        answers: [own, outcome.rejected[i]],
-        prompt: outcome.prompt[i]!,
-      }));
-      return { loss: outcome.loss, gradients, means };
-    },
-  };
+  return means;
 }

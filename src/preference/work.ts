@@ -19,7 +19,7 @@ import type { CarriedSums } from './carried.ts';
 import {
   type GroupGradients,
   type GroupScores,
-  meansOf,
+  metricsOf,
   type PreferenceObjective,
   type StepFacts,
 } from './objective.ts';
@@ -118,7 +118,7 @@ export class PreferenceWork implements Work<PreferenceStep> {
   }
 
   metrics(sums: Sums): Record<string, number> {
-    return meansOf(sums);
+    return metricsOf(this.#options.objective, sums);
   }
 
   applied(step: PreferenceStep): void {
@@ -153,7 +153,10 @@ export class PreferenceWork implements Work<PreferenceStep> {
       loss += outcome.loss;
       for (const [name, value] of Object.entries(outcome.means.sums)) sums[name] = (sums[name] ?? 0) + value;
     }
-    const metrics = Object.entries(meansOf(sums)).map(([name, value]) => [`eval_${name}`, value]);
+    const metrics = Object.entries(metricsOf(objective, sums)).map(([name, value]) => [
+      `eval_${name}`,
+      value,
+    ]);
     return { ...Object.fromEntries(metrics), eval_loss: loss };
   }
 
@@ -221,6 +224,9 @@ function groupScores(
       logProbs: scores.logProbs.subarray(start * k, (start + length) * k),
       reference: reference?.subarray(start * k, (start + length) * k),
       entropies: scores.entropies.subarray(start, start + length),
+      meanLogits: scores.meanLogits.subarray(start, start + length),
+      logSumSquares: scores.logSumSquares.subarray(start, start + length),
+      hits: scores.hits.subarray(start * k, (start + length) * k),
     })),
     values: Float64Array.from(answers, ({ start }) => scores.values?.[start] ?? Number.NaN),
   }));

@@ -1,6 +1,13 @@
 /** `dpo`: direct preference optimisation over pairs, with TRL's loss types and losses of the recipe's own. */
 import { z } from 'zod';
-import { checkDpo, dpoFields, lossFiles, readDpoSettings } from '../preference/dpo_settings.ts';
+import {
+  checkDpo,
+  checkWeighting,
+  dpoFields,
+  lossFiles,
+  readDpoSettings,
+  weightingFields,
+} from '../preference/dpo_settings.ts';
 import { dpoObjective } from '../preference/pairs.ts';
 import { planPreference } from '../preference/plan.ts';
 import {
@@ -13,10 +20,11 @@ import { preferenceFiles, runPreference } from '../preference/stage.ts';
 import { defineStage } from './stage.ts';
 
 const schema = z
-  .strictObject({ ...preferenceFields(1e-6), ...referenceFields, ...dpoFields })
+  .strictObject({ ...preferenceFields(1e-6), ...referenceFields, ...dpoFields, ...weightingFields })
   .superRefine((settings, context) => {
     checkPreference(settings, context);
     checkDpo(settings, context);
+    checkWeighting(settings, context);
   });
 
 export const dpoStage = defineStage({

@@ -3,13 +3,13 @@
  * scored tokens divided once by those of the whole step.
  */
 import type { Batch, Session } from '../native/addon.ts';
-import { crossEntropyWeights, negativeLogLikelihood } from '../objectives/cross_entropy.ts';
+import { crossEntropyWeights, negativeLogLikelihood, total } from '../objectives/cross_entropy.ts';
 import type { StageContext } from '../stages/stage.ts';
 import { packBatch, type RowSource } from './rows.ts';
 import type { TrainingPass, TrainingRuntime } from './run.ts';
 import { type TrainingLength, type TrainingSettings, trainingLength } from './settings.ts';
 import { RowStream, type SetAside, type StreamOptions } from './stream.ts';
-import { validationBatches, validationLoss } from './validation.ts';
+import { validationBatches, validationMetrics } from './validation.ts';
 import type { Cursor, Sums, Validate, Work, WorkGroup } from './work.ts';
 
 export interface SupervisedWorkOptions {
@@ -45,9 +45,8 @@ export class SupervisedWork implements Work<SupervisedStep> {
     if (validation) {
       const { batchSize, maxLength } = stream;
       const batches = validationBatches(validation.rows, batchSize * maxLength, validation.maxTokens);
-      this.validate = async (boundary) => ({
-        eval_loss: await validationLoss(session, validation.rows, batches, passFields(undefined), boundary),
-      });
+      this.validate = (boundary) =>
+        validationMetrics(session, validation.rows, batches, passFields(undefined), boundary);
     }
   }
 
@@ -69,17 +68,15 @@ export class SupervisedWork implements Work<SupervisedStep> {
     const fields = passFields({ cursor: step.cursor, microbatch: index });
     const weights = crossEntropyWeights(batch.scored.length, step.scored);
     const scores = await session.forwardBackward({ ...batch, ...fields }, weights);
-    let entropy = 0;
-    for (const value of scores.entropies) entropy += value;
     return {
       loss: negativeLogLikelihood(scores.logProbs) / step.scored,
       tokens: batch.tokens.length,
-      sums: { entropy },
+      sums: { entropy: total(scores.entropies), hits: total(scores.hits) },
     };
   }
 
   metrics(sums: Sums, step: SupervisedStep): Record<string, number> {
-    return { entropy: sums.entropy! / step.scored };
+    return { entropy: sums.entropy! / step.scored, mean_token_accuracy: sums.hits! / step.scored };
   }
 
   epochsAt(cursor: Cursor): number {

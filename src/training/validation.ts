@@ -1,6 +1,6 @@
-/** Loss on rows that are not trained, in the order of the dataset. */
+/** Loss and other metrics of rows that are not trained, in the order of the dataset. */
 import type { Batch, Session } from '../native/addon.ts';
-import { negativeLogLikelihood } from '../objectives/cross_entropy.ts';
+import { total } from '../objectives/cross_entropy.ts';
 import { packBatch, type RowSource } from './rows.ts';
 
 /** Row indices in batches of at most `maxTokens`; stops once `limit` tokens are reached. */
@@ -22,23 +22,28 @@ export function validationBatches(source: RowSource, maxTokens: number, limit: n
 }
 
 /**
- * Mean negative log-likelihood in nats over the scored positions; `fields` are those of every batch, `between` runs
- * before each.
+ * Means over the scored positions: negative log-likelihood and entropy in nats, and the share of targets that are the
+ * most likely token. `fields` are those of every batch, `between` runs before each.
  */
-export async function validationLoss(
+export async function validationMetrics(
   session: Session,
   source: RowSource,
   batches: readonly (readonly number[])[],
   fields: Pick<Batch, 'adapter'>,
   between: () => Promise<void>,
-): Promise<number> {
-  let loss = 0;
-  let scored = 0;
+): Promise<Record<'eval_loss' | 'eval_entropy' | 'eval_mean_token_accuracy', number>> {
+  let [logProb, entropy, hits, scored] = [0, 0, 0, 0];
   for (const rows of batches) {
     await between();
-    const { logProbs } = await session.forward({ ...packBatch(source, rows), ...fields });
-    loss += negativeLogLikelihood(logProbs);
-    scored += logProbs.length;
+    const scores = await session.forward({ ...packBatch(source, rows), ...fields });
+    logProb += total(scores.logProbs);
+    entropy += total(scores.entropies);
+    hits += total(scores.hits);
+    scored += scores.logProbs.length;
   }
-  return loss / scored;
+  return {
+    eval_loss: -logProb / scored,
+    eval_entropy: entropy / scored,
+    eval_mean_token_accuracy: hits / scored,
+  };
 }

@@ -24,6 +24,7 @@ export const aotLoss: PairLoss = {
   name: 'aot',
   doc: "The distribution of the policy's margins over that of the reference's (AOT, Melnyk et al. 2024).",
   on: 'ratios',
+  sorted: true,
   uses: ['label_smoothing'],
   evaluate(pairs, settings) {
     const n = pairs.chosen.length;
@@ -45,6 +46,7 @@ export const aotUnpairedLoss: PairLoss = {
   name: 'aot_unpaired',
   doc: 'The distribution of chosen rewards over that of rejected ones (AOT, Melnyk et al. 2024).',
   on: 'ratios',
+  sorted: true,
   uses: ['label_smoothing'],
   evaluate(pairs, settings) {
     const n = pairs.chosen.length;

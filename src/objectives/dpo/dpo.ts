@@ -21,18 +21,24 @@ export interface DpoSettings extends LossSettings {
   divergence: Divergence;
   /** Alpha of the alpha divergence. */
   divergenceAlpha: number;
+  /** Each pair counts by how likely the policy is to write it; see `pairWeight`. Absent: all count fully. */
+  useWeighting?: boolean;
 }
 
-/** Loss, gradient, and the log-probabilities and rewards of each pair as TRL logs them. */
-export interface DpoOutcome extends PairOutcome {
-  chosenLogps: Float64Array;
-  rejectedLogps: Float64Array;
-  chosenRewards: Float64Array;
-  rejectedRewards: Float64Array;
+/**
+ * The weight of a pair (WPO, Zhou et al. 2024, eq. 2): for both answers the geometric mean over tokens of p(token) /
+ * sum of p(other)^2, the likelihood measured by that of a sample of the policy. No gradient goes through it.
+ */
+export function pairWeight({ chosen, rejected }: PairScores): number {
+  const aligned = ({ logProbs, logSumSquares }: AnswerScores): number => {
+    if (logSumSquares === undefined) throw new TypeError('weighting needs the sums of squared probabilities');
+    return (sequenceLogProb(logProbs) - sequenceLogProb(logSumSquares)) / Math.max(1, logProbs.length);
+  };
+  return Math.exp(aligned(chosen)) * Math.exp(aligned(rejected));
 }
 
 /** The objective on the pairs of a microbatch. */
-export function dpo(pairs: readonly PairScores[], settings: DpoSettings, divisors: Divisors): DpoOutcome {
+export function dpo(pairs: readonly PairScores[], settings: DpoSettings, divisors: Divisors): PairOutcome {
   const { beta, ldAlpha, divergence, divergenceAlpha } = settings;
   const n = pairs.length;
   const shared = pairs.map(({ chosen, rejected }) =>
@@ -53,15 +59,17 @@ export function dpo(pairs: readonly PairScores[], settings: DpoSettings, divisor
     rejected: numbers.rejectedLogps.map((logp, i) => logp - numbers.refRejectedLogps[i]!),
   };
   const score = (x: number) => divergenceScore(divergence, divergenceAlpha, x);
+  const weights = settings.useWeighting ? pairs.map(pairWeight) : undefined;
   let loss = 0;
   // Gradients with respect to the answers' (weighted) sums, and, of losses on tokens, to each token.
   const gradient = { chosen: new Float64Array(n), rejected: new Float64Array(n) };
   const tokenGradient = { chosen: new Float64Array(n), rejected: new Float64Array(n) };
   for (const { loss: type, weight } of settings.losses) {
     const values = type.evaluate(numbersFor(type, numbers, ratios, pairs, score), settings);
-    const scale = weight / (type.on === 'tokens' ? divisors.tokens : divisors.sequences);
+    const share = weight / (type.on === 'tokens' ? divisors.tokens : divisors.sequences);
     const into = type.on === 'tokens' ? tokenGradient : gradient;
     for (let i = 0; i < n; i++) {
+      const scale = share * (weights?.[i] ?? 1);
       loss += scale * values.losses[i]!;
       for (const side of ['chosen', 'rejected'] as const) {
         const slope = type.on === 'scores' ? score(ratios[side][i]!).slope : 1;

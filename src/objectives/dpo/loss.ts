@@ -43,6 +43,8 @@ export interface PairLoss {
   on: 'scores' | 'ratios' | 'tokens';
   /** Settings beside beta that change it. */
   uses?: readonly ('label_smoothing' | 'discopop_tau')[];
+  /** It compares sorted numbers, so that what it gives at a place is of no one pair. Absent: no. */
+  sorted?: true;
   evaluate(pairs: PairNumbers, settings: LossSettings): PairLossValues;
 }
 
