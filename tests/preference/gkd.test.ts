@@ -2,7 +2,15 @@
 import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { differences, type Fixture, modelFolder, runHere } from '../training/fixture.ts';
+import { runPlan } from '../../src/worker/plan.ts';
+import {
+  differences,
+  type Fixture,
+  modelFolder,
+  recipeSource,
+  runHere,
+  TestChannel,
+} from '../training/fixture.ts';
 import { runWithKills, runWithStops } from '../training/kills.ts';
 import { ASSISTANT, makePreferenceFixture, metricsOf, preferenceRecipe } from './fixture.ts';
 import { COMMON, mean } from './table.ts';
@@ -95,6 +103,33 @@ describe('distill', () => {
     expect(channel.outcome()).toEqual({ outcome: 'succeeded', error: null });
     // The teacher is the student with a little training: near it from the first step on.
     expect(metricsOf(shared, 'distill')[0]!.loss).toBeLessThan(0.2);
+  });
+});
+
+describe('what is asked before and beside training', () => {
+  it('passes the self-test of its recipe', async () => {
+    const text = recipe('lmbda: 1', 'beta: 1', 'loss_top_k: 16');
+    const channel = await runHere(shared, text, { job: 'selftest', selftest: ['distill'] });
+    expect(channel.outcome()).toEqual({ outcome: 'succeeded', error: null });
+    expect(channel.events('report')[0]!.body.rows.length).toBeGreaterThan(5);
+  });
+
+  it('is planned with the teacher: beside the student, or before it', async () => {
+    const plan = async (...settings: string[]) => {
+      const channel = new TestChannel();
+      const source = recipeSource(shared, recipe(...settings));
+      await runPlan({ task: 'plan', home: shared.home, recipe: source, check_only: true }, channel);
+      const { stages } = channel.sent.find((message) => message.type === 'planned')!.plan;
+      const { memory_bytes, detail } = stages.find(({ type }) => type === 'distill')!;
+      return { memory: memory_bytes, teacher: detail.teacher_bytes as number };
+    };
+    const [given, own, taught] = [await plan('lmbda: 0'), await plan('lmbda: 1'), await plan('seq_kd: true')];
+    expect(own.teacher).toBeGreaterThan(0);
+    // It has keys and values only where it writes.
+    expect(taught.teacher).toBeGreaterThan(own.teacher);
+    expect(taught.memory - own.memory).toBe(taught.teacher - own.teacher);
+    expect(own.memory).toBeGreaterThan(own.teacher);
+    expect(given.memory).toBeGreaterThanOrEqual(given.teacher);
   });
 });
 
