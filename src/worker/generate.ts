@@ -2,7 +2,8 @@
  * Generate requests of a worker. A worker that only serves answers them side by side until none is left. A training
  * stage hands the engine over between microsteps, for a slice of time: what is not answered by then goes on at the
  * next boundary, with the weights of that time; rows of older weights are computed again by the engine. So training
- * and answers both get on, and an answer may span versions of the weights.
+ * and answers both get on, and an answer may span versions of the weights. Where the stage itself is drawing (a rollout,
+ * samples), requests join its passes.
  */
 import { type AnnealError, toAnnealError } from '../../proto/errors.ts';
 import type { GenerateRequest } from '../../proto/worker.ts';
@@ -25,6 +26,8 @@ export class GenerateQueue {
   readonly #loads: boolean;
   readonly #waiting = new Map<string, Waiting>();
   readonly #running = new Map<string, RunningCompletion>();
+  /** The model of the running stage: while it draws for itself, requests need not wait for a boundary. */
+  #joined: ServedModel | undefined;
   /** Why nothing can be answered now; undefined: requests wait for `answer`. */
   #closed: AnnealError | undefined;
   #wake: (() => void) | undefined;
@@ -40,7 +43,9 @@ export class GenerateQueue {
       }
       const waiting: Waiting = { request, since: performance.now(), model: undefined };
       this.#waiting.set(request.request, waiting);
-      if (modelOf) void this.#load(request.request, waiting, modelOf(request));
+      const drawing = this.#joined !== undefined && this.#joined.session.generations.size > 0;
+      if (drawing) this.#start(this.#joined!, request.request, request, waiting.since);
+      else if (modelOf) void this.#load(request.request, waiting, modelOf(request));
       else this.#wake?.();
     });
     channel.onCancelGenerate((id) => {
@@ -53,6 +58,7 @@ export class GenerateQueue {
   /** From now on requests are refused with this error, those that wait or run included. */
   close(error: AnnealError): void {
     this.#closed = error;
+    this.#joined = undefined;
     for (const id of [...this.#waiting.keys(), ...this.#running.keys()]) this.#end(id, error);
     for (const running of this.#running.values()) running.cancel();
     this.#waiting.clear();
@@ -62,6 +68,7 @@ export class GenerateQueue {
   /** From now on requests wait. */
   open(): void {
     this.#closed = undefined;
+    this.#joined = undefined;
   }
 
   /** Resolves when a request can be answered, or `wake` is called. */
@@ -81,6 +88,7 @@ export class GenerateQueue {
    * slice until so many milliseconds have passed, but for one pass at least.
    */
   answer(model: ServedModel, sliceMs = Number.POSITIVE_INFINITY): Promise<void> {
+    this.#joined = model;
     return this.#passes(model.session, model, sliceMs);
   }
 

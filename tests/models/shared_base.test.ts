@@ -9,6 +9,7 @@ import { loadModel, openModelFolder } from '../../src/models/load.ts';
 import { SharedBase } from '../../src/models/shared_base.ts';
 import { type Batch, loadAddon, type SessionOptions } from '../../src/native/addon.ts';
 import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
+import { GenerateQueue } from '../../src/worker/generate.ts';
 import { runServe } from '../../src/worker/serve.ts';
 import {
   type Fixture,
@@ -190,5 +191,35 @@ describe('a worker that serves', () => {
     expect(answers.bad).toMatch(/has no config\.json/);
     expect(answers.base).toBe(await alone(base()));
     expect(answers.base).not.toBe(answers.good);
+  });
+});
+
+describe('a stage that draws', () => {
+  it('has the requests of others answered in its own passes', async () => {
+    const { session } = await SharedBase.open(addon, await openModelFolder(base()), ROOM, 'test');
+    const tokenizer = await loadTokenizer(base());
+    const model = { session, tokenizer, stopIds: [], generationLength: 96 };
+    const channel = new TestChannel();
+    const queue = new GenerateQueue(channel);
+    const request = { request: 'r', prompt: 'Anna', sampling: { ...SAMPLING, max_new_tokens: 4 } };
+    const draw = () =>
+      complete(
+        model,
+        Int32Array.of(5, 6),
+        { ...SAMPLING, max_new_tokens: 80 },
+        () => {},
+        new AbortController().signal,
+      );
+    const undisturbed = await draw();
+    channel.generate(request);
+    await queue.answer(model, 0);
+    await queue.answer(model);
+    const answer = channel.events('completion');
+    const drawn = draw();
+    channel.generate({ ...request, request: 'joined' });
+    expect(await drawn).toEqual(undisturbed);
+    const joined = channel.events('completion').slice(1);
+    expect(joined.map(({ body }) => body.text)).toEqual(answer.map(({ body }) => body.text));
+    await session.close();
   });
 });
