@@ -49,6 +49,12 @@ export function rolloutFields(defaults: { learning_rate: number; temperature: nu
     min_p: fraction.default(0).describe('Least share of the likeliest token; 0: off.'),
     repetition_penalty: z.number().positive().default(1).describe('Of drawing; 1: off.'),
     ...trainingFields({ learning_rate: defaults.learning_rate, adam_beta2: 0.999, weight_decay: 0 }),
+    load_best_model_at_end: z
+      .boolean()
+      .default(false)
+      .describe(
+        'The result is the model of the highest eval_reward; else that one lies beside it, in `best`.',
+      ),
   };
 }
 
