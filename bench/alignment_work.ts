@@ -3,39 +3,7 @@
  * of prompts and answers vary as in real data; only real tokens are counted, never padding.
  */
 import { DataRandom } from '../src/data/random.ts';
-
-/** By the names of transformers' configuration. */
-export interface BenchModel {
-  vocab_size: number;
-  hidden_size: number;
-  intermediate_size: number;
-  num_hidden_layers: number;
-  num_attention_heads: number;
-  num_key_value_heads: number;
-  head_dim: number;
-  max_position_embeddings: number;
-}
-
-const M15: BenchModel = {
-  vocab_size: 32_000,
-  hidden_size: 288,
-  intermediate_size: 768,
-  num_hidden_layers: 6,
-  num_attention_heads: 6,
-  num_key_value_heads: 6,
-  head_dim: 48,
-  max_position_embeddings: 512,
-};
-const M110: BenchModel = {
-  vocab_size: 32_000,
-  hidden_size: 768,
-  intermediate_size: 2_048,
-  num_hidden_layers: 12,
-  num_attention_heads: 12,
-  num_key_value_heads: 12,
-  head_dim: 64,
-  max_position_embeddings: 512,
-};
+import { type BenchModel, M15, M110 } from './model.ts';
 
 /** Ids 0 and 1 are padding and end of sequence; the others are words. */
 export const EOS = 1;

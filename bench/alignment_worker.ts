@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { z } from 'zod';
-import { type Architecture, loadAddon, type Session, type SessionOptions } from '../src/native/addon.ts';
+import { loadAddon, type Session, type SessionOptions } from '../src/native/addon.ts';
 import { PAIR_LOSSES } from '../src/objectives/dpo/registry.ts';
 import { CarriedSums } from '../src/preference/carried.ts';
 import { dpoObjective } from '../src/preference/pairs.ts';
@@ -22,6 +22,7 @@ import type { Tokenizer } from '../src/tokenizer/tokenizer.ts';
 import { optimizerFields, stepOptions } from '../src/training/optimizer.ts';
 import type { Cursor, Work as TrainingWork, WorkGroup } from '../src/training/work.ts';
 import { EOS, realTokens, type Work } from './alignment_work.ts';
+import { benchArchitecture } from './model.ts';
 
 const [workFile, dir, threads] = process.argv.slice(2) as [string, string, string];
 const work = JSON.parse(readFileSync(workFile, 'utf8')) as Work;
@@ -29,32 +30,9 @@ const addon = loadAddon();
 const optimizer = z.strictObject(optimizerFields({ adam_beta2: 0.999, weight_decay: 0 })).parse({});
 const LEARNING_RATE = 1e-6;
 
-function architecture(): Architecture {
-  const { model } = work;
-  return {
-    vocabSize: model.vocab_size,
-    hiddenSize: model.hidden_size,
-    intermediateSize: model.intermediate_size,
-    numLayers: model.num_hidden_layers,
-    numHeads: model.num_attention_heads,
-    numKvHeads: model.num_key_value_heads,
-    headDim: model.head_dim,
-    norm: 'rmsnorm',
-    normEps: 1e-5,
-    activation: 'swiglu',
-    ropeTheta: 10_000,
-    qkvBias: false,
-    outBias: false,
-    mlpBias: false,
-    qkNorm: false,
-    tieEmbeddings: true,
-    maxPositions: model.max_position_embeddings,
-  };
-}
-
 async function open(rows: number, changes: Partial<SessionOptions>): Promise<Session> {
   const session = await addon.createSession({
-    architecture: architecture(),
+    architecture: benchArchitecture(work.model),
     threads: Number(threads),
     trainable: true,
     maxTokens: rows,

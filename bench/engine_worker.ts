@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { type Batch, loadAddon, type Session, type SessionOptions } from '../src/native/addon.ts';
-import { MODEL, type Request } from './peers.ts';
+import { benchArchitecture, M110 } from './model.ts';
+import type { Request } from './peers.ts';
 
 const threads = Number(process.argv[2]);
 const addon = loadAddon();
@@ -17,25 +18,7 @@ async function session(sizes: Partial<SessionOptions>): Promise<Session> {
   for (const other of sessions.values()) await other.close();
   sessions.clear();
   const made = await addon.createSession({
-    architecture: {
-      vocabSize: MODEL.vocab_size,
-      hiddenSize: MODEL.hidden_size,
-      intermediateSize: MODEL.intermediate_size,
-      numLayers: MODEL.num_hidden_layers,
-      numHeads: MODEL.num_attention_heads,
-      numKvHeads: MODEL.num_key_value_heads,
-      headDim: MODEL.head_dim,
-      norm: 'rmsnorm',
-      normEps: 1e-5,
-      activation: 'swiglu',
-      ropeTheta: 10_000,
-      qkvBias: false,
-      outBias: false,
-      mlpBias: false,
-      qkNorm: false,
-      tieEmbeddings: true,
-      maxPositions: MODEL.max_position_embeddings,
-    },
+    architecture: benchArchitecture(M110),
     threads,
     trainable: false,
     maxTokens: 512,
@@ -52,7 +35,7 @@ async function session(sizes: Partial<SessionOptions>): Promise<Session> {
 }
 
 const ids = (count: number) =>
-  Int32Array.from({ length: count }, () => Math.floor(Math.random() * MODEL.vocab_size));
+  Int32Array.from({ length: count }, () => Math.floor(Math.random() * M110.vocab_size));
 
 /** Full sequences; every row is scored against the next id of a row one longer, as a trainer does. */
 function makeBatch(sequences: number, length: number): Batch {

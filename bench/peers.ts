@@ -1,25 +1,11 @@
 /**
- * What the benchmarks against PyTorch share: the model, two processes that do the same work on request (this
+ * What the benchmarks against PyTorch share: two processes that do the same work on request (this
  * project's engine and PyTorch), and figures. The processes take turns, so that what else the machine does falls on
  * both.
  */
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-
-/** The 110M Llama that both sides build; names are those of transformers' configuration. */
-export const MODEL = JSON.parse(readFileSync(join(import.meta.dirname, 'model_110m.json'), 'utf8')) as Record<
-  | 'vocab_size'
-  | 'hidden_size'
-  | 'intermediate_size'
-  | 'num_hidden_layers'
-  | 'num_attention_heads'
-  | 'num_key_value_heads'
-  | 'head_dim'
-  | 'max_position_embeddings',
-  number
->;
 
 /** One line of JSON in, one out. `seconds` is the time of the work itself. */
 export type Request =

@@ -8,26 +8,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Architecture, type Batch, loadAddon } from '../../src/native/addon.ts';
+import { architecture } from '../engine/support.ts';
 
 const python = process.env.ANNEAL_PEERS_PYTHON ?? '';
 
 const llama: Architecture = {
+  ...architecture,
   vocabSize: 257,
   hiddenSize: 48,
   intermediateSize: 80,
-  numLayers: 2,
-  numHeads: 4,
   numKvHeads: 4,
   headDim: 12,
-  norm: 'rmsnorm',
-  normEps: 1e-5,
-  activation: 'swiglu',
-  ropeTheta: 10_000,
-  qkvBias: false,
-  outBias: false,
-  mlpBias: false,
-  qkNorm: false,
-  tieEmbeddings: true,
   maxPositions: 64,
 };
 

@@ -16,27 +16,18 @@ import {
   parameterGroups,
   stepOptions,
 } from '../../src/training/optimizer.ts';
+import { architecture as small } from '../engine/support.ts';
 
 const python = process.env.ANNEAL_PEERS_PYTHON ?? '';
 const STEPS = 20;
 
 /** Wide enough that the feed-forward matrices are kept in 8 bits, with a block that is not full. */
 const architecture: Architecture = {
+  ...small,
   vocabSize: 131,
   hiddenSize: 44,
   intermediateSize: 100,
-  numLayers: 2,
-  numHeads: 4,
-  numKvHeads: 2,
   headDim: 12,
-  norm: 'rmsnorm',
-  normEps: 1e-5,
-  activation: 'swiglu',
-  ropeTheta: 10_000,
-  qkvBias: false,
-  outBias: false,
-  mlpBias: false,
-  qkNorm: false,
   tieEmbeddings: false,
   maxPositions: 64,
 };

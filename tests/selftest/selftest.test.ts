@@ -4,6 +4,7 @@ import { type AdapterOptions, loadAddon, type Session, type SessionOptions } fro
 import { checkStep } from '../../src/selftest/checks.ts';
 import { type Recording, recordingAddon, TestEnded } from '../../src/selftest/recorder.ts';
 import { temporaryFolder } from '../daemon/harness.ts';
+import { architecture } from '../engine/support.ts';
 import { type Fixture, makeFixture, recipeText, runHere } from '../training/fixture.ts';
 
 let fixture: Fixture;
@@ -61,25 +62,7 @@ describe('a self-test', () => {
 });
 
 const OPTIONS: SessionOptions = {
-  architecture: {
-    vocabSize: 64,
-    hiddenSize: 32,
-    intermediateSize: 64,
-    numLayers: 2,
-    numHeads: 2,
-    numKvHeads: 1,
-    headDim: 16,
-    norm: 'rmsnorm',
-    normEps: 1e-5,
-    activation: 'swiglu',
-    ropeTheta: 10_000,
-    qkvBias: false,
-    outBias: false,
-    mlpBias: false,
-    qkNorm: false,
-    tieEmbeddings: true,
-    maxPositions: 64,
-  },
+  architecture: { ...architecture, vocabSize: 64, maxPositions: 64 },
   threads: 1,
   trainable: true,
   maxTokens: 64,
