@@ -11,21 +11,25 @@ const text = (error: unknown) => (error instanceof Error ? (error.stack ?? error
 
 try {
   const { default: score } = (await import((workerData as { url: string }).url)) as { default?: Score };
-  if (typeof score !== 'function') throw new Error('it has no function as its default export');
+  if (typeof score === 'function') serve(score);
+  else port.postMessage({ error: 'it has no function as its default export' });
+} catch (error) {
+  port.postMessage({ error: text(error) });
+}
+
+function serve(score: Score): void {
   port.on('message', async (responses: unknown[]) => {
     try {
       const scores = await score(responses);
-      // Through JSON's eyes: what cannot be copied between threads is no number either.
-      port.postMessage({ scores: Array.isArray(scores) ? scores.map(plain) : typeof scores });
+      port.postMessage({ scores: Array.isArray(scores) ? scores.map(plain) : plain(scores) });
     } catch (error) {
       port.postMessage({ error: text(error) });
     }
   });
   port.postMessage({ ready: true });
-} catch (error) {
-  port.postMessage({ error: text(error) });
 }
 
+/** What cannot be copied between threads is no number either. */
 function plain(value: unknown): unknown {
-  return typeof value === 'number' || value === null ? value : typeof value;
+  return ['object', 'function', 'symbol'].includes(typeof value) && value !== null ? {} : value;
 }

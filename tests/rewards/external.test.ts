@@ -37,6 +37,9 @@ describe('module', () => {
     ['gives too few', 'export default () => [1];', /1 numbers for 2 responses/],
     ['gives no list', 'export default () => "high";', /string instead of a list/],
     ['gives NaN', 'export default (rs) => rs.map(() => NaN);', /NaN/],
+    ['gives nothing', 'export default () => {};', /undefined instead of a list/],
+    ['gives big integers', 'export default (rs) => rs.map(() => 1n);', /bigint instead of a number/],
+    ['gives functions', 'export default (rs) => rs.map(() => () => 1);', /object instead of a number/],
     ['gives words', 'export default (rs) => rs.map(() => "0.5");', /string instead of a number/],
     ['ends its thread', 'export default () => process.exit(3);', /status 3/],
   ])('that %s is a clear error, or a counted skip', async (name, text, message) => {
