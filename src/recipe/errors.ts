@@ -6,10 +6,11 @@ import { nearest } from '../util/nearest.ts';
 /** Where a key of the recipe stands (`recipe.yaml:12`), for messages. */
 export type Locate = (path: readonly PropertyKey[]) => string;
 
-/** The first issue as an error; `prefix` is the path of the checked value in the recipe. */
+/** The first issue of `value` as an error; `prefix` is its path in the recipe. */
 export function recipeError(
   error: z.ZodError,
   schema: z.ZodType,
+  value: unknown,
   prefix: readonly PropertyKey[],
   locate: Locate,
 ): AnnealError {
@@ -19,10 +20,10 @@ export function recipeError(
   const path = [...prefix, ...issue.path];
   if (issue.code === 'unrecognized_keys') {
     const key = issue.keys[0]!;
-    return unknownKey([...path, key], knownKeys(schema, issue.path), locate);
+    return unknownKey([...path, key], knownKeys(schema, issue.path, value), locate);
   }
   const place = path.join('.');
-  const meaning = descriptionAt(schema, issue.path);
+  const meaning = descriptionAt(schema, issue.path, value);
   return new AnnealError('recipe_invalid', `${locate(path)}: ${place}: ${issue.message}.`, {
     path: place,
     hint: [
@@ -89,33 +90,47 @@ function ofUnion(issue: z.core.$ZodIssue): z.core.$ZodIssue {
 }
 
 /** Keys of the object schema at a path inside `schema`, through optional, default and pipe wrappers. */
-function knownKeys(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
-  const found = unwrap(schemaAt(schema, path));
+function knownKeys(schema: z.ZodType, path: readonly PropertyKey[], value: unknown): string[] {
+  const found = objectAt(schema, path, value);
   return found instanceof z.ZodObject ? Object.keys(found.shape) : [];
 }
 
 /** What the documentation says of the key at a path, or of the nearest one above it. */
-function descriptionAt(schema: z.ZodType, path: readonly PropertyKey[]): string | undefined {
+function descriptionAt(schema: z.ZodType, path: readonly PropertyKey[], value: unknown): string | undefined {
   for (let length = path.length; length > 0; length--) {
-    const description = schemaAt(schema, path.slice(0, length))?.description;
+    const description = schemaAt(schema, path.slice(0, length), value)?.description;
     if (description !== undefined) return description;
   }
   return undefined;
 }
 
-function schemaAt(schema: z.ZodType, path: readonly PropertyKey[]): z.ZodType | undefined {
+/** The schema of what stands at a path inside `value`; which member of a union it is, its discriminator says. */
+function schemaAt(schema: z.ZodType, path: readonly PropertyKey[], value: unknown): z.ZodType | undefined {
   let current: z.ZodType | undefined = schema;
+  let part = value;
   for (const step of path) {
-    const outer = unwrap(current);
+    const outer = unwrap(current, part);
     if (outer instanceof z.ZodObject) current = outer.shape[String(step)] as z.ZodType | undefined;
     else if (outer instanceof z.ZodArray) current = outer.element as z.ZodType;
     else if (outer instanceof z.ZodRecord) current = outer.valueType as z.ZodType;
     else return undefined;
+    part = fieldOf(part, step);
   }
   return current;
 }
 
-function unwrap(schema: z.ZodType | undefined): z.ZodType | undefined {
+/** The same without what wraps it. */
+function objectAt(schema: z.ZodType, path: readonly PropertyKey[], value: unknown): z.ZodType | undefined {
+  return unwrap(schemaAt(schema, path, value), path.reduce(fieldOf, value));
+}
+
+function fieldOf(value: unknown, key: PropertyKey): unknown {
+  return value !== null && typeof value === 'object'
+    ? (value as Record<PropertyKey, unknown>)[key]
+    : undefined;
+}
+
+function unwrap(schema: z.ZodType | undefined, value: unknown): z.ZodType | undefined {
   let current = schema;
   while (current !== undefined) {
     if (
@@ -128,8 +143,18 @@ function unwrap(schema: z.ZodType | undefined): z.ZodType | undefined {
       current = current.unwrap() as z.ZodType;
     } else if (current instanceof z.ZodPipe) {
       current = current.in as z.ZodType;
+    } else if (current instanceof z.ZodDiscriminatedUnion) {
+      const { discriminator } = current.def;
+      current = (current.options as z.ZodType[]).find((option) => {
+        const kind = unwrap(option, value);
+        if (!(kind instanceof z.ZodObject)) return false;
+        return (kind.shape[discriminator] as z.ZodType).safeParse(fieldOf(value, discriminator)).success;
+      });
     } else if (current instanceof z.ZodUnion) {
-      current = (current.options as z.ZodType[]).find((option) => unwrap(option) instanceof z.ZodObject);
+      const options = (current.options as z.ZodType[]).map((option) => unwrap(option, value));
+      current = options.find((option) =>
+        Array.isArray(value) ? option instanceof z.ZodArray : option instanceof z.ZodObject,
+      );
     } else {
       return current;
     }

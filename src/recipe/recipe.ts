@@ -93,7 +93,7 @@ export const recipeSchema = z.strictObject({
 export async function parseRecipe(source: RecipeSource, types: StageTypes, home: string): Promise<Recipe> {
   const { value, locate } = readDocument(source);
   const parsed = recipeSchema.safeParse(value);
-  if (!parsed.success) throw recipeError(parsed.error, recipeSchema, [], locate);
+  if (!parsed.success) throw recipeError(parsed.error, recipeSchema, value, [], locate);
   const { stages: raw, name, seed, threads, device, window, retry } = parsed.data;
   if (Object.keys(raw).length === 0) {
     throw new AnnealError('recipe_invalid', `${locate(['stages'])}: stages is empty.`, {
@@ -174,10 +174,10 @@ async function parseStage(
         locate,
       );
     }
-    throw recipeError(parsed.error, definition.schema, path, locate);
+    throw recipeError(parsed.error, definition.schema, settings, path, locate);
   }
   const order = afterSchema.safeParse(after);
-  if (!order.success) throw recipeError(order.error, afterSchema, [...path, 'after'], locate);
+  if (!order.success) throw recipeError(order.error, afterSchema, after, [...path, 'after'], locate);
   return {
     name,
     definition,

@@ -195,6 +195,16 @@ describe('a mistake', () => {
       { path: /max_length$/, message: /1024/ },
     ],
     [
+      'an unknown key of one of several types',
+      `stages:\n  rank:\n    dataset: x.jsonl\n    labels: programs\n    programs: [{ type: regex, patern: a }]\n`,
+      { path: /^stages\.rank\.programs\.0\.patern$/, hint: /pattern\?/ },
+    ],
+    [
+      'a wrong value of one of several types',
+      `stages:\n  rank:\n    dataset: x.jsonl\n    labels: programs\n    programs: [{ type: module, path: 3 }]\n`,
+      { path: /^stages\.rank\.programs\.0\.path$/, hint: /It is: A file relative to the recipe/ },
+    ],
+    [
       'a value that is none of several kinds',
       GOOD.replace('max_tokens', 'lora: { init_lora_weights: olora }\n    max_tokens').replace(
         'model: {',
