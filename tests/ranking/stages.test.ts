@@ -5,35 +5,8 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { loadAddon } from '../../src/native/addon.ts';
 import { LabelLog, labelFolder } from '../../src/ranking/labels.ts';
 import { datasetFileSchema, readResponses } from '../../src/ranking/responses.ts';
-import {
-  differences,
-  type Fixture,
-  makeFixture,
-  recipeText,
-  runHere,
-  type TestChannel,
-} from '../training/fixture.ts';
-
-const MODELS = recipeText({
-  pretrain: ['max_steps: 20'],
-  sft: ['max_steps: 40', 'learning_rate: 5e-3', 'per_device_train_batch_size: 4'],
-});
-const GENERATE = `  generate:
-    models: { early: pretrain, assistant: sft }
-    prompting: { early: chat }
-    dataset: questions.jsonl
-    num_generations: 3
-    temperatures: [1, 0]
-    max_new_tokens: 10
-    batch_size: 6
-`;
-const RANK = `  rank:
-    dataset: generate
-    labels: programs
-    programs:
-      - { type: exact_match, contains: true }
-      - { type: length, target: 8, unit: words, weight: 0.5 }
-`;
+import { differences, type Fixture, makeFixture, runHere, type TestChannel } from '../training/fixture.ts';
+import { GENERATE, jsonl, MODELS, RANK } from './recipe.ts';
 
 let fixture: Fixture;
 let first: TestChannel;
@@ -44,11 +17,6 @@ beforeAll(async () => {
 afterAll(() => fixture.remove());
 
 const dataset = (stage: string) => join(fixture.home, 'datasets/tiny', stage);
-const jsonl = (path: string) =>
-  readFileSync(path, 'utf8')
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => JSON.parse(line) as Record<string, unknown>);
 const artifact = (channel: TestChannel, stage: string) =>
   channel.events('stage').find(({ body }) => body.stage === stage && body.artifact !== null)!.body.artifact!;
 
@@ -351,42 +319,6 @@ describe('rank by a judge', () => {
       code: 'recipe_invalid',
       message: expect.stringContaining('does not go with labels: judge'),
     });
-  });
-});
-
-describe('rank by a reward model', () => {
-  it('ranks by the score of what was trained on pairs', async () => {
-    const text = `${MODELS}${GENERATE}${RANK}  reward:\n    model: sft\n    dataset: rank\n    max_steps: 30\n    learning_rate: 5e-3\n  scored:\n    type: rank\n    dataset: generate\n    labels: reward_model\n    reward_model: reward\n`;
-    const channel = await runHere(fixture, text, { job: 'j12' });
-    expect(channel.outcome().error).toBeNull();
-    const by = (stage: string) =>
-      jsonl(join(dataset(stage), 'rankings.jsonl')).map(({ responses }) =>
-        (responses as { score: number }[]).map(({ score }) => score),
-      );
-    const [programs, model] = [by('rank'), by('scored')];
-    let agreed = 0;
-    let pairs = 0;
-    programs.forEach((scores, row) => {
-      scores.forEach((a, i) => {
-        scores.forEach((b, j) => {
-          if (a <= b) return;
-          pairs += 1;
-          if (model[row]![i]! > model[row]![j]!) agreed += 1;
-        });
-      });
-    });
-    expect(agreed / pairs).toBeGreaterThan(0.75);
-  });
-
-  it('refuses a model without a head', async () => {
-    const text = `${MODELS}${GENERATE}  scored:\n    type: rank\n    dataset: generate\n    labels: reward_model\n    reward_model: plain\n`;
-    cpSync(join(fixture.home, 'models/tiny/sft'), join(fixture.dir, 'plain'), {
-      recursive: true,
-      dereference: true,
-    });
-    rmSync(join(fixture.dir, 'plain', 'artifact.json'));
-    const { error } = (await runHere(fixture, text, { job: 'j13' })).outcome();
-    expect(error).toMatchObject({ code: 'model_invalid', path: 'stages.scored.reward_model' });
   });
 });
 
