@@ -6,6 +6,7 @@ import { AnnealError } from '../../proto/errors.ts';
 import { userPrompt } from '../models/complete.ts';
 import { openModelFolder } from '../models/load.ts';
 import { PROBE_TOKENS, readStopIds } from '../models/save.ts';
+import type { Architecture, Session } from '../native/addon.ts';
 import { stagePrompts } from '../rollout/open.ts';
 import type { PackedSample } from '../rollout/pack.ts';
 import { RolloutStore } from '../rollout/store.ts';
@@ -17,7 +18,7 @@ import { type DatasetRules, readTrainingRows, readValidationRows } from './datas
 import type { DistillRow } from './distillation_draws.ts';
 import { type DistillSettings, lmbdaOf, supportSize, writesAll } from './distillation_settings.ts';
 import { DistillWork } from './distillation_work.ts';
-import { openTeacher, requireTeacher } from './teacher_session.ts';
+import { openTeacher, requireTeacher, type TeacherRoom, teacherBytes } from './teacher_session.ts';
 
 /** Share of the steps in which the learning rate rises, as in the preference stages. */
 const DEFAULT_WARMUP_RATIO = 0.03;
@@ -25,19 +26,34 @@ const DEFAULT_WARMUP_RATIO = 0.03;
 /** Answers that are written side by side at most. */
 const MAX_SLOTS = 64;
 
+/** Rows of a page of the key/value cache. */
+const PAGE_ROWS = 16;
+
 /** Rollouts that are kept: that of the step in hand. Going further back writes the same answers again. */
 const KEPT_ROLLOUTS = 1;
 
-/** Answers that a step may have to write side by side. */
-export function generationSlots(
-  settings: Pick<DistillSettings, 'per_device_train_batch_size' | 'gradient_accumulation_steps'>,
-): number {
-  return Math.min(MAX_SLOTS, settings.per_device_train_batch_size * settings.gradient_accumulation_steps);
+/**
+ * What sessions need for the answers of a step, of at most `longest` tokens with their prompts: a student's, which also
+ * answers in chats that may be as long as its context, and a teacher's.
+ */
+export function writingRoom(settings: DistillSettings, architecture: Architecture, longest: number) {
+  const { per_device_train_batch_size, gradient_accumulation_steps, seq_kd } = settings;
+  const generationSlots = Math.min(MAX_SLOTS, per_device_train_batch_size * gradient_accumulation_steps);
+  const pages = Math.ceil(longest / PAGE_ROWS);
+  return {
+    student: {
+      generationSlots,
+      generationRows: Math.max(architecture.maxPositions, generationSlots * pages * PAGE_ROWS),
+    },
+    teacher: seq_kd
+      ? { generationSlots, generationLength: longest }
+      : { generationSlots: 0, generationLength: 0 },
+  };
 }
 
 /** Trains and writes the artifact. */
 export async function runOnPolicy(context: StageContext<DistillSettings>): Promise<void> {
-  const { settings, name, inputs, threads, seed } = context;
+  const { settings, name, addon, inputs, threads, seed } = context;
   const { path } = inputs.model!;
   const base = await openModelFolder(path);
   const { architecture } = base;
@@ -71,12 +87,9 @@ export async function runOnPolicy(context: StageContext<DistillSettings>): Promi
     ...validation.map(({ prompt, ids }) => prompt.length + ids.length),
   );
   const k = supportSize(settings, architecture.vocabSize);
-  const slots = generationSlots(settings);
-  const teacher = await openTeacher(context, inputs.teacher!.path, {
-    maxRows,
-    targets: k,
-    generationSlots: settings.seq_kd ? slots : 0,
-  });
+  const writing = writingRoom(settings, architecture, Math.max(...rows.map(written)));
+  const teacherRoom: TeacherRoom = { maxRows, targets: k, ...writing.teacher };
+  let teacher: Session | undefined;
   try {
     await runTraining(context, {
       model: base,
@@ -90,11 +103,13 @@ export async function runOnPolicy(context: StageContext<DistillSettings>): Promi
         maxSequences: maxRows,
         maxScored: maxRows,
         maxTargets: maxRows * k,
-        generationSlots: slots,
+        ...writing.student,
       },
+      beside: { memory: await teacherBytes(addon, inputs.teacher!, threads, teacherRoom), snapshots: 0 },
       rows: rows.length,
-      work: ({ session, passFields }) =>
-        new DistillWork({
+      async work({ session, passFields }) {
+        teacher = await openTeacher(addon, inputs.teacher!.path, threads, teacherRoom);
+        return new DistillWork({
           student: session,
           // Without dropout: what is trained is the very model that wrote.
           studentFields: passFields(undefined),
@@ -110,7 +125,7 @@ export async function runOnPolicy(context: StageContext<DistillSettings>): Promi
             stopIds,
           },
           maxLength,
-          atOnce: 2 * slots,
+          atOnce: 2 * writing.student.generationSlots,
           seed,
           store: new RolloutStore(context.workDir, context.hash, KEPT_ROLLOUTS),
           lmbda: lmbdaOf(settings),
@@ -125,10 +140,11 @@ export async function runOnPolicy(context: StageContext<DistillSettings>): Promi
           accumulation: settings.gradient_accumulation_steps,
           length: knownLength(settings),
           validation: settings.eval_steps === undefined ? undefined : inBatches(validation, maxRows),
-        }),
+        });
+      },
     });
   } finally {
-    await teacher.close();
+    await teacher?.close();
   }
 }
 

@@ -4,9 +4,10 @@ import { rewardArchitecture } from '../models/families.ts';
 import { PROBE_TOKENS } from '../models/save.ts';
 import type { PlanContext, StagePlan } from '../stages/stage.ts';
 import { plannedArchitecture, plannedFileTokens } from '../training/planned.ts';
-import { planTraining, rowLength, trainingSession } from '../training/run.ts';
+import { planTraining, rowLength, type SessionRoom, trainingSession } from '../training/run.ts';
 import { trainingLength } from '../training/settings.ts';
 import { ARTIFACT_FILES } from './dataset.ts';
+import { movingReferenceBytes } from './moving_reference.ts';
 import type { PreferenceSettings } from './settings.ts';
 import type { PreferenceTask } from './stage.ts';
 
@@ -18,8 +19,8 @@ export interface PlanShape extends Pick<PreferenceTask, 'kind' | 'scoreHead'> {
   reference: boolean;
   /** Targets of a scored row. Absent: 1. */
   targets?: number;
-  /** Answers that are written side by side in training. Absent: none. */
-  generationSlots?: number;
+  /** Room for answers that are written in training. Absent: none. */
+  writing?: Pick<SessionRoom, 'generationSlots' | 'generationRows'>;
 }
 
 /** Memory, disk and time of a stage. */
@@ -37,7 +38,7 @@ export async function planPreference(
     maxSequences: maxRows,
     maxScored: maxRows,
     maxTargets: maxRows * (shape.targets ?? 1),
-    ...(shape.generationSlots === undefined ? {} : { generationSlots: shape.generationSlots }),
+    ...shape.writing,
   };
   const session = trainingSession(settings, architecture, threads, maxLength, room);
   const { dataset } = inputs;
@@ -56,7 +57,14 @@ export async function planPreference(
       : 'steps' in length
         ? length.steps * settings.gradient_accumulation_steps * maxRows
         : length.epochs * (await plannedFileTokens(files, baseDir));
-  const plan = planTraining(addon, settings, session, tokens, context.matrixSpeed);
+  const plan = planTraining(
+    addon,
+    settings,
+    session,
+    tokens,
+    context.matrixSpeed,
+    settings.sync_ref_model ? { memory: 0, snapshots: movingReferenceBytes(addon, architecture) } : undefined,
+  );
   const reference =
     shape.reference &&
     !settings.precompute_ref_log_probs &&

@@ -5,9 +5,9 @@
 import { AnnealError } from '../../proto/errors.ts';
 import { loadModel, openModelFolder } from '../models/load.ts';
 import type { Addon, Architecture, Session, SessionOptions } from '../native/addon.ts';
-import type { StageContext } from '../stages/stage.ts';
+import type { PlannedInput } from '../stages/stage.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import { requireMemory } from '../util/memory.ts';
+import { plannedArchitecture } from '../training/planned.ts';
 import { requireTokenizer } from './reference_model.ts';
 
 /** What a teacher's session has room for. */
@@ -15,19 +15,18 @@ export interface TeacherRoom {
   /** Tokens, scored rows and sequences of a microbatch, and targets of a row. */
   maxRows: number;
   targets: number;
-  /** Answers that it writes side by side; 0: it writes none. */
+  /** Answers that it writes side by side, and rows of the longest with its prompt; 0: it writes none. */
   generationSlots: number;
+  generationLength: number;
 }
 
 /** Options of the session of a teacher that is only asked. */
-export function teacherOptions(
-  architecture: Architecture,
+function teacherOptions(
   threads: number,
   room: TeacherRoom,
-): SessionOptions {
-  const { maxRows, targets, generationSlots } = room;
+): Omit<SessionOptions, 'architecture' | 'adapters'> {
+  const { maxRows, targets, generationSlots, generationLength } = room;
   return {
-    architecture,
     threads,
     trainable: false,
     recompute: false,
@@ -36,8 +35,24 @@ export function teacherOptions(
     maxScored: maxRows,
     maxTargets: maxRows * targets,
     generationSlots,
-    generationLength: generationSlots === 0 ? 0 : architecture.maxPositions,
+    generationLength,
   };
+}
+
+/** Bytes of that session; an adapter's folder has its base in it, and itself until it is merged. */
+export async function teacherBytes(
+  addon: Addon,
+  teacher: PlannedInput,
+  threads: number,
+  room: TeacherRoom,
+): Promise<number> {
+  const adapter = 'path' in teacher ? (await openModelFolder(teacher.path)).adapter : undefined;
+  const options = {
+    ...teacherOptions(threads, room),
+    architecture: await plannedArchitecture(teacher),
+    ...(adapter ? { adapters: [adapter.options] } : {}),
+  };
+  return addon.planSession(options).total;
 }
 
 /** Refuses a teacher whose distributions are over other tokens than the student's. */
@@ -61,16 +76,12 @@ export async function requireTeacher(
   );
 }
 
-/** Opens the teacher; an adapter's folder with its base, merged. */
+/** Opens the teacher; an adapter's folder with its base, merged. Its memory has been asked for with the student's. */
 export async function openTeacher(
-  { addon, threads, name }: { addon: Addon; threads: number } & Pick<StageContext<unknown>, 'name'>,
+  addon: Addon,
   path: string,
+  threads: number,
   room: TeacherRoom,
 ): Promise<Session> {
-  const folder = await openModelFolder(path);
-  const { architecture, ...options } = teacherOptions(folder.architecture, threads, room);
-  const adapters = folder.adapter ? { adapters: [folder.adapter.options] } : {};
-  const { total } = addon.planSession({ ...options, ...adapters, architecture });
-  requireMemory(total, `The teacher of stage ${name}`);
-  return loadModel(addon, folder, options);
+  return loadModel(addon, await openModelFolder(path), teacherOptions(threads, room));
 }

@@ -49,7 +49,7 @@ export interface Models {
   criticSnapshot: number;
 }
 
-export type RolloutRoom = Required<Omit<SessionRoom, 'generationLength' | 'maxTargets'>>;
+export type RolloutRoom = Required<Omit<SessionRoom, 'generationLength' | 'generationRows' | 'maxTargets'>>;
 
 /** Settings that only methods with a critic of their own have. */
 export interface CriticSettings {

@@ -10,13 +10,13 @@ import {
   supportSize,
   writesAnswers,
 } from '../preference/distillation_settings.ts';
-import { generationSlots, runOnPolicy } from '../preference/distillation_stage.ts';
+import { runOnPolicy, writingRoom } from '../preference/distillation_stage.ts';
 import { planPreference } from '../preference/plan.ts';
 import { KEPT_BATCH_ROWS } from '../preference/reference.ts';
 import { preferenceInputs } from '../preference/settings.ts';
 import { preferenceFiles, runPreference } from '../preference/stage.ts';
 import { teachRows } from '../preference/teacher.ts';
-import { teacherOptions } from '../preference/teacher_session.ts';
+import { teacherBytes } from '../preference/teacher_session.ts';
 import { plannedArchitecture } from '../training/planned.ts';
 import { rowLength } from '../training/run.ts';
 import { MODEL_TYPES } from './model_types.ts';
@@ -57,25 +57,25 @@ async function planDistill(context: PlanContext<DistillSettings>): Promise<Stage
   const student = await plannedArchitecture(inputs.model!);
   const targets = supportSize(settings, student.vocabSize);
   const live = writesAnswers(settings);
-  const slots = generationSlots(settings);
+  const maxLength = rowLength(settings, student, name);
+  const writing = writingRoom(settings, student, maxLength);
   const plan = await planPreference(context, {
     kind: 'completions',
     answers: 1,
     reference: false,
     targets,
-    ...(live ? { generationSlots: slots } : {}),
+    ...(live ? { writing: writing.student } : {}),
   });
   if (!inputs.teacher) return plan;
-  const maxLength = rowLength(settings, student, name);
   const room = live
-    ? {
-        maxRows: settings.per_device_train_batch_size * maxLength,
-        targets,
-        generationSlots: settings.seq_kd ? slots : 0,
-      }
-    : { maxRows: Math.max(KEPT_BATCH_ROWS, maxLength), targets: 1, generationSlots: 0 };
-  const asked = teacherOptions(await plannedArchitecture(inputs.teacher), threads, room);
-  const teacher = addon.planSession(asked).total;
+    ? { maxRows: settings.per_device_train_batch_size * maxLength, targets, ...writing.teacher }
+    : {
+        maxRows: Math.max(KEPT_BATCH_ROWS, maxLength),
+        targets: 1,
+        generationSlots: 0,
+        generationLength: 0,
+      };
+  const teacher = await teacherBytes(addon, inputs.teacher, threads, room);
   return {
     ...plan,
     memoryBytes: live ? plan.memoryBytes + teacher : Math.max(plan.memoryBytes, teacher),

@@ -70,6 +70,7 @@ export type SessionRoom = Partial<
     | 'maxTargets'
     | 'generationSlots'
     | 'generationLength'
+    | 'generationRows'
     | 'adapters'
   >
 >;
