@@ -110,30 +110,46 @@ describe.each([
     for (const other of [stopped, killed]) expect(policyDifferences(undisturbed, other)).toEqual([]);
   }, 240_000);
 
-  it('go back together when the guard throws a step away', async () => {
-    const run = async (saveSteps: number) => {
-      const odd = fixture();
-      writeFileSync(
-        join(odd.dir, 'odd.mjs'),
-        'export default (rs) => rs.map(({ prompt, text, fields }) => (prompt === "38=" ? 1e4 : text === fields.answer ? 1 : 0));',
-      );
-      const text = recipe([
-        'rewards: [{ type: module, path: odd.mjs }]',
-        'num_mini_batches: 2',
-        'max_loss_spike: 100',
-        'max_steps: 48',
-        `save_steps: ${saveSteps}`,
-      ]);
-      const channel = await runHere(odd, text);
-      expect(channel.outcome()).toEqual({ outcome: 'succeeded', error: null });
-      expect(channel.events('notice').map(({ body }) => body.text)).toContainEqual(
-        expect.stringMatching(/^Step \d+: loss .* rows set aside: rollout \d+, sample/),
-      );
-      return odd;
-    };
-    const [often, seldom] = [await run(1), await run(1_000)];
-    expect(policyDifferences(often, seldom)).toEqual([]);
-  }, 120_000);
+  it.each([
+    ['by its loss', 1e4, ['max_loss_spike: 100'], /^Step \d+: loss .* rows set aside: rollout \d+, sample/],
+    // Of the values alone: advantages are whitened, and the policy has made its step by then.
+    ['by the gradient of the critic', 1e41, [], /^Step \d+: gradient norm \S+ of the critic\. Back to step/],
+  ] as [string, number, string[], RegExp][])(
+    'go back together when the guard throws a step away %s',
+    async (_, reward, bound, notice) => {
+      const run = async (saveSteps: number) => {
+        const odd = fixture();
+        writeFileSync(
+          join(odd.dir, 'odd.mjs'),
+          `export default (rs) => rs.map(({ prompt, text, fields }) => (prompt === "38=" ? ${reward} : text === fields.answer ? 1 : 0));`,
+        );
+        const text = recipe([
+          'rewards: [{ type: module, path: odd.mjs }]',
+          'num_mini_batches: 2',
+          'max_steps: 48',
+          `save_steps: ${saveSteps}`,
+          ...bound,
+        ]);
+        const channel = await runHere(odd, text);
+        expect(channel.outcome()).toEqual({ outcome: 'succeeded', error: null });
+        expect(channel.events('notice').map(({ body }) => body.text)).toContainEqual(
+          expect.stringMatching(notice),
+        );
+        return odd;
+      };
+      const [often, seldom] = [await run(1), await run(1_000)];
+      expect(policyDifferences(often, seldom)).toEqual([]);
+    },
+    120_000,
+  );
+
+  it('pass the self-test', async () => {
+    const own = fixture();
+    const text = recipe([REWARDED, 'max_steps: 1']);
+    await runHere(own, text);
+    const channel = await runHere(own, text, { job: 'j2', selftest: ['ppo'] });
+    expect(channel.outcome()).toEqual({ outcome: 'succeeded', error: null });
+  });
 });
 
 describe('where models lie', () => {
