@@ -2,17 +2,23 @@
  * Preference objectives on random numbers, as functions from one flat array of what they are differentiated by: what
  * the finite differences and the PyTorch statements go through. Logs of probabilities are such as a trained model has.
  */
+import type { AnswerGroup } from '../../src/data/preference.ts';
 import { DataRandom } from '../../src/data/random.ts';
-import { bco } from '../../src/objectives/bco.ts';
-import { CPO_LOSSES, type CpoSettings, cpo } from '../../src/objectives/cpo.ts';
+import { CPO_LOSSES, type CpoSettings } from '../../src/objectives/cpo.ts';
 import { distill } from '../../src/objectives/distill.ts';
 import { DIVERGENCES } from '../../src/objectives/dpo/divergence.ts';
-import { type DpoSettings, dpo } from '../../src/objectives/dpo/dpo.ts';
+import type { DpoSettings } from '../../src/objectives/dpo/dpo.ts';
 import { PAIR_LOSSES } from '../../src/objectives/dpo/registry.ts';
-import { KTO_LOSSES, klEstimate, kto } from '../../src/objectives/kto.ts';
-import { orpo } from '../../src/objectives/orpo.ts';
-import type { AnswerScores, PairScores } from '../../src/objectives/preference.ts';
-import { rankingLoss } from '../../src/objectives/reward.ts';
+import { KTO_LOSSES, klEstimate } from '../../src/objectives/kto.ts';
+import { bcoObjective, ktoObjective } from '../../src/preference/labelled.ts';
+import {
+  type AnswerNumbers,
+  type GroupScores,
+  metricsOf,
+  type PreferenceObjective,
+} from '../../src/preference/objective.ts';
+import { cpoObjective, dpoObjective, orpoObjective } from '../../src/preference/pairs.ts';
+import { rewardObjective } from '../../src/preference/rankings.ts';
 
 /** Tokens of the answers: pairs of unequal and of equal length, and one of a single token. */
 export const CHOSEN_LENGTHS = [4, 7, 1, 5, 6];
@@ -29,6 +35,10 @@ const rejected = REJECTED_LENGTHS.map(answer);
 const mismatched = CHOSEN_LENGTHS.map(answer);
 const prompts = PROMPT_LENGTHS.map(answer);
 
+/** A number for each token of the answers, the chosen ones first. */
+const ofAnswers = (number: () => number): number[][] =>
+  [...CHOSEN_LENGTHS, ...REJECTED_LENGTHS].map((length) => Array.from({ length }, number));
+
 /** What every case on answers is given; Python gets the same. */
 export const NUMBERS = {
   chosen,
@@ -38,6 +48,10 @@ export const NUMBERS = {
   ref_rejected: rejected.map(near),
   mismatched,
   ref_mismatched: mismatched.map(near),
+  entropies: ofAnswers(() => uniform(0.1, 3)),
+  mean_logits: ofAnswers(() => uniform(-3, 1)),
+  log_sum_squares: ofAnswers(() => uniform(-2, -0.01)),
+  hits: ofAnswers(() => random.below(2)),
 };
 
 export interface ObjectiveCase {
@@ -47,6 +61,10 @@ export interface ObjectiveCase {
   settings: Record<string, unknown>;
   /** Where it is evaluated. */
   at: Float64Array;
+  /** Some of what the loss is made of is no part of its gradient: finite differences would see it. */
+  detached?: true;
+  /** Why TRL's numbers are others. Absent: they are the same. */
+  differs?: string;
   evaluate(at: Float64Array): { loss: number; gradient: Float64Array; metrics?: Record<string, number> };
 }
 
@@ -66,21 +84,73 @@ function cut(values: Float64Array, lengths: readonly number[]): Float64Array[] {
 const ANSWER_LENGTHS = [...CHOSEN_LENGTHS, ...REJECTED_LENGTHS];
 const answersAt = flat([...chosen, ...rejected]);
 const pairCount = chosen.length;
-const chosenTokens = CHOSEN_LENGTHS.reduce((a, b) => a + b, 0);
-const promptTokens = PROMPT_LENGTHS.reduce((a, b) => a + b, 0);
 
-function answersOf(values: Float64Array): AnswerScores[] {
+/** The answers with these log-probabilities, the chosen ones first. */
+function answersOf(values: Float64Array): AnswerNumbers[] {
   const reference = [...NUMBERS.ref_chosen, ...NUMBERS.ref_rejected];
-  return cut(values, ANSWER_LENGTHS).map((logProbs, i) => ({ logProbs, reference: reference[i] }));
+  return cut(values, ANSWER_LENGTHS).map((logProbs, i) => ({
+    logProbs,
+    reference: reference[i],
+    entropies: NUMBERS.entropies[i]!,
+    meanLogits: NUMBERS.mean_logits[i]!,
+    logSumSquares: NUMBERS.log_sum_squares[i]!,
+    hits: NUMBERS.hits[i]!,
+  }));
 }
 
-function pairsOf(values: Float64Array): PairScores[] {
-  const answers = answersOf(values);
-  return answers.slice(0, pairCount).map((side, i) => ({ chosen: side, rejected: answers[pairCount + i]! }));
+function group(prompt: number, answers: number[], fields: Partial<AnswerGroup>): AnswerGroup {
+  return {
+    origin: 'rows.jsonl:1',
+    prompt: new Int32Array(prompt + 1),
+    answers: answers.map((length) => new Int32Array(length)),
+    ranking: [[0], [1]],
+    margin: undefined,
+    desirable: undefined,
+    teacher: undefined,
+    ...fields,
+  };
 }
 
-const mean = (values: ArrayLike<number>) => Array.from(values).reduce((a, b) => a + b, 0) / values.length;
-const pairDivisors = { sequences: pairCount, tokens: chosenTokens };
+/** An objective as a step of one microbatch has it. */
+function run(
+  objective: PreferenceObjective,
+  groups: AnswerGroup[],
+  scores: GroupScores[],
+  shared: Record<string, number> = {},
+) {
+  const tokens = groups.reduce((sum, each) => sum + objective.tokens(each), 0);
+  const divisors = { sequences: groups.length, tokens };
+  const { loss, gradients, means } = objective.evaluate(groups, scores, { divisors, shared });
+  return { loss, gradients, metrics: metricsOf(objective, means.sums) };
+}
+
+const pairGroups = CHOSEN_LENGTHS.map((length, i) =>
+  group(PROMPT_LENGTHS[i]!, [length, REJECTED_LENGTHS[i]!], {}),
+);
+
+/** An objective over pairs, by the log-probabilities of chosen and rejected answers and, behind them, of prompts. */
+function runPairs(objective: PreferenceObjective, at: Float64Array) {
+  const answers = answersOf(at);
+  const promptScores = at.length > answersAt.length ? cut(at.subarray(answersAt.length), PROMPT_LENGTHS) : [];
+  const scores = pairGroups.map((_, i) => ({
+    answers: [answers[i]!, answers[pairCount + i]!],
+    prompt: promptScores[i] ?? [],
+    values: [],
+  }));
+  const { gradients, ...outcome } = run(objective, pairGroups, scores);
+  const side = (a: number) => gradients.map((own) => Array.from(own.answers[a]!));
+  const ofPrompts = gradients.map((own) => Array.from(own.prompt ?? []));
+  return { ...outcome, gradient: flat([...side(0), ...side(1), ...ofPrompts]) };
+}
+
+const labelledGroups = ANSWER_LENGTHS.map((length, i) => group(1, [length], { desirable: i < pairCount }));
+
+/** An objective over labelled answers: the chosen ones are desirable. */
+function runLabelled(objective: PreferenceObjective, at: Float64Array, shared: Record<string, number>) {
+  const scores = answersOf(at).map((answer) => ({ answers: [answer], prompt: [], values: [] }));
+  const { gradients, ...outcome } = run(objective, labelledGroups, scores, shared);
+  return { ...outcome, gradient: flat(gradients.map(({ answers }) => Array.from(answers[0]!))) };
+}
 
 function dpoCase(name: string, settings: Partial<DpoSettings>, losses: [string, number][]): ObjectiveCase {
   const full: DpoSettings = {
@@ -105,24 +175,14 @@ function dpoCase(name: string, settings: Partial<DpoSettings>, losses: [string, 
       ld_alpha: full.ldAlpha ?? null,
       f_divergence_type: full.divergence,
       f_alpha_divergence_coef: full.divergenceAlpha,
+      use_weighting: full.useWeighting ?? false,
     },
     at: answersAt,
-    evaluate(at) {
-      const outcome = dpo(pairsOf(at), full, pairDivisors);
-      const { chosenRewards: c, rejectedRewards: r } = outcome;
-      return {
-        loss: outcome.loss,
-        gradient: flat([...outcome.chosen, ...outcome.rejected]),
-        metrics: {
-          'rewards/chosen': mean(c),
-          'rewards/rejected': mean(r),
-          'rewards/margins': mean(c.map((x, i) => x - r[i]!)),
-          'rewards/accuracies': mean(c.map((x, i) => (x > r[i]! ? 1 : 0))),
-          'logps/chosen': mean(outcome.chosenLogps),
-          'logps/rejected': mean(outcome.rejectedLogps),
-        },
-      };
-    },
+    ...(full.useWeighting ? { detached: true } : {}),
+    ...(full.useWeighting && losses.some(([type]) => type === 'sft')
+      ? { differs: 'it scales an expanded tensor in place and fails' }
+      : {}),
+    evaluate: (at) => runPairs(dpoObjective(full), at),
   };
 }
 
@@ -154,6 +214,14 @@ const dpoCases: ObjectiveCase[] = [
     ['bco_pair', 0.2],
     ['sft', 1],
   ]),
+  dpoCase('WPO: sigmoid and ipo, ld_alpha 0.5', { useWeighting: true, ldAlpha: 0.5 }, [
+    ['sigmoid', 1],
+    ['ipo', 0.5],
+  ]),
+  dpoCase('WPO: apo_zero and sft', { useWeighting: true }, [
+    ['apo_zero', 1],
+    ['sft', 0.3],
+  ]),
   dpoCase('aot and sft, ld_alpha 0.5', { ldAlpha: 0.5 }, [
     ['aot', 0.7],
     ['sft', 0.1],
@@ -166,41 +234,25 @@ const ktoCases: ObjectiveCase[] = KTO_LOSSES.map((lossType) => ({
   settings: { loss_type: lossType, beta: 0.3, desirable_weight: 1.2, undesirable_weight: 0.7 },
   at: answersAt,
   evaluate(at) {
-    const answers = answersOf(at).map((scores, i) => ({ ...scores, desirable: i < pairCount }));
+    const settings = { lossType, beta: 0.3, desirableWeight: 1.2, undesirableWeight: 0.7 };
     const kl = klEstimate(
       mismatched.map((logProbs, i) => ({ logProbs, reference: NUMBERS.ref_mismatched[i] })),
     );
-    const settings = { lossType, beta: 0.3, desirableWeight: 1.2, undesirableWeight: 0.7 };
-    const { loss, gradients, logRatios } = kto(answers, kl, settings, {
-      sequences: 2 * pairCount,
-      tokens: 1,
-    });
-    const rewards = logRatios.map((x) => 0.3 * x);
-    return {
-      loss,
-      gradient: flat(gradients),
-      metrics: {
-        'rewards/chosen': mean(rewards.subarray(0, pairCount)),
-        'rewards/rejected': mean(rewards.subarray(pairCount)),
-        ...(lossType === 'kto' ? { kl } : {}),
-      },
-    };
+    return runLabelled(ktoObjective(settings, new Map()), at, { kl });
   },
 }));
 
 const bcoCase: ObjectiveCase = {
   name: 'bco',
+  differs: 'it has no trainer for it',
   objective: 'bco',
   settings: { beta: 0.3, delta: 0.15, weights: [1, 0.5, 2, 10, 0.7] },
   at: answersAt,
   evaluate(at) {
-    const answers = answersOf(at).map((scores, i) => ({
-      ...scores,
-      desirable: i < pairCount,
-      weight: i < pairCount ? 1 : [1, 0.5, 2, 10, 0.7][i - pairCount]!,
-    }));
-    const { loss, gradients } = bco(answers, 0.15, { beta: 0.3 }, { sequences: 2 * pairCount, tokens: 1 });
-    return { loss, gradient: flat(gradients) };
+    const weights = [1, 0.5, 2, 10, 0.7].map(
+      (weight, i) => [labelledGroups[pairCount + i]!, weight] as const,
+    );
+    return runLabelled(bcoObjective({ beta: 0.3 }, new Map(weights)), at, { delta: 0.15 });
   },
 };
 
@@ -209,23 +261,7 @@ const orpoCase: ObjectiveCase = {
   objective: 'orpo',
   settings: { beta: 0.25 },
   at: flat([...chosen, ...rejected, ...prompts]),
-  evaluate(at) {
-    const promptScores = cut(at.subarray(answersAt.length), PROMPT_LENGTHS);
-    const pairs = pairsOf(at).map((pair, i) => ({ ...pair, prompt: promptScores[i]! }));
-    const outcome = orpo(
-      pairs,
-      { beta: 0.25 },
-      { sequences: pairCount, tokens: chosenTokens + promptTokens },
-    );
-    return {
-      loss: outcome.loss,
-      gradient: flat([...outcome.chosen, ...outcome.rejected, ...outcome.prompt]),
-      metrics: {
-        log_odds_chosen: mean(outcome.logOdds),
-        nll_loss: outcome.nll / (chosenTokens + promptTokens),
-      },
-    };
-  },
+  evaluate: (at) => runPairs(orpoObjective({ beta: 0.25 }), at),
 };
 
 const cpoCases: ObjectiveCase[] = CPO_LOSSES.flatMap((lossType) =>
@@ -252,17 +288,7 @@ const cpoCases: ObjectiveCase[] = CPO_LOSSES.flatMap((lossType) =>
             cpo_alpha: settings.cpoAlpha,
           },
           at: answersAt,
-          evaluate(at) {
-            const outcome = cpo(pairsOf(at), settings, pairDivisors);
-            return {
-              loss: outcome.loss,
-              gradient: flat([...outcome.chosen, ...outcome.rejected]),
-              metrics: {
-                'rewards/chosen': mean(outcome.chosenRewards),
-                'rewards/rejected': mean(outcome.rejectedRewards),
-              },
-            };
-          },
+          evaluate: (at) => runPairs(cpoObjective(settings), at),
         };
       },
     ),
@@ -299,14 +325,16 @@ function rewardCase(
     settings: { rankings, sizes, margins, center_rewards_coefficient: center },
     at: Float64Array.from({ length: sizes.reduce((a, b) => a + b, 0) }, () => uniform(-3, 3)),
     evaluate(at) {
-      const cases = cut(at, sizes).map((values, i) => ({
-        values,
-        ranking: rankings[i]!,
-        margin: margins[i] ?? undefined,
-      }));
-      const settings = { centerRewardsCoefficient: center };
-      const { loss, gradients } = rankingLoss(cases, settings, { sequences: sizes.length, tokens: 1 });
-      return { loss, gradient: flat(gradients) };
+      const groups = rankings.map((ranking, i) =>
+        group(1, Array(sizes[i]).fill(1), { ranking, margin: margins[i] ?? undefined }),
+      );
+      const scores = cut(at, sizes).map((values) => ({ answers: [], prompt: [], values }));
+      const { gradients, ...outcome } = run(
+        rewardObjective({ centerRewardsCoefficient: center }),
+        groups,
+        scores,
+      );
+      return { ...outcome, gradient: flat(gradients.map(({ values }) => Array.from(values!))) };
     },
   };
 }

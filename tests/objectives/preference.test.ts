@@ -13,7 +13,7 @@ import { CASES, NUMBERS } from './cases.ts';
 const H = 1e-5;
 
 describe('gradients', () => {
-  it.each(CASES)('are those of the loss: $name', ({ at, evaluate }) => {
+  it.each(CASES.filter(({ detached }) => !detached))('are those of the loss: $name', ({ at, evaluate }) => {
     const { gradient, loss } = evaluate(at);
     expect(Number.isFinite(loss)).toBe(true);
     expect(gradient).toHaveLength(at.length);

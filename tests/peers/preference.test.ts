@@ -58,7 +58,7 @@ describe.skipIf(!python)('preference objectives', () => {
     expectClose(gradient, formula.gradient);
   });
 
-  it.each(CASES.map((each, i) => ({ ...each, i })).filter(({ objective }) => objective !== 'bco'))(
+  it.each(CASES.map((each, i) => ({ ...each, i })).filter(({ differs }) => !differs))(
     '$name: TRL',
     ({ objective, settings, at, evaluate, i }) => {
       const { trl } = replies[i]!;
@@ -68,9 +68,11 @@ describe.skipIf(!python)('preference objectives', () => {
       const { loss, gradient, metrics } = evaluate(at);
       expectClose([loss], [trl.loss]);
       expectClose(gradient, trl.gradient);
-      for (const [name, value] of Object.entries(metrics ?? {})) {
-        expect(trl.metrics, name).toHaveProperty([name]);
-        expectClose([value], [trl.metrics[name]!]);
+      // What TRL logs is logged here, too; tokens are the training loop's.
+      for (const [name, value] of Object.entries(trl.metrics)) {
+        if (name === 'num_tokens') continue;
+        expect(metrics, name).toHaveProperty([name]);
+        expectClose([metrics![name]!], [value]);
       }
     },
   );

@@ -41,6 +41,11 @@ def dpo_formula(x, s):
     sigma = torch.sigmoid
     logistic = lambda z: -(1 - e) * sigma(z).log() - e * sigma(-z).log()
     z = beta * (c - r)
+    pair_weight = torch.ones(n, dtype=F64)
+    if s["use_weighting"]:
+        squares = [torch.tensor(row, dtype=F64) for row in numbers["log_sum_squares"]]
+        aligned = torch.stack([(p.detach() - q).mean().exp() for p, q in zip(parts, squares)])
+        pair_weight = aligned[:n] * aligned[n:]
     loss = 0
     for kind, weight in zip(s["loss_type"], s["loss_weights"]):
         if kind == "sigmoid":
@@ -77,9 +82,9 @@ def dpo_formula(x, s):
             m = sigma(z / s["discopop_tau"])
             value = m * (-z).exp() + (1 - m) * (1 + (-z).exp()).log()
         elif kind == "sft":
-            tokens = torch.cat(parts[:n])
-            value = -tokens.mean()
-        loss = loss + weight * value.mean()
+            # A mean over all tokens; each answer by the weight of its pair.
+            value = -torch.stack([p.sum() for p in parts[:n]]) * n / lc.sum()
+        loss = loss + weight * (pair_weight * value).mean()
     return loss
 
 

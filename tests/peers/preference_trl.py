@@ -17,26 +17,30 @@ from preference_request import cut, numbers, pads
 accelerator = Accelerator(cpu=True)
 
 
+# What TRL's fused head tells of the tokens of answers beside their log-probabilities, by our names.
+BESIDE = {"entropy": "entropies", "mean_logits": "mean_logits", "log_sum_sq_probs": "log_sum_squares", "is_top1": "hits"}
+
+
+def beside():
+    padded = {name: pads([torch.tensor(row).float() for row in numbers[own]])[0] for name, own in BESIDE.items()}
+    return {**padded, "is_top1": padded["is_top1"] > 0}
+
+
 class Model(torch.nn.Module):
-    """Returns log-probabilities by the first id of what it is asked."""
+    """Returns log-probabilities by the first id of what it is asked; `told` beside those of id 1."""
 
     is_gradient_checkpointing = False
 
-    def __init__(self, by_id):
+    def __init__(self, by_id, **told):
         super().__init__()
         self.by_id = by_id
+        self.told = told
 
     def forward(self, input_ids=None, **_):
-        log_probs = self.by_id[int(input_ids[0, 0])]
-        zeros = torch.zeros_like(log_probs)
-        return types.SimpleNamespace(
-            log_probs=log_probs,
-            entropy=zeros,
-            mean_logits=zeros,
-            is_top1=zeros > 0,
-            log_sum_sq_probs=zeros,
-            logits=log_probs,
-        )
+        asked = int(input_ids[0, 0])
+        log_probs = self.by_id[asked]
+        told = dict.fromkeys(BESIDE, torch.zeros_like(log_probs)) | (self.told if asked == 1 else {})
+        return types.SimpleNamespace(log_probs=log_probs, logits=log_probs, **told)
 
 
 def trainer(kind, **fields):
@@ -84,17 +88,20 @@ def inputs_of(mask, marker):
 
 
 def dpo_trl(at, s):
+    if s["use_weighting"] and "sft" in s["loss_type"]:
+        return None
     x = leaf(at)
     rows, mask = pads(cut(x, numbers["chosen"] + numbers["rejected"]))
     reference, _ = pads([torch.tensor(r) for r in numbers["ref_chosen"] + numbers["ref_rejected"]])
     self = trainer(
         DPOTrainer,
-        model=Model({1: rows}),
+        model=Model({1: rows}, **beside()),
         ref_model=Model({1: reference}),
         beta=s["beta"],
         loss_types=s["loss_type"],
         loss_weights=s["loss_weights"],
         ld_alpha=s["ld_alpha"],
+        use_weighting=s["use_weighting"],
         f_divergence_type=s["f_divergence_type"],
         f_alpha_divergence_coef=s["f_alpha_divergence_coef"],
         label_smoothing=s["label_smoothing"],
@@ -113,7 +120,7 @@ def kto_trl(at, s):
     kl_reference, _ = pads([torch.tensor(r) for r in numbers["ref_mismatched"]])
     self = trainer(
         KTOTrainer,
-        model=Model({1: rows, 2: kl}),
+        model=Model({1: rows, 2: kl}, **beside()),
         ref_model=Model({1: reference, 2: kl_reference}),
         beta=s["beta"],
         loss_type=s["loss_type"],
@@ -139,6 +146,12 @@ def kto_trl(at, s):
     return outcome(loss, x, metrics())
 
 
+def logits(n):
+    """What TRL takes the mean of as logits of chosen and rejected answers: here of their tokens alone."""
+    rows = [torch.tensor(row) for row in numbers["mean_logits"]]
+    return torch.cat(rows[:n]), torch.cat(rows[n:])
+
+
 def orpo_trl(at, s):
     x = leaf(at)
     n = len(numbers["chosen"])
@@ -146,8 +159,7 @@ def orpo_trl(at, s):
     nll = -torch.cat(parts[:n] + parts[2 * n :]).mean()
     self = trainer(ORPOTrainer, beta=s["beta"], is_encoder_decoder=False)
     means = torch.stack([p.mean() for p in parts[: 2 * n]])
-    marks = torch.zeros(n, 2, 3)
-    self.concatenated_forward = lambda model, batch: (means[:n], means[n:], marks, marks, nll)
+    self.concatenated_forward = lambda model, batch: (means[:n], means[n:], *logits(n), nll)
     loss, metrics = self.get_batch_loss_metrics(None, {})
     return outcome(loss, x, metrics)
 
@@ -157,11 +169,11 @@ def cpo_trl(at, s):
     n = len(numbers["chosen"])
     parts = cut(x, numbers["chosen"] + numbers["rejected"])
     logp = torch.stack([p.mean() if s["loss_type"] in ("simpo", "ipo") else p.sum() for p in parts])
-    nll = -torch.cat(parts[:n]).mean()
-    marks = torch.zeros(n, 2, 3)
+    # TRL's forward leaves it out where it has no weight.
+    nll = -torch.cat(parts[:n]).mean() if s["cpo_alpha"] > 0 else torch.tensor(0.0)
     fields = {k: s[k] for k in ("loss_type", "alpha", "beta", "label_smoothing", "simpo_gamma", "cpo_alpha")}
     self = trainer(CPOTrainer, **fields)
-    self.concatenated_forward = lambda model, batch: (logp[:n], logp[n:], marks, marks, nll)
+    self.concatenated_forward = lambda model, batch: (logp[:n], logp[n:], *logits(n), nll)
     loss, metrics = self.get_batch_loss_metrics(None, {})
     return outcome(loss, x, metrics)
 
