@@ -212,7 +212,34 @@ TEST_CASE("low_rank") {
     check_low_rank({130, 31, 65, 8, 3}, frozen);
     check_low_rank({6, 67, 20, 5, 2, 0.3f}, frozen);
     check_low_rank({110, 9, 20, 16, 0, 0.5f}, frozen);
+    check_low_rank({150, 800, 97, 70, 1}, frozen);  // more ranks, rows and inputs than one block has
   }
+}
+
+TEST_CASE("low_rank: a row does not depend on the rows beside it") {
+  const Case c{29, 50, 45, 5, 3};
+  const Floats x = random_floats(static_cast<size_t>(c.T * c.in), 1);
+  const Floats a = random_floats(static_cast<size_t>(c.rank * c.in), 2);
+  const Floats b = random_floats(static_cast<size_t>(c.out * c.rank), 3);
+  const Floats before = random_floats(c.y_size(), 4);
+  for_each_backend([&](Backend& backend, const std::string& name) {
+    CAPTURE(name);
+    Run run(backend);
+    const float* x_p = run.floats(x);
+    const LowRank update = update_of(c, run.floats(a), run.floats(b));
+    float* u = run.scratch(static_cast<size_t>(c.T * c.rank) * sizeof(float));
+    float* workspace = run.scratch(backend.low_rank_workspace(update, c.T));
+    const auto in_parts = [&](int64_t rows) {
+      float* y = run.floats(before);
+      for (int64_t t = 0; t < c.T; t += rows) {
+        backend.low_rank_forward(y + t * c.stride(), u, x_p + t * c.in, update, std::min(rows, c.T - t),
+                                 c.stride(), workspace);
+      }
+      return run.read(y, c.y_size());
+    };
+    const Floats all = in_parts(c.T);
+    for (const int64_t rows : {int64_t{1}, int64_t{2}, int64_t{7}}) CHECK(in_parts(rows) == all);
+  });
 }
 
 TEST_CASE("low_rank: as many inputs are dropped as the probability says") {

@@ -53,7 +53,7 @@ void CpuBackend::linear_forward(float* y, const float* x, const float* w, const 
   if (T <= kIndependentRows) {
     parallel_ranges(threads_, out, kMinPerThread / std::max<int64_t>(1, in),
                     [&](int64_t begin, int64_t end, int) {
-                      linear_rows(y, x, w, bias, T, in, y_stride, begin, end, accumulate);
+                      linear_rows(y, x, w, bias, T, in, in, y_stride, begin, end, accumulate);
                     });
     return;
   }

@@ -185,7 +185,7 @@ HWY_INLINE void all_elements(const Block& all, int64_t begin, int64_t end, RowsS
 
 /// Output columns [begin, end) of all T rows.
 void linear_rows_range(float* y, const float* x, const float* w, const float* bias, int64_t T, int64_t in,
-                       int64_t y_stride, int64_t begin, int64_t end, bool accumulate) {
+                       int64_t x_stride, int64_t y_stride, int64_t begin, int64_t end, bool accumulate) {
   RowsScratch scratch;
   const int64_t most = std::clamp<int64_t>(kChunkFloats / std::max<int64_t>(1, in), kWeightRows, kMaxColumns);
   const int64_t chunk = most < 16 ? kWeightRows : most / 16 * 16;
@@ -195,8 +195,9 @@ void linear_rows_range(float* y, const float* x, const float* w, const float* bi
     const auto rows = [&](auto count) HWY_ATTR {
       constexpr int kCount = decltype(count)::value;
       for (; t + kCount <= T; t += kCount) {
-        all_elements<kCount>({y + t * y_stride, w, x + t * in, bias, in, y_stride, in, accumulate}, first,
-                             last, scratch);
+        all_elements<kCount>(
+            {y + t * y_stride, w, x + t * x_stride, bias, in, y_stride, x_stride, accumulate}, first, last,
+            scratch);
       }
     };
     rows(std::integral_constant<int, kInputRows>());
@@ -215,8 +216,8 @@ namespace anneal::cpu {
 HWY_EXPORT(linear_rows_range);
 
 void linear_rows(float* y, const float* x, const float* w, const float* bias, int64_t T, int64_t in,
-                 int64_t y_stride, int64_t begin, int64_t end, bool accumulate) {
-  HWY_DYNAMIC_DISPATCH(linear_rows_range)(y, x, w, bias, T, in, y_stride, begin, end, accumulate);
+                 int64_t x_stride, int64_t y_stride, int64_t begin, int64_t end, bool accumulate) {
+  HWY_DYNAMIC_DISPATCH(linear_rows_range)(y, x, w, bias, T, in, x_stride, y_stride, begin, end, accumulate);
 }
 
 }  // namespace anneal::cpu

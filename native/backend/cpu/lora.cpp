@@ -1,11 +1,14 @@
 // Low-rank updates of linear layers and of embeddings, with their dropout.
 //
-// The products are skinny (one side is the rank) and go to the BLAS; the update is added to its columns of
-// the layer's output in place, so that neither scale B A nor its product with x exist by themselves.
+// Sums over a layer's input or output are dot products (linear_rows.h), what has the rank inside or sums over
+// rows has products of its own (low_rank_products.h). The update is added to its columns of the layer's
+// output in place, so that neither scale B A nor its product with x exist by themselves.
 #include <algorithm>
 
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/gemm.h"
+#include "backend/cpu/linear_rows.h"
+#include "backend/cpu/low_rank_products.h"
 #include "backend/cpu/parallel.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -96,6 +99,7 @@ HWY_EXPORT(dropout_rows);
 namespace {
 
 constexpr int64_t kMinPerThread = 1 << 14;  // numbers drawn
+constexpr int64_t kMinProducts = 1 << 17;   // multiplications of a thread
 
 int64_t align(int64_t floats) { return (floats + 15) / 16 * 16; }
 
@@ -103,6 +107,54 @@ void dropout(int threads, float* to, const float* x, const LowRank& update, int6
   parallel_ranges(threads, T, kMinPerThread / std::max<int64_t>(1, update.in),
                   [&](int64_t begin, int64_t end, int) {
                     HWY_DYNAMIC_DISPATCH(dropout_rows)(to, x, update, begin, end, accumulate);
+                  });
+}
+
+/// u [T, rank] = scale x w^T for w [rank, n], rows of x x_stride floats apart; divided by rows.
+void reduce(int threads, float* u, const float* x, const float* w, const LowRank& update, int64_t T,
+            int64_t n, int64_t x_stride) {
+  const int64_t R = update.rank;
+  parallel_ranges(
+      threads, T, kMinProducts / std::max<int64_t>(1, R * n), [&](int64_t begin, int64_t end, int) {
+        float* rows = u + begin * R;
+        linear_rows(rows, x + begin * x_stride, w, nullptr, end - begin, n, x_stride, R, 0, R, false);
+        for (int64_t i = 0; i < (end - begin) * R; ++i) rows[i] *= update.scale;
+      });
+}
+
+/// y [T, n] += u w for w [rank, n]; divided by rows.
+void expand(int threads, float* y, const float* u, const float* w, int64_t rank, int64_t T, int64_t n,
+            int64_t y_stride, bool accumulate) {
+  parallel_ranges(threads, T, kMinProducts / std::max<int64_t>(1, rank * n),
+                  [&](int64_t begin, int64_t end, int) {
+                    expand_rank(y, u, w, rank, n, y_stride, begin, end, accumulate);
+                  });
+}
+
+/// d += u^T x as contract_rows says; divided by columns.
+void contract(int threads, float* d, int64_t row_stride, int64_t column_stride, const float* u,
+              const float* x, int64_t rank, int64_t T, int64_t n, int64_t x_stride) {
+  constexpr int64_t kColumns = 48;  // divided at whole panels
+  parallel_ranges(threads, (n + kColumns - 1) / kColumns,
+                  kMinProducts / std::max<int64_t>(1, rank * T * kColumns),
+                  [&](int64_t begin, int64_t end, int) {
+                    contract_rows(d, row_stride, column_stride, u, x, T, rank, x_stride, begin * kColumns,
+                                  std::min(n, end * kColumns));
+                  });
+}
+
+/// to [rank, out] = b^T
+void transpose_b(int threads, float* to, const LowRank& update) {
+  constexpr int64_t kBlock = 256;  // rows of b that stay in the first cache
+  const int64_t R = update.rank;
+  parallel_ranges(threads, update.out, kMinPerThread / std::max<int64_t>(1, R),
+                  [&](int64_t begin, int64_t end, int) {
+                    for (int64_t first = begin; first < end; first += kBlock) {
+                      const int64_t last = std::min(end, first + kBlock);
+                      for (int64_t r = 0; r < R; ++r) {
+                        for (int64_t o = first; o < last; ++o) to[r * update.out + o] = update.b[o * R + r];
+                      }
+                    }
                   });
 }
 
@@ -119,40 +171,43 @@ void gather_columns(float* u, const int32_t* ids, const LowRank& update, int64_t
 
 size_t CpuBackend::low_rank_workspace(const LowRank& update, int64_t T) const {
   const int64_t dropped = update.dropout > 0.0f ? align(T * update.in) : 0;
-  return static_cast<size_t>(2 * align(T * update.rank) + dropped) * sizeof(float);
+  const int64_t transposed = align(update.rank * update.out);
+  return static_cast<size_t>(2 * align(T * update.rank) + transposed + dropped) * sizeof(float);
 }
 
 void CpuBackend::low_rank_forward(float* y, float* u, const float* x, const LowRank& update, int64_t T,
                                   int64_t y_stride, float* workspace) {
+  float* b = workspace;
   if (update.dropout > 0.0f) {
-    dropout(threads_, workspace, x, update, T, false);
-    x = workspace;
+    float* dropped = workspace + align(update.rank * update.out);
+    dropout(threads_, dropped, x, update, T, false);
+    x = dropped;
   }
-  linear_forward(u, x, update.a, nullptr, T, update.in, update.rank, update.rank, false);
-  scale(u, update.scale, T * update.rank);
+  reduce(threads_, u, x, update.a, update, T, update.in, update.in);
   if (y == nullptr) return;
-  linear_forward(y, u, update.b, nullptr, T, update.rank, update.out, y_stride, true);
+  transpose_b(threads_, b, update);
+  expand(threads_, y, u, b, update.rank, T, update.out, y_stride, true);
 }
 
 void CpuBackend::low_rank_backward(float* dx, const float* dy, const float* x, const float* u,
                                    const LowRank& update, int64_t T, int64_t y_stride, float* workspace) {
   const int64_t R = update.rank;
   if (update.d_b != nullptr) {
-    gemm(threads_, update.out, R, T, 1.0f, {dy, y_stride, true}, {u, R}, 1.0f, update.d_b, R);
+    contract(threads_, update.d_b, 1, R, u, dy, R, T, update.out, y_stride);
   }
   if (update.d_a == nullptr && dx == nullptr) return;
   float* du = workspace;
-  float* dropped = workspace + align(T * R);
-  gemm(threads_, T, R, update.out, update.scale, {dy, y_stride}, {update.b, R}, 0.0f, du, R);
+  float* b = du + align(T * R);
+  float* dropped = b + align(R * update.out);
+  transpose_b(threads_, b, update);
+  reduce(threads_, du, dy, b, update, T, update.out, y_stride);
   const bool drops = update.dropout > 0.0f;
   if (update.d_a != nullptr) {
     if (drops) dropout(threads_, dropped, x, update, T, false);
-    gemm(threads_, R, update.in, T, 1.0f, {du, R, true}, {drops ? dropped : x, update.in}, 1.0f, update.d_a,
-         update.in);
+    contract(threads_, update.d_a, update.in, 1, du, drops ? dropped : x, R, T, update.in, update.in);
   }
   if (dx == nullptr) return;
-  gemm(threads_, T, update.in, R, 1.0f, {du, R}, {update.a, update.in}, drops ? 0.0f : 1.0f,
-       drops ? dropped : dx, update.in);
+  expand(threads_, drops ? dropped : dx, du, update.a, R, T, update.in, update.in, !drops);
   if (drops) dropout(threads_, dx, dropped, update, T, true);
 }
 
