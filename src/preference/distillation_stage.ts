@@ -13,7 +13,6 @@ import { RolloutStore } from '../rollout/store.ts';
 import type { StageContext } from '../stages/stage.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { rowLength, runTraining } from '../training/run.ts';
-import { trainingLength } from '../training/settings.ts';
 import { type DatasetRules, readTrainingRows, readValidationRows } from './dataset.ts';
 import type { DistillRow } from './distillation_draws.ts';
 import { type DistillSettings, lmbdaOf, supportSize, writesAll } from './distillation_settings.ts';
@@ -77,17 +76,17 @@ export async function runOnPolicy(context: StageContext<DistillSettings>): Promi
   if (stopIds.length === 0) throw endless(name, path);
 
   const batchSize = settings.per_device_train_batch_size;
-  const written = ({ prompt }: DistillRow) => Math.min(maxLength, prompt.length + settings.max_new_tokens);
-  const longest = Math.max(
-    ...rows.map((row) => Math.max(written(row), row.prompt.length + (row.answer?.length ?? 0))),
+  const written = longestOf(rows, ({ prompt }) =>
+    Math.min(maxLength, prompt.length + settings.max_new_tokens),
   );
+  const given = longestOf(rows, ({ prompt, answer }) => prompt.length + (answer?.length ?? 0));
   const maxRows = Math.max(
     PROBE_TOKENS,
-    batchSize * longest,
-    ...validation.map(({ prompt, ids }) => prompt.length + ids.length),
+    batchSize * Math.max(written, given),
+    longestOf(validation, ({ prompt, ids }) => prompt.length + ids.length),
   );
   const k = supportSize(settings, architecture.vocabSize);
-  const writing = writingRoom(settings, architecture, Math.max(...rows.map(written)));
+  const writing = writingRoom(settings, architecture, written);
   const teacherRoom: TeacherRoom = { maxRows, targets: k, ...writing.teacher };
   let teacher: Session | undefined;
   try {
@@ -138,7 +137,10 @@ export async function runOnPolicy(context: StageContext<DistillSettings>): Promi
           },
           batchSize,
           accumulation: settings.gradient_accumulation_steps,
-          length: knownLength(settings),
+          length:
+            settings.max_steps === undefined
+              ? { epochs: settings.num_train_epochs ?? 1 }
+              : { steps: settings.max_steps },
           validation: settings.eval_steps === undefined ? undefined : inBatches(validation, maxRows),
         });
       },
@@ -177,10 +179,9 @@ async function readRows(
   };
 }
 
-/** The recipe's length, which is not given in tokens here. */
-function knownLength(settings: DistillSettings): { steps: number } | { epochs: number } {
-  const length = trainingLength(settings);
-  return 'tokens' in length ? { epochs: 1 } : length;
+/** The most tokens that a row has. */
+function longestOf<Row>(rows: readonly Row[], tokens: (row: Row) => number): number {
+  return rows.reduce((most, row) => Math.max(most, tokens(row)), 0);
 }
 
 /** Samples in their order, in batches of at most `maxRows` rows. */
