@@ -149,7 +149,10 @@ describe('heldOver', () => {
 
 describe('a worker that serves', () => {
   /** Runs a worker on these requests; their answers by id. */
-  async function serve(requests: Record<string, string | undefined>): Promise<Record<string, string>> {
+  async function serve(
+    requests: Record<string, string | undefined>,
+    model = base(),
+  ): Promise<Record<string, string>> {
     const channel = new TestChannel();
     const ids = Object.keys(requests);
     let open = ids.length;
@@ -158,7 +161,7 @@ describe('a worker that serves', () => {
       open -= 1;
       if (open === 0) channel.stop();
     };
-    const served = runServe({ task: 'serve', home: fixture.home, model: base() }, channel);
+    const served = runServe({ task: 'serve', home: fixture.home, model }, channel);
     for (const id of ids) {
       const adapter = requests[id];
       channel.generate({
@@ -183,6 +186,11 @@ describe('a worker that serves', () => {
     const answers = await serve(requests);
     expect(new Set(Object.values(answers)).size).toBeGreaterThan(1);
     for (const name of NAMES) expect(answers[name]).toBe(await alone(modelFolder(fixture, name)));
+  });
+
+  it('merges an adapter that is to have a base of its own', async () => {
+    const folder = modelFolder(fixture, 'dora');
+    expect((await serve({ merged: undefined }, folder)).merged).toBe(await alone(folder));
   });
 
   it('answers the others when an adapter cannot be loaded, and by the base alone', async () => {
