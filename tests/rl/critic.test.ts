@@ -2,7 +2,7 @@
  * PPO with a critic of its own, on real runs: it learns, at its own rate; exact resume of both; what the guard goes
  * back to; where a model lies and what a plan counts for it; what is refused.
  */
-import { writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { CommandReply } from '../../proto/commands.ts';
@@ -90,6 +90,31 @@ describe('a critic of its own', () => {
 /** Files of two policies that differ, but for the name of an adapter's base: each fixture has its own. */
 const policyDifferences = (a: Fixture, b: Fixture) =>
   differences(modelFolder(a, 'ppo'), modelFolder(b, 'ppo')).filter((file) => file !== 'adapter_config.json');
+
+describe('a checkpoint', () => {
+  it('is of both: one whose critic is damaged is not gone on from', async () => {
+    const text = digitsRecipe('ppo', [...SEPARATE, 'max_steps: 6', 'save_steps: 1']);
+    const [undisturbed, damaged] = [fixture(), fixture()];
+    await runHere(undisturbed, text);
+    await runHere(damaged, text, {
+      during: (channel) => {
+        channel.onMessage = (message) => {
+          if (message.type === 'event' && message.key === 'ppo/step/4') channel.stop();
+        };
+      },
+    });
+    const dir = join(damaged.home, 'jobs', 'j1', 'work', 'ppo', 'checkpoints');
+    const newest = join(dir, readdirSync(dir).sort().at(-1)!, 'snapshot-1.bin');
+    const bytes = readFileSync(newest);
+    bytes[bytes.length >> 1]! ^= 1;
+    writeFileSync(newest, bytes);
+    const channel = await runHere(damaged, text);
+    expect(channel.events('notice').map(({ body }) => body.text)).toEqual([
+      expect.stringMatching(/damaged: snapshot-1\.bin does not match its checksum/),
+    ]);
+    expect(differences(modelFolder(undisturbed, 'ppo'), modelFolder(damaged, 'ppo'))).toEqual([]);
+  });
+});
 
 describe.each([
   ['in full', [] as string[]],
