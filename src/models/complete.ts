@@ -38,8 +38,9 @@ export function userPrompt(tokenizer: Tokenizer, text: string): Int32Array {
     : chatPrompt(tokenizer, [{ role: 'user', content: text }]);
 }
 
-/** Whether a model is asked in conversation where the recipe leaves it open: not after `pretrain`. */
-export function asksInChat(stageType: string, tokenizer: Tokenizer): boolean {
+/** Whether a model is asked in conversation: as the recipe says, and where it leaves it open not after `pretrain`. */
+export function asksInChat(stageType: string, tokenizer: Tokenizer, prompting?: 'raw' | 'chat'): boolean {
+  if (prompting !== undefined) return prompting === 'chat';
   return stageType !== 'pretrain' && tokenizer.chatTemplate !== undefined;
 }
 

@@ -115,8 +115,7 @@ async function fittingPrompts(
   { maxLength, completionLength }: { maxLength: number; completionLength: number },
 ): Promise<{ prompts: Prompt[]; tooLong: number }> {
   const { settings, inputs, name } = context;
-  const chats = asksInChat(inputs.model!.type, tokenizer);
-  const chat = (settings.prompting ?? (chats ? 'chat' : 'raw')) === 'chat';
+  const chat = asksInChat(inputs.model!.type, tokenizer, settings.prompting);
   const { prompts, tooLong } = fitPrompts(
     await readPrompts(paths, tokenizer, chat),
     maxLength,

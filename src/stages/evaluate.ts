@@ -19,6 +19,7 @@ import { plannedArchitecture } from '../training/planned.ts';
 import { readJson, writeFileAtomic } from '../util/files.ts';
 import { requireMemory } from '../util/memory.ts';
 import { MODEL_TYPES } from './model_types.ts';
+import { checkPrompting, promptingField } from './prompting.ts';
 import { type Artifact, defineStage, type ServedModel, type StageContext, StageStopped } from './stage.ts';
 
 const regex = z.string().refine(isRegex, 'not a regular expression');
@@ -30,12 +31,7 @@ const schema = z
       .refine((models) => Object.keys(models).length > 0, 'names no model')
       .describe('Models by the name that the table gives them: stages, or folders.'),
     dataset: dataFiles.describe('JSONL: `prompt` (or `messages`) and `answer`, or `text`.'),
-    prompting: z
-      .record(z.string(), z.enum(['raw', 'chat']))
-      .default({})
-      .describe(
-        'How each model is asked. Default: raw after `pretrain` and without a chat template, else chat.',
-      ),
+    prompting: promptingField,
     max_new_tokens: z.int().positive().default(64).describe('Tokens of an answer at most.'),
     stop: z.array(z.string().min(1)).default([]).describe('Texts that end an answer.'),
     batch_size: z.int().positive().default(16).describe('Questions answered side by side.'),
@@ -50,12 +46,7 @@ const schema = z
       .describe('Further columns: how often a regular expression is found in the output.'),
     examples: z.int().min(0).default(5).describe('Outputs that the report shows for each group.'),
   })
-  .superRefine(({ models, prompting }, context) => {
-    for (const name of Object.keys(prompting)) {
-      if (Object.hasOwn(models, name)) continue;
-      context.addIssue({ code: 'custom', path: ['prompting', name], message: 'is not one of models' });
-    }
-  });
+  .superRefine(checkPrompting);
 type Settings = z.output<typeof schema>;
 
 export const evaluateStage = defineStage({
@@ -130,8 +121,7 @@ async function evaluateModel(
       stopIds: await readStopIds(artifact.path, tokenizer),
       generationLength: options.generationLength,
     };
-    const chats = asksInChat(artifact.type, tokenizer);
-    const chat = (settings.prompting[label] ?? (chats ? 'chat' : 'raw')) === 'chat';
+    const chat = asksInChat(artifact.type, tokenizer, settings.prompting[label]);
     return await outcomesOf(context, label, served, rows, chat, folder.architecture.maxPositions);
   } finally {
     await session.close();

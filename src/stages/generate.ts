@@ -24,6 +24,7 @@ import { plannedArchitecture } from '../training/planned.ts';
 import { writeFileAtomic } from '../util/files.ts';
 import { sha256 } from '../util/hash.ts';
 import { MODEL_TYPES } from './model_types.ts';
+import { checkPrompting, promptingField } from './prompting.ts';
 import { type Artifact, defineStage, type StageContext, StageStopped } from './stage.ts';
 
 const schema = z
@@ -47,12 +48,7 @@ const schema = z
     top_p: z.number().gt(0).max(1).default(1),
     min_p: z.number().min(0).max(1).default(0),
     repetition_penalty: z.number().gt(0).default(1),
-    prompting: z
-      .record(z.string(), z.enum(['raw', 'chat']))
-      .default({})
-      .describe(
-        'How each model is asked. Default: raw after `pretrain` and without a chat template, else chat.',
-      ),
+    prompting: promptingField,
     batch_size: z.int().positive().default(16).describe('Responses drawn side by side.'),
     regex: z.string().optional().describe('Each whole response must match this regular expression.'),
     json_schema: z
@@ -68,12 +64,7 @@ const schema = z
       context.addIssue({ code: 'custom', path, message: toAnnealError(error).message });
     }
   })
-  .superRefine(({ models, prompting }, context) => {
-    for (const name of Object.keys(prompting)) {
-      if (Object.hasOwn(models, name)) continue;
-      context.addIssue({ code: 'custom', path: ['prompting', name], message: 'is not one of models' });
-    }
-  });
+  .superRefine(checkPrompting);
 type Settings = z.output<typeof schema>;
 
 export const generateStage = defineStage({
@@ -155,8 +146,7 @@ async function openModels(context: StageContext<Settings>): Promise<OpenedModel[
     const folder = await openModelFolder(artifact.path);
     const held = await heldOver(artifact.path);
     const tokenizer = await loadTokenizer(artifact.path, { threads });
-    const chats = asksInChat(artifact.type, tokenizer);
-    const chat = (settings.prompting[label] ?? (chats ? 'chat' : 'raw')) === 'chat';
+    const chat = asksInChat(artifact.type, tokenizer, settings.prompting[label]);
     const prompts = await readPrompts(files, tokenizer, chat);
     opened.push({ label, index: opened.length, artifact, folder, held, tokenizer, chat, prompts });
   }
