@@ -202,17 +202,32 @@ describe('labels as files', () => {
     const read = await anneal(['rank', file, '--import', sheet, ...X], { home });
     expect(read.stdout).toContain('1 label added');
     expect(onDisk(home)[0]).toMatchObject({ row: 'a', labeller: 'ida', criterion: 'x', ranking: [[1], [0]] });
-    for (const [from, to] of [
-      ['a,,,,0,2,', 'a,,,,0,two,'],
-      ['a,,,,0,2,', 'b,,,,0,2,'],
-      ['a,,,,0,2,', 'a,,,,7,2,'],
-      ['row,', 'line,'],
+    for (const [from, to, message] of [
+      ['a,,,,0,2,', 'a,,,,0,two,', /sheet\.csv, line 2: rank: "two" is not a whole number/],
+      [/a,,,/g, 'b,,,', /sheet\.csv, line 2: the dataset has no row b/],
+      ['a,,,,0,2,', 'b,,,,0,2,', /sheet\.csv, line 2: it is the only response of its label/],
+      ['a,,,,0,2,', 'a,,,,7,2,', /sheet\.csv, line 2: row a has 2 responses/],
+      ['row,', 'line,', /its first line names no column row/],
+      [/^.*\n/, '', /its first line names no column row/],
     ] as const) {
       writeFileSync(sheet, filled.replace(from, to));
       const refused = await anneal(['rank', file, '--import', sheet, ...X, '--json'], { home });
       expect(refused.status).toBe(4);
+      const { error } = JSON.parse(refused.stdout) as { error: { message: string } };
+      expect(error.message).toMatch(message);
     }
     expect(onDisk(home).length).toBe(1);
+  });
+
+  it('a spreadsheet may write semicolons, a byte-order mark, and numbers with a point', async () => {
+    const { home } = await startDaemon();
+    const file = responsesFile(1);
+    const sheet = join(temporaryFolder(), 'sheet.csv');
+    const lines = ['row;response;rank', 'row0;0;2.0', 'row0;1;1,00', 'row0;2;2'];
+    writeFileSync(sheet, `\uFEFF${lines.join('\r\n')}\r\n`);
+    const read = await anneal(['rank', file, '--import', sheet, ...X], { home });
+    expect(read.stdout).toContain('1 label added');
+    expect(onDisk(home)[0]).toMatchObject({ labeller: 'ida', ranking: [[1], [0, 2]] });
   });
 });
 

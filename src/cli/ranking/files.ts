@@ -12,6 +12,12 @@ import { writeFileAtomic } from '../../util/files.ts';
 type Row = CommandReply<'rank.labels'>['rows'][number];
 type ImportedLabel = CommandInput<'rank.import'>['labels'][number];
 
+/** A label and where it stands in its file. */
+interface Placed {
+  label: ImportedLabel;
+  place: string;
+}
+
 /** What a file may leave out. */
 export interface Defaults {
   labeller: string;
@@ -20,6 +26,7 @@ export interface Defaults {
 
 const COLUMNS = ['row', 'labeller', 'criterion', 'label', 'response', 'rank', 'prompt', 'text'];
 const PAGE = 500;
+const FORM = 'The form is that which --export writes.';
 
 /** Writes all labels of a dataset; returns how many. */
 export async function exportLabels(client: Client, dataset: string, file: string): Promise<number> {
@@ -48,10 +55,28 @@ export async function importLabels(
       { path: file, cause },
     );
   });
-  const labels = isCsv(file) ? await fromCsv(text, file, defaults) : fromJsonl(text, file, defaults);
-  for (let from = 0; from < labels.length; from += PAGE)
-    await client.call('rank.import', { dataset, labels: labels.slice(from, from + PAGE) });
-  return labels.length;
+  const placed = isCsv(file) ? await fromCsv(text, file, defaults) : fromJsonl(text, file, defaults);
+  for (let from = 0; from < placed.length; from += PAGE) {
+    const page = placed.slice(from, from + PAGE);
+    await client
+      .call('rank.import', { dataset, labels: page.map(({ label }) => label) })
+      .catch((error: unknown) => {
+        throw atPlace(error, page);
+      });
+  }
+  return placed.length;
+}
+
+/** The daemon's error about one of the labels (`labels.3.row`) with its place in the file. */
+function atPlace(error: unknown, page: readonly Placed[]): unknown {
+  if (!(error instanceof AnnealError)) return error;
+  const [, index] = /^labels\.(\d+)\./.exec(error.path ?? '') ?? [];
+  const place = index === undefined ? undefined : page[Number(index)]?.place;
+  if (place === undefined) return error;
+  const problem = error.message.replace(/^.*?labels\.\d+(\.|: )/, '');
+  // What the protocol's schema refuses is explained by the file's form.
+  const hint = error.message.startsWith('rank.import') ? FORM : (error.hint ?? FORM);
+  return new AnnealError(error.code, `${place}: ${problem}`, { path: place, hint, cause: error });
 }
 
 function isCsv(file: string): boolean {
@@ -89,47 +114,56 @@ async function toCsv(rows: readonly Row[]): Promise<string> {
   return stringify([COLUMNS, ...lines], { escape_formulas: true });
 }
 
-function fromJsonl(text: string, file: string, defaults: Defaults): ImportedLabel[] {
-  return text.split('\n').flatMap((line, i) => {
-    if (line.trim() === '') return [];
-    try {
-      const {
-        row,
-        labeller = defaults.labeller,
-        criterion = defaults.criterion,
-        of,
-        ranking,
-      } = JSON.parse(line);
-      const named = of ?? (ranking as number[][] | null)?.flat().sort((a, b) => a - b);
-      return [
-        {
+function fromJsonl(text: string, file: string, defaults: Defaults): Placed[] {
+  return text
+    .replace(/^\uFEFF/, '')
+    .split('\n')
+    .flatMap((line, i): Placed[] => {
+      if (line.trim() === '') return [];
+      const place = `${file}:${i + 1}`;
+      try {
+        const {
+          row,
+          labeller = defaults.labeller,
+          criterion = defaults.criterion,
+          of,
+          ranking,
+        } = JSON.parse(line);
+        const named = of ?? (ranking as number[][] | null)?.flat().sort((a, b) => a - b);
+        const label = {
           row: String(row),
           labeller,
-          criterion: requireCriterion(criterion, `${file}:${i + 1}`),
+          criterion: requireCriterion(criterion, place),
           of: named,
           ranking,
-        },
-      ];
-    } catch (cause) {
-      if (cause instanceof AnnealError) throw cause;
-      throw syntaxError(`${file}:${i + 1}`, (cause as Error).message);
-    }
-  });
+        };
+        return [{ label, place }];
+      } catch (cause) {
+        if (cause instanceof AnnealError) throw cause;
+        throw syntaxError(place, (cause as Error).message);
+      }
+    });
 }
 
-async function fromCsv(text: string, file: string, defaults: Defaults): Promise<ImportedLabel[]> {
+async function fromCsv(text: string, file: string, defaults: Defaults): Promise<Placed[]> {
   const { parse } = await import('csv-parse/sync');
+  let header: string[] = [];
   let lines: Record<string, string>[];
   try {
-    lines = parse(text, { columns: true, bom: true, skip_empty_lines: true, trim: false });
+    const columns = (names: string[]) => {
+      header = names.map((name) => name.trim());
+      return header;
+    };
+    const [first = ''] = text.split('\n', 1);
+    // Where the comma is the decimal sign, spreadsheets write semicolons.
+    const delimiter = first.includes(';') && !first.includes(',') ? ';' : ',';
+    lines = parse(text, { columns, delimiter, bom: true, skip_empty_lines: true, trim: false });
   } catch (cause) {
     throw syntaxError(file, (cause as Error).message);
   }
-  const missing = ['row', 'response', 'rank'].find(
-    (column) => lines[0] !== undefined && !(column in lines[0]),
-  );
-  if (missing !== undefined) throw syntaxError(file, `it has no column ${missing}`);
-  const labels = new Map<string, { label: ImportedLabel; ranks: Map<number, number | 'skip'> }>();
+  const missing = ['row', 'response', 'rank'].find((column) => !header.includes(column));
+  if (missing !== undefined) throw syntaxError(file, `its first line names no column ${missing}`);
+  const labels = new Map<string, Placed & { ranks: Map<number, number | 'skip'> }>();
   for (const [i, line] of lines.entries()) {
     const place = `${file}, line ${i + 2}`;
     const rank = line.rank!.trim();
@@ -139,6 +173,7 @@ async function fromCsv(text: string, file: string, defaults: Defaults): Promise<
     const key = JSON.stringify([line.row, labeller, criterion, line.label ?? '']);
     const entry = labels.get(key) ?? {
       label: { row: line.row!, labeller, criterion, of: [], ranking: null },
+      place,
       ranks: new Map(),
     };
     labels.set(key, entry);
@@ -146,11 +181,13 @@ async function fromCsv(text: string, file: string, defaults: Defaults): Promise<
     if (entry.ranks.has(response)) throw syntaxError(place, `response ${response} is ranked twice`);
     entry.ranks.set(response, rank === 'skip' ? 'skip' : wholeNumber(rank, 1, `${place}: rank`));
   }
-  return [...labels.values()].map(({ label, ranks }) => {
+  return [...labels.values()].map(({ label, place, ranks }) => {
+    if (ranks.size < 2) throw syntaxError(place, 'it is the only response of its label');
     const of = [...ranks.keys()].sort((a, b) => a - b);
     const levels = [...new Set(ranks.values())].filter((rank) => rank !== 'skip').sort((a, b) => a - b);
     const tiers = levels.map((level) => of.filter((response) => ranks.get(response) === level));
-    return { ...label, of, ranking: tiers.flat().length === of.length ? tiers : null };
+    const ranking = tiers.flat().length === of.length ? tiers : null;
+    return { label: { ...label, of, ranking }, place };
   });
 }
 
@@ -163,7 +200,7 @@ function requireCriterion(criterion: string | undefined, place: string): string 
 }
 
 function wholeNumber(text: string, least: number, place: string): number {
-  const value = /^\s*\d+\s*$/.test(text) ? Number(text) : Number.NaN;
+  const value = /^\s*\d+([.,]0*)?\s*$/.test(text) ? Number.parseInt(text, 10) : Number.NaN;
   if (value >= least) return value;
   throw syntaxError(place, `${JSON.stringify(text)} is not a whole number from ${least}`);
 }
@@ -171,6 +208,6 @@ function wholeNumber(text: string, least: number, place: string): number {
 function syntaxError(place: string, problem: string): AnnealError {
   return new AnnealError('data_syntax', `${place}: ${problem}.`, {
     path: place,
-    hint: 'The form is that which --export writes.',
+    hint: FORM,
   });
 }
