@@ -13,6 +13,7 @@ import type { TrainingRuntime } from '../training/run.ts';
 import { requireMemory } from '../util/memory.ts';
 import { groupRows, type PackOptions } from './batch.ts';
 import { ContentCache, modelContentHash } from './content_cache.ts';
+import { MovingReference } from './moving_reference.ts';
 import { KEPT_BATCH_ROWS, liveReference, precompute, type ReferenceLogProbs } from './reference.ts';
 import type { PreferenceSettings } from './settings.ts';
 
@@ -74,12 +75,28 @@ export class ReferenceModel {
     return new ReferenceModel(context, path, computed);
   }
 
-  /** Where the work gets the reference's numbers. */
-  async logProbs(runtime: TrainingRuntime, maxRows: number): Promise<ReferenceLogProbs> {
-    if (this.#computed) return this.#computed;
-    if (!this.#context.inputs.ref_model) return liveReference(await runtime.reference());
+  /** Where the work gets the reference's numbers, and what moves the reference, if it moves. */
+  async logProbs(
+    runtime: TrainingRuntime,
+    maxRows: number,
+  ): Promise<{ reference: ReferenceLogProbs; moving?: MovingReference }> {
+    if (this.#computed) return { reference: this.#computed };
+    const { settings, inputs, addon, workDir, name } = this.#context;
+    if (!inputs.ref_model && !settings.sync_ref_model)
+      return { reference: liveReference(await runtime.reference()) };
     this.#session = await openAskedModel(this.#context, this.#path, maxRows);
-    return liveReference(this.#session);
+    const reference = liveReference(this.#session);
+    if (!settings.sync_ref_model) return { reference };
+    const moving = await MovingReference.open({
+      addon,
+      model: runtime.session,
+      reference: this.#session,
+      dir: join(workDir, 'reference'),
+      alpha: settings.ref_model_mixup_alpha!,
+      every: settings.ref_model_sync_steps!,
+      place: `stages.${name}`,
+    });
+    return { reference, moving };
   }
 
   async close(): Promise<void> {

@@ -47,11 +47,26 @@ export const referenceFields = {
     ),
 };
 
+/** The fields of stages whose reference may follow the model (TR-DPO). */
+export const syncFields = {
+  sync_ref_model: z
+    .boolean()
+    .default(false)
+    .describe('Move the reference towards the model every ref_model_sync_steps steps (TR-DPO).'),
+  ref_model_mixup_alpha: z
+    .number()
+    .gt(0)
+    .max(1)
+    .default(0.6)
+    .describe("The model's share in the new reference; the old reference has the rest."),
+  ref_model_sync_steps: z.int().positive().default(512).describe('Steps between two moves of the reference.'),
+};
+
 export type PreferenceSettings = TrainingSettings &
   z.output<z.ZodObject<ReturnType<typeof preferenceFields>>> & {
     ref_model?: string | undefined;
     precompute_ref_log_probs?: boolean;
-  };
+  } & Partial<z.output<z.ZodObject<typeof syncFields>>>;
 
 /** What names other stages, for `inputs`. */
 export const preferenceInputs = {
@@ -68,5 +83,13 @@ export function checkPreference(settings: PreferenceSettings, context: z.Refinem
   }
   if (settings.eval_dataset !== undefined && settings.eval_steps === undefined) {
     context.addIssue({ code: 'custom', path: ['eval_dataset'], message: EVAL_DATASET_UNUSED });
+  }
+  if (settings.sync_ref_model) {
+    const issue = (message: string) =>
+      context.addIssue({ code: 'custom', path: ['sync_ref_model'], message });
+    if (settings.precompute_ref_log_probs)
+      issue('moves the reference, whose numbers precompute_ref_log_probs keeps as they are before training');
+    if (settings.lora)
+      issue('needs the whole model trained: with lora the reference is the frozen base itself');
   }
 }

@@ -17,8 +17,8 @@ import { rowLength, runTraining, type TrainingRuntime } from '../training/run.ts
 import { trainingLength } from '../training/settings.ts';
 import { CarriedSums } from './carried.ts';
 import { type DatasetRules, readTrainingRows, readValidationRows } from './dataset.ts';
+import { movingReferenceBytes } from './moving_reference.ts';
 import type { PreferenceObjective } from './objective.ts';
-import type { ReferenceLogProbs } from './reference.ts';
 import { ReferenceModel } from './reference_model.ts';
 import type { PreferenceSettings } from './settings.ts';
 import { microbatchRows, PreferenceWork, packOptions } from './work.ts';
@@ -105,17 +105,21 @@ export async function runPreference(
         maxScored: maxRows,
         ...(objective.targets === undefined ? {} : { maxTargets: maxRows * objective.targets }),
       },
+      ...(settings.sync_ref_model
+        ? { beside: { memory: 0, snapshots: movingReferenceBytes(context.addon, architecture) } }
+        : {}),
       rows: train.length,
       ...(task.finish ? { finish: (runtime) => task.finish!(runtime, rows, maxRows) } : {}),
       work: async (runtime) => {
-        const numbers: ReferenceLogProbs | undefined = await reference?.logProbs(runtime, maxRows);
+        const numbers = await reference?.logProbs(runtime, maxRows);
         return new PreferenceWork({
           session: runtime.session,
           passFields: (pass) => runtime.passFields(pass),
           objective,
           groups: train,
           validation: settings.eval_steps !== undefined && validation.length > 0 ? validation : undefined,
-          reference: numbers,
+          reference: numbers?.reference,
+          ...(numbers?.moving ? { moving: numbers.moving } : {}),
           carried: new CarriedSums(join(context.workDir, `carried-${context.hash}.jsonl`)),
           batchSize,
           accumulation: settings.gradient_accumulation_steps,

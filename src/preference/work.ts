@@ -4,7 +4,7 @@
  * shift) found before its first microbatch, so that they do not depend on how the step is cut.
  */
 import type { AnswerGroup } from '../data/preference.ts';
-import type { Batch, Scores, Session } from '../native/addon.ts';
+import type { Batch, Scores, Session, StepResult } from '../native/addon.ts';
 import { RowStream } from '../training/stream.ts';
 import type { Cursor, SetAside, Sums, Work, WorkGroup } from '../training/work.ts';
 import {
@@ -16,6 +16,7 @@ import {
   packGroups,
 } from './batch.ts';
 import type { CarriedSums } from './carried.ts';
+import type { MovingReference } from './moving_reference.ts';
 import {
   type GroupGradients,
   type GroupScores,
@@ -38,6 +39,8 @@ export interface PreferenceWorkOptions {
   /** undefined: the objective has none. */
   reference: ReferenceLogProbs | undefined;
   carried: CarriedSums;
+  /** Where the reference follows the model. Absent: it stays. */
+  moving?: MovingReference;
   /** Groups of a microbatch (with `packing` at most as many tokens as that many of the longest), and microbatches. */
   batchSize: number;
   accumulation: number;
@@ -63,6 +66,7 @@ export function microbatchRows(groups: readonly AnswerGroup[], pack: PackOptions
 export class PreferenceWork implements Work<PreferenceStep> {
   readonly totalSteps: number;
   readonly validate?: Work['validate'];
+  readonly kept?: Work['kept'];
   readonly #options: PreferenceWorkOptions;
   readonly #stream: RowStream;
   readonly #pack: PackOptions;
@@ -77,6 +81,7 @@ export class PreferenceWork implements Work<PreferenceStep> {
       { maxLength: lengths.reduce((a, b) => Math.max(a, b), 1), batchSize, packing, seed },
     );
     this.totalSteps = 'steps' in length ? length.steps : this.#stream.countSteps(accumulation, length);
+    if (options.moving) this.kept = [options.moving];
     if (validation) this.validate = (boundary) => this.#validate(validation, boundary);
   }
 
@@ -121,7 +126,8 @@ export class PreferenceWork implements Work<PreferenceStep> {
     return metricsOf(this.#options.objective, sums);
   }
 
-  applied(step: PreferenceStep): void {
+  async applied(step: PreferenceStep, _: StepResult, number: number): Promise<void> {
+    await this.#options.moving?.applied(number);
     if (Object.keys(step.carry).length > 0) this.#options.carried.leave(step.next, step.carry);
   }
 

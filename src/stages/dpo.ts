@@ -15,12 +15,19 @@ import {
   preferenceFields,
   referenceFields,
   referenceInputs,
+  syncFields,
 } from '../preference/settings.ts';
 import { preferenceFiles, runPreference } from '../preference/stage.ts';
 import { defineStage } from './stage.ts';
 
 const schema = z
-  .strictObject({ ...preferenceFields(1e-6), ...referenceFields, ...dpoFields, ...weightingFields })
+  .strictObject({
+    ...preferenceFields(1e-6),
+    ...referenceFields,
+    ...syncFields,
+    ...dpoFields,
+    ...weightingFields,
+  })
   .superRefine((settings, context) => {
     checkPreference(settings, context);
     checkDpo(settings, context);

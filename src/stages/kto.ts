@@ -10,6 +10,7 @@ import {
   preferenceFields,
   referenceFields,
   referenceInputs,
+  syncFields,
 } from '../preference/settings.ts';
 import { preferenceFiles, runPreference } from '../preference/stage.ts';
 import { defineStage, type StageContext } from './stage.ts';
@@ -20,6 +21,7 @@ const schema = z
   .strictObject({
     ...preferenceFields(1e-6),
     ...referenceFields,
+    ...syncFields,
     beta: z.number().positive().default(0.1).describe('How near to the reference the policy is held.'),
     loss_type: z.enum(KTO_LOSSES).default('kto').describe('apo_zero_unpaired: without the reference point.'),
     desirable_weight: weight.describe('Weight of the desirable answers.'),

@@ -85,7 +85,7 @@ export class CheckpointStore {
    * is on disk and before the folder gets its name.
    */
   async write(
-    sessions: readonly Session[],
+    sessions: readonly Pick<Session, 'writeSnapshot'>[],
     state: TrainerState,
     beforeCommit: () => Promise<void>,
   ): Promise<number> {

@@ -20,7 +20,7 @@ import { learningRate, type Schedule } from './schedule.ts';
 import type { TrainingSettings } from './settings.ts';
 import { SpeedMeter } from './speed.ts';
 import { initialState, type TrainerState } from './state.ts';
-import { LOWEST_LOSS, type Work, type WorkGroup } from './work.ts';
+import { type Kept, LOWEST_LOSS, type Work, type WorkGroup } from './work.ts';
 
 export interface TrainerOptions {
   context: Pick<
@@ -49,8 +49,8 @@ export class Trainer {
   readonly #checkpoints: CheckpointStore;
   readonly #speed: SpeedMeter;
   readonly #bounds: GuardBounds;
-  /** The model's session, and those of what is trained beside it. */
-  readonly #sessions: readonly Session[];
+  /** The model's session, those of what is trained beside it, and what else the work keeps. */
+  readonly #sessions: readonly Kept[];
   #state: TrainerState = initialState();
   /** The state that belongs to the engine's last snapshot. */
   #snapshotState: TrainerState = initialState();
@@ -63,7 +63,8 @@ export class Trainer {
   constructor(options: TrainerOptions) {
     this.#options = options;
     const { addon, context, session, settings, work } = options;
-    this.#sessions = [...new Set([session, ...(work.companions ?? []).map((each) => each.session)])];
+    const sessions = new Set([session, ...(work.companions ?? []).map((each) => each.session)]);
+    this.#sessions = [...sessions, ...(work.kept ?? [])];
     this.#checkpoints = new CheckpointStore({
       addon,
       dir: join(context.workDir, 'checkpoints'),
@@ -144,7 +145,7 @@ export class Trainer {
     if (steep) return this.#throwAway(group, steep);
     const beside = await this.#stepCompanions(step);
     if (typeof beside === 'string') return this.#throwAway(group, beside);
-    work.applied?.(group, result);
+    await work.applied?.(group, result, step);
     this.#commit(group, step, { loss, grad_norm: gradNorm, learning_rate: rate }, beside);
     return true;
   }

@@ -55,6 +55,12 @@ export interface Companion {
   learningRate: number;
 }
 
+/** State that changes with the steps, kept as a session's is: by snapshots, which go into the checkpoints. */
+export type Kept = Pick<
+  Session,
+  'snapshot' | 'restoreSnapshot' | 'clearGradients' | 'writeSnapshot' | 'readSnapshot'
+>;
+
 export interface Work<Group extends WorkGroup = WorkGroup> {
   /**
    * The microbatches of the step that begins at `cursor`, without the rows set aside. May take long (a rollout):
@@ -68,8 +74,11 @@ export interface Work<Group extends WorkGroup = WorkGroup> {
   microbatch(group: Group, index: number): Promise<{ loss: number; tokens: number; sums: Sums }>;
   /** The step's metrics by TRL's names beside `loss`, `learning_rate`, `grad_norm`, `epoch` and `num_tokens`. */
   metrics(sums: Sums, group: Group): Record<string, number>;
-  /** Called when the step has been applied: what a work adapts from step to step goes by the metrics only. */
-  applied?(group: Group, result: StepResult): void;
+  /**
+   * Called when the step has been applied, with its number from 1: what a work adapts from step to step goes by the
+   * metrics only, or is `kept`.
+   */
+  applied?(group: Group, result: StepResult, step: number): void | Promise<void>;
   /** Optimiser steps in all. */
   totalSteps: number;
   /** Epochs passed at a place, as a fraction. */
@@ -82,4 +91,6 @@ export interface Work<Group extends WorkGroup = WorkGroup> {
   bestBy?: BestBy;
   /** What is trained beside the model; absent: nothing. */
   companions?: readonly Companion[];
+  /** What else the steps change (a reference that follows the model); absent: nothing. */
+  kept?: readonly Kept[] | undefined;
 }

@@ -29,9 +29,21 @@ const PAIR_METRICS = [
   'rewards/margins',
   'logps/chosen',
   'logps/rejected',
+  'logits/chosen',
+  'logits/rejected',
+  'mean_token_accuracy',
   'entropy',
 ];
-const LABEL_METRICS = ['rewards/chosen', 'rewards/rejected', 'logps/chosen', 'logps/rejected', 'entropy'];
+const LABEL_METRICS = [
+  'rewards/chosen',
+  'rewards/rejected',
+  'rewards/margins',
+  'logps/chosen',
+  'logps/rejected',
+  'logits/chosen',
+  'logits/rejected',
+  'entropy',
+];
 
 export const STAGES: TestedStage[] = [
   {

@@ -337,7 +337,7 @@ describe('carried sums', () => {
     const groups = makeGroups(4, 1);
     const work = makeWork(session, liveReference(await newSession(2, false)), groups, kind, { batchSize: 2 });
     const first = await work.group(CURSOR, [], noBoundary);
-    work.applied(first);
+    await work.applied(first, { gradNorm: 1, applied: true }, 1);
     const second = await work.group(first.next, [], noBoundary);
     expect(second.carry.count).toBe(4);
     const shares = [await work.microbatch(first, 0), await work.microbatch(second, 0)];
