@@ -2,11 +2,18 @@
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { CompareSettings } from '../../src/evaluation/compare_settings.ts';
-import { compareSchema } from '../../src/evaluation/compare_settings.ts';
-import { type Contestant, judgeContestant, openContestant } from '../../src/evaluation/contestant.ts';
+import { type CompareSettings, compareSchema } from '../../src/evaluation/compare_settings.ts';
+import {
+  type Contestant,
+  contestantSession,
+  judgeContestant,
+  openContestant,
+} from '../../src/evaluation/contestant.ts';
+import { openModelFolder } from '../../src/models/load.ts';
+import { readingOptions } from '../../src/models/reading.ts';
 import { loadAddon } from '../../src/native/addon.ts';
-import type { StageContext } from '../../src/stages/stage.ts';
+import { compareStage } from '../../src/stages/compare.ts';
+import type { PlannedInput, StageContext } from '../../src/stages/stage.ts';
 import {
   differences,
   type Fixture,
@@ -160,6 +167,35 @@ describe('compare', () => {
     expect(rows[0]![2]).not.toBe(rows[1]![2]);
     expect(rows[1]![1]).toBeGreaterThanOrEqual(0);
     expect(rows[1]![1]).toBeLessThanOrEqual(1);
+  });
+});
+
+describe('its plan', () => {
+  it('has room for the model compared with, the largest of the others, and the reward model', async () => {
+    const addon = loadAddon();
+    const settings = compareSchema.parse({
+      models: { early: 'pretrain', assistant: 'sft' },
+      against: 'early',
+      dataset: 'questions.jsonl',
+      reward_model: 'reward',
+    });
+    const input = (stage: string) => ({ hash: stage, path: modelFolder(fixture, stage), type: stage });
+    const plan = (inputs: Record<string, PlannedInput>) =>
+      compareStage.plan({
+        name: 'compare',
+        settings,
+        threads: 1,
+        addon,
+        baseDir: fixture.dir,
+        inputs,
+        matrixSpeed: 0,
+      });
+    const models = { 'models.early': input('pretrain'), 'models.assistant': input('sft') };
+    const { architecture } = await openModelFolder(modelFolder(fixture, 'sft'));
+    const own = addon.planSession(contestantSession(settings, architecture, 1)).total;
+    const judge = addon.planSession(readingOptions(architecture, 1, architecture.maxPositions)).total;
+    expect((await plan(models)).memoryBytes).toBe(2 * own);
+    expect((await plan({ ...models, reward_model: input('sft') })).memoryBytes).toBe(2 * own + judge);
   });
 });
 

@@ -105,4 +105,16 @@ describe('rank by a reward model', () => {
     });
     rmSync(join(fixture.dir, 'refused'), { recursive: true });
   });
+
+  it('refuses one that memory is too small for, before its weights are read', async () => {
+    copyOf('reward', 'large', (text) => text);
+    const file = join(fixture.dir, 'large', 'config.json');
+    const config = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
+    writeFileSync(file, JSON.stringify({ ...config, intermediate_size: 16_000_000 }));
+    const { error } = (await runHere(fixture, scoredBy('large'), { job: 'j5' })).outcome();
+    expect(error).toMatchObject({
+      code: 'out_of_memory',
+      message: expect.stringContaining('The reward model of scored'),
+    });
+  });
 });
