@@ -7,7 +7,7 @@ import { dataFiles } from '../data/files.ts';
 import { MODEL_TYPES } from '../stages/model_types.ts';
 import {
   checkTraining,
-  EVAL_DATASET_UNUSED,
+  checkValidation,
   type TrainingSettings,
   trainingFields,
 } from '../training/settings.ts';
@@ -78,12 +78,7 @@ export const referenceInputs = { ...preferenceInputs, ref_model: { types: MODEL_
 /** Contradictions between the shared fields. */
 export function checkPreference(settings: PreferenceSettings, context: z.RefinementCtx): void {
   checkTraining(settings, context);
-  if (settings.eval_steps !== undefined && settings.eval_dataset === undefined) {
-    context.addIssue({ code: 'custom', path: ['eval_steps'], message: 'needs eval_dataset' });
-  }
-  if (settings.eval_dataset !== undefined && settings.eval_steps === undefined) {
-    context.addIssue({ code: 'custom', path: ['eval_dataset'], message: EVAL_DATASET_UNUSED });
-  }
+  checkValidation(settings, context);
   if (settings.sync_ref_model) {
     const issue = (message: string) =>
       context.addIssue({ code: 'custom', path: ['sync_ref_model'], message });

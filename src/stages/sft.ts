@@ -18,7 +18,7 @@ import { auditRows } from '../training/audit.ts';
 import { plannedArchitecture, plannedFileTokens } from '../training/planned.ts';
 import { supervisedRows } from '../training/rows.ts';
 import { planTraining, retellTraining, rowLength, runTraining, trainingSession } from '../training/run.ts';
-import { checkTraining, EVAL_DATASET_UNUSED, trainingFields } from '../training/settings.ts';
+import { checkTraining, checkValidation, trainingFields } from '../training/settings.ts';
 import { supervisedWork } from '../training/supervised_work.ts';
 import { exists } from '../util/files.ts';
 import { MODEL_TYPES } from './model_types.ts';
@@ -52,12 +52,7 @@ const schema = z
   })
   .superRefine((settings, context) => {
     checkTraining(settings, context);
-    if (settings.eval_steps !== undefined && settings.eval_dataset === undefined) {
-      context.addIssue({ code: 'custom', path: ['eval_steps'], message: 'needs eval_dataset' });
-    }
-    if (settings.eval_dataset !== undefined && settings.eval_steps === undefined) {
-      context.addIssue({ code: 'custom', path: ['eval_dataset'], message: EVAL_DATASET_UNUSED });
-    }
+    checkValidation(settings, context);
   });
 type Settings = z.output<typeof schema>;
 

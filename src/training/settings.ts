@@ -106,8 +106,18 @@ export function warmupSteps(settings: TrainingSettings, totalSteps: number, fall
   return settings.warmup_steps ?? Math.floor((settings.warmup_ratio ?? fallback) * totalSteps);
 }
 
-/** Of an `eval_dataset` without `eval_steps`, where nothing else reads it. */
-export const EVAL_DATASET_UNUSED = 'is for the validation at eval_steps, which is not given';
+/** Validation that lacks its rows, and rows that nothing reads. */
+export function checkValidation(
+  settings: { eval_steps?: number | undefined; eval_dataset?: readonly string[] | undefined },
+  context: z.RefinementCtx,
+): void {
+  const issue = (path: string, message: string) =>
+    context.addIssue({ code: 'custom', path: [path], message });
+  const { eval_steps, eval_dataset } = settings;
+  if (eval_steps !== undefined && eval_dataset === undefined) issue('eval_steps', 'needs eval_dataset');
+  if (eval_dataset !== undefined && eval_steps === undefined)
+    issue('eval_dataset', 'is for the validation at eval_steps, which is not given');
+}
 
 /** Contradictions between the shared fields. */
 export function checkTraining(settings: TrainingSettings, context: z.RefinementCtx): void {
