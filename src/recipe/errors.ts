@@ -24,7 +24,7 @@ export function recipeError(
   }
   const place = path.join('.');
   const meaning = descriptionAt(schema, issue.path, value);
-  return new AnnealError('recipe_invalid', `${locate(path)}: ${place}: ${issue.message}.`, {
+  return new AnnealError('recipe_invalid', `${locate(path)}: ${place}: ${messageOf(issue)}.`, {
     path: place,
     hint: [
       missing(issue) ? `Add ${place} to the recipe.` : `Mend the value of ${place}.`,
@@ -66,6 +66,21 @@ export function unknownKey(
     path: place,
     hint: guess === undefined ? `Known here: ${known.join(', ')}.` : `Did you mean ${guess}?`,
   });
+}
+
+/** The documentation's words for kinds of values, by those of Zod. */
+const KINDS: Readonly<Record<string, string>> = {
+  array: 'list',
+  int: 'integer',
+  object: 'map',
+  record: 'map',
+  string: 'text',
+};
+
+function messageOf({ code, message }: z.core.$ZodIssue): string {
+  const plain = message.replace(/\.$/, '');
+  if (code === 'custom') return plain;
+  return plain.replace(/(?<=expected |received | or )[a-z]+/g, (kind) => KINDS[kind] ?? kind);
 }
 
 function missing(issue: z.core.$ZodIssue): boolean {

@@ -205,6 +205,11 @@ describe('a mistake', () => {
       { path: /^stages\.rank\.programs\.0\.path$/, hint: /It is: A file relative to the recipe/ },
     ],
     [
+      'a list in the place of a map',
+      'stages: { evaluate: { models: [a], dataset: q.jsonl } }',
+      { path: /models$/, message: /expected map, received list/ },
+    ],
+    [
       'a value that is none of several kinds',
       GOOD.replace('max_tokens', 'lora: { init_lora_weights: olora }\n    max_tokens').replace(
         'model: {',
@@ -219,7 +224,7 @@ describe('a mistake', () => {
     [
       'a wrong value in a list where a text may stand as well',
       GOOD.replace('chats.jsonl', '[a.jsonl, 3]'),
-      { path: /^stages\.sft\.dataset\.1$/, message: /expected string/, hint: /Data files/ },
+      { path: /^stages\.sft\.dataset\.1$/, message: /expected text/, hint: /Data files/ },
     ],
   ])('%s', async (_, text, expected: Record<string, string | RegExp>) => {
     const error = await failure(text);
