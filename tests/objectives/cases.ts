@@ -3,7 +3,6 @@
  * the finite differences and the PyTorch statements go through. Logs of probabilities are such as a trained model has.
  */
 import type { AnswerGroup } from '../../src/data/preference.ts';
-import { DataRandom } from '../../src/data/random.ts';
 import { CPO_LOSSES, type CpoSettings } from '../../src/objectives/cpo.ts';
 import { distill } from '../../src/objectives/distill.ts';
 import { DIVERGENCES } from '../../src/objectives/dpo/divergence.ts';
@@ -19,40 +18,15 @@ import {
 } from '../../src/preference/objective.ts';
 import { cpoObjective, dpoObjective, orpoObjective } from '../../src/preference/pairs.ts';
 import { rewardObjective } from '../../src/preference/rankings.ts';
-
-/** Tokens of the answers: pairs of unequal and of equal length, and one of a single token. */
-export const CHOSEN_LENGTHS = [4, 7, 1, 5, 6];
-export const REJECTED_LENGTHS = [6, 3, 2, 5, 9];
-const PROMPT_LENGTHS = [2, 3, 1, 4, 2];
-
-const random = new DataRandom('objectives');
-const uniform = (low: number, high: number) => low + ((high - low) * random.below(1 << 24)) / (1 << 24);
-const answer = (length: number): number[] => Array.from({ length }, () => uniform(-2.5, -0.05));
-const near = (logProbs: number[]): number[] => logProbs.map((x) => Math.min(-0.01, x + uniform(-0.6, 0.6)));
-
-const chosen = CHOSEN_LENGTHS.map(answer);
-const rejected = REJECTED_LENGTHS.map(answer);
-const mismatched = CHOSEN_LENGTHS.map(answer);
-const prompts = PROMPT_LENGTHS.map(answer);
-
-/** A number for each token of the answers, the chosen ones first. */
-const ofAnswers = (number: () => number): number[][] =>
-  [...CHOSEN_LENGTHS, ...REJECTED_LENGTHS].map((length) => Array.from({ length }, number));
-
-/** What every case on answers is given; Python gets the same. */
-export const NUMBERS = {
+import {
+  CHOSEN_LENGTHS,
   chosen,
+  NUMBERS,
+  PROMPT_LENGTHS,
+  REJECTED_LENGTHS,
   rejected,
-  prompts,
-  ref_chosen: chosen.map(near),
-  ref_rejected: rejected.map(near),
-  mismatched,
-  ref_mismatched: mismatched.map(near),
-  entropies: ofAnswers(() => uniform(0.1, 3)),
-  mean_logits: ofAnswers(() => uniform(-3, 1)),
-  log_sum_squares: ofAnswers(() => uniform(-2, -0.01)),
-  hits: ofAnswers(() => random.below(2)),
-};
+  uniform,
+} from './numbers.ts';
 
 export interface ObjectiveCase {
   name: string;
@@ -236,7 +210,7 @@ const ktoCases: ObjectiveCase[] = KTO_LOSSES.map((lossType) => ({
   evaluate(at) {
     const settings = { lossType, beta: 0.3, desirableWeight: 1.2, undesirableWeight: 0.7 };
     const kl = klEstimate(
-      mismatched.map((logProbs, i) => ({ logProbs, reference: NUMBERS.ref_mismatched[i] })),
+      NUMBERS.mismatched.map((logProbs, i) => ({ logProbs, reference: NUMBERS.ref_mismatched[i] })),
     );
     return runLabelled(ktoObjective(settings, new Map()), at, { kl });
   },
@@ -260,7 +234,7 @@ const orpoCase: ObjectiveCase = {
   name: 'orpo',
   objective: 'orpo',
   settings: { beta: 0.25 },
-  at: flat([...chosen, ...rejected, ...prompts]),
+  at: flat([...chosen, ...rejected, ...NUMBERS.prompts]),
   evaluate: (at) => runPairs(orpoObjective({ beta: 0.25 }), at),
 };
 

@@ -8,7 +8,8 @@ import { type DpoSettings, dpo } from '../../src/objectives/dpo/dpo.ts';
 import type { PairLoss } from '../../src/objectives/dpo/loss.ts';
 import { PAIR_LOSSES } from '../../src/objectives/dpo/registry.ts';
 import { rankedPairs, rankingLoss } from '../../src/objectives/reward.ts';
-import { CASES, NUMBERS } from './cases.ts';
+import { CASES } from './cases.ts';
+import { NUMBERS } from './numbers.ts';
 
 const H = 1e-5;
 

@@ -5,7 +5,8 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { CASES, NUMBERS } from '../objectives/cases.ts';
+import { CASES } from '../objectives/cases.ts';
+import { NUMBERS } from '../objectives/numbers.ts';
 
 const python = process.env.ANNEAL_PEERS_PYTHON;
 

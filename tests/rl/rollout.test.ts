@@ -1,4 +1,4 @@
-/** The parts of a rollout: prompts, packing, the plan, rewards, files, and drawing with a small model. */
+/** The parts of a rollout: packing, the plan, rewards, files, and drawing with a small model. */
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import { RolloutMaker } from '../../src/rollout/make.ts';
 import { sampleBatch, samplingMetrics } from '../../src/rollout/measure.ts';
 import { packSamples } from '../../src/rollout/pack.ts';
 import { RolloutPlan } from '../../src/rollout/plan.ts';
-import { fitPrompts, type Prompt, PromptOrder, readPrompts } from '../../src/rollout/prompts.ts';
+import { type Prompt, PromptOrder } from '../../src/rollout/prompts.ts';
 import { mixRewards, rewardMetrics, scoreResponses } from '../../src/rollout/rewards.ts';
 import { type Rollout, sampleCount } from '../../src/rollout/rollout.ts';
 import { RolloutStore } from '../../src/rollout/store.ts';
@@ -133,59 +133,6 @@ describe('the plan', () => {
       [3, 2],
       [5, 1],
     ]);
-  });
-});
-
-describe('prompts', () => {
-  const write = (name: string, rows: unknown[]) => {
-    const path = join(dir, name);
-    writeFileSync(path, rows.map((row) => (typeof row === 'string' ? row : JSON.stringify(row))).join('\n'));
-    return path;
-  };
-  it('are texts, messages, conversations without their answers, rows of responses', async () => {
-    const turn = { role: 'user', content: 'Who?' };
-    const path = write('prompts.jsonl', [
-      { prompt: 'Who?', answer: 'Anna' },
-      { prompt: [turn], answer: 'Anna' },
-      { messages: [turn, { role: 'assistant', content: 'Anna.' }] },
-      { id: 'x', prompt: 'Who?', prompt_ids: [1], fields: { answer: 'Anna' }, responses: [] },
-    ]);
-    const chats = await readPrompts([path], tokenizer, true);
-    for (const { ids, text } of chats) expect([text, [...ids]]).toEqual(['Who?', [...chats[0]!.ids]]);
-    expect(chats.map(({ fields }) => fields)).toEqual([
-      { answer: 'Anna' },
-      { answer: 'Anna' },
-      { completion: 'Anna.' },
-      { answer: 'Anna' },
-    ]);
-    const raw = await readPrompts([path], tokenizer, false);
-    expect([...raw[0]!.ids]).toEqual([...tokenizer.encode('Who?')]);
-    expect(raw[0]!.messages).toBeUndefined();
-  });
-  it.each([
-    ['not JSON', '{', 'data_syntax'],
-    ['no object', '3', 'data_syntax'],
-    ['no prompt', { answer: 'x' }, 'data_field'],
-    ['an empty prompt', { prompt: '' }, 'data_field'],
-    ['an answer only', { messages: [{ role: 'assistant', content: 'x' }] }, 'data_field'],
-    ['a number as content', { messages: [{ role: 'user', content: 3 }] }, 'data_field'],
-  ])('are refused by file and line: %s', async (_, row, code) => {
-    const path = write('bad.jsonl', [{ prompt: 'fine' }, row]);
-    await expect(readPrompts([path], tokenizer, false)).rejects.toMatchObject({
-      code,
-      message: expect.stringContaining(`${path}:2`),
-    });
-  });
-  it('that leave no room for a completion are told apart', () => {
-    const { prompts, tooLong } = fitPrompts(PROMPTS, 8, 5);
-    expect([prompts.length, tooLong.map(({ origin }) => origin)]).toEqual([2, ['p:3']]);
-  });
-  it('come in a new order each time, all of them', () => {
-    const order = new PromptOrder(20, 1);
-    const epochs = [0, 1].map((epoch) => Array.from({ length: 20 }, (_, i) => order.at(epoch * 20 + i)));
-    for (const epoch of epochs) expect(new Set(epoch).size).toBe(20);
-    expect(epochs[0]).not.toEqual(epochs[1]);
-    expect(order.at(3)).toBe(epochs[0]![3]);
   });
 });
 
