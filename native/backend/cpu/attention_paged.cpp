@@ -90,26 +90,34 @@ HWY_INLINE void page_scores(float* HWY_RESTRICT scores, const float* HWY_RESTRIC
   }
 }
 
+/// M queries with `count` pages, as many at a time as the registers hold.
+template <int M>
+HWY_INLINE void row_scores(float* scores, const float* query, int64_t stride, const float* const* pages,
+                           int64_t count, int64_t E) {
+  constexpr int kTogether = M == 1 || HWY_TARGET == HWY_AVX3 ? 4 : 2;
+  static_assert(kTogether <= kTilePages);
+  int64_t p = 0;
+  const auto take = [&](auto together) HWY_ATTR {
+    constexpr int kPages = std::min(decltype(together)::value, kTogether);
+    for (; p + kPages <= count; p += kPages) {
+      page_scores<M, kPages>(scores + p * kPageRows, query, stride, pages + p, E);
+    }
+  };
+  take(std::integral_constant<int, 4>());
+  take(std::integral_constant<int, 3>());
+  take(std::integral_constant<int, 2>());
+  take(std::integral_constant<int, 1>());
+}
+
 /// The scores of `queries` queries with `count` pages.
 HWY_INLINE void all_scores(float* scores, const float* query, int64_t stride, int64_t queries,
                            const float* const* pages, int64_t count, int64_t E) {
-  constexpr int kTogether = HWY_TARGET == HWY_AVX3 ? 4 : 2;  // pages, with four queries
   int64_t m = 0;
   for (; m + 4 <= queries; m += 4) {
-    const float* q = query + m * stride;
-    float* to = scores + m * kTile;
-    int64_t p = 0;
-    for (; p + kTogether <= count; p += kTogether) {
-      page_scores<4, kTogether>(to + p * kPageRows, q, stride, pages + p, E);
-    }
-    for (; p < count; ++p) page_scores<4, 1>(to + p * kPageRows, q, stride, pages + p, E);
+    row_scores<4>(scores + m * kTile, query + m * stride, stride, pages, count, E);
   }
   for (; m < queries; ++m) {
-    const float* q = query + m * stride;
-    float* to = scores + m * kTile;
-    int64_t p = 0;
-    for (; p + 4 <= count; p += 4) page_scores<1, 4>(to + p * kPageRows, q, stride, pages + p, E);
-    for (; p < count; ++p) page_scores<1, 1>(to + p * kPageRows, q, stride, pages + p, E);
+    row_scores<1>(scores + m * kTile, query + m * stride, stride, pages, count, E);
   }
 }
 
@@ -140,12 +148,18 @@ HWY_INLINE void add_values(float* HWY_RESTRICT out, int64_t stride, const float*
 template <int M>
 HWY_INLINE void add_value_rows(float* out, int64_t stride, const float* weights, const float* const* pages,
                                int64_t keys) {
-  constexpr int kVectors = M == 1 || HWY_TARGET == HWY_AVX3 ? 4 : 2;
+  constexpr int kTogether = M == 1 || HWY_TARGET == HWY_AVX3 ? 4 : 2;
   int64_t e = 0;
-  for (; e + kVectors * kLanes <= stride; e += kVectors * kLanes) {
-    add_values<M, kVectors>(out + e, stride, weights, pages, e, keys);
-  }
-  for (; e < stride; e += kLanes) add_values<M, 1>(out + e, stride, weights, pages, e, keys);
+  const auto take = [&](auto together) HWY_ATTR {
+    constexpr int kVectors = std::min(decltype(together)::value, kTogether);
+    for (; e + kVectors * kLanes <= stride; e += kVectors * kLanes) {
+      add_values<M, kVectors>(out + e, stride, weights, pages, e, keys);
+    }
+  };
+  take(std::integral_constant<int, 4>());
+  take(std::integral_constant<int, 3>());
+  take(std::integral_constant<int, 2>());
+  take(std::integral_constant<int, 1>());
 }
 
 /// Turns the first `count` scores of a row into e^(score - running maximum), zeros after them; updates

@@ -125,7 +125,7 @@ HWY_INLINE void multiply(const Block& b, int64_t begin, int64_t end, float* HWY_
   }
 }
 
-constexpr int64_t kChunkFloats = 1 << 16;  // weights of a chunk of columns: a part of the second cache
+constexpr int64_t kChunkFloats = 3 << 15;  // weights of a chunk of columns: a part of the second cache
 constexpr int64_t kMaxColumns = 256;       // of a chunk
 /// Longer rows are multiplied with a whole chunk stretch by stretch, so that kInputRows stretches stay in the
 /// first cache. They are copied there: rows of a length like 2048 would fall into the same few sets of the
