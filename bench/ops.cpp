@@ -216,9 +216,33 @@ int main(int argc, char** argv) {
     bench.stream(("logits, " + std::to_string(B) + " rows").c_str(), 0, static_cast<double>(V * D) * bytes,
                  [&] { backend->lm_head_logits(y, x, head, B, workspace); });
   }
-  const anneal::KvCacheView cache{qkv, d_qkv, static_cast<int32_t>(T)};
-  const int32_t slot = 0, length = static_cast<int32_t>(T);
+  // One token of one sequence over T keys, in pages that lie in order.
+  std::vector<int32_t> pages;
+  for (int64_t page = 0; page < T / anneal::kPageRows; ++page) pages.push_back(static_cast<int32_t>(page));
+  const int32_t group_starts[] = {0, 1}, shared_pages = 0, page_start = 0, length = static_cast<int32_t>(T);
+  const anneal::KvCacheView cache{qkv, d_qkv};
+  const anneal::PagedLayout paged{1, 1, group_starts, &shared_pages, &page_start, pages.data(), &length};
   bench.stream("attention of one token", 0, 2 * row_bytes,
-               [&] { backend->attention_decode(out, hidden, cache, &slot, &length, 1, shape, workspace); });
+               [&] { backend->attention_paged(out, hidden, cache, paged, shape, workspace); });
+
+  // Low-rank updates of rank 16, of a layer as wide as the model and of the feed-forward's.
+  for (const int64_t width : {D, F}) {
+    anneal::LowRank update;
+    update.rank = 16;
+    update.in = D;
+    update.out = width;
+    update.a = w;
+    update.b = w + 16 * D;
+    update.d_a = dw;
+    update.d_b = dw + 16 * D;
+    float* scratch =
+        bench.floats(static_cast<int64_t>(backend->low_rank_workspace(update, T) / sizeof(float)));
+    const double work = 2.0 * static_cast<double>(T * update.rank * (D + width));
+    const std::string name = "low rank to " + std::to_string(width);
+    bench.product((name + " forward").c_str(), 0, work,
+                  [&] { backend->low_rank_forward(y, z, x, update, T, width, scratch); });
+    bench.product((name + " backward").c_str(), 0, 2 * work,
+                  [&] { backend->low_rank_backward(out, y, x, z, update, T, width, scratch); });
+  }
   return 0;
 }
