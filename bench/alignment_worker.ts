@@ -90,7 +90,7 @@ async function dpo({ pairs, batch }: Work & { task: 'dpo' }): Promise<Runner> {
     teacher: undefined,
   }));
   const rows = microbatchRows(groups, packOptions(objective), batch);
-  const session = await open(rows, {});
+  const session = await open(rows, { keepLogits: true });
   const reference = await open(rows, { trainable: false });
   return training(
     session,
@@ -119,7 +119,11 @@ async function grpoSteps({ prompts, batch, samples, newTokens }: Work & { task: 
   const longest = Math.max(...prompts.map((prompt) => prompt.length));
   const slots = batch * samples;
   const rows = batch * longest + slots * newTokens;
-  const session = await open(rows, { generationSlots: slots, generationLength: longest + newTokens });
+  const session = await open(rows, {
+    keepLogits: true,
+    generationSlots: slots,
+    generationLength: longest + newTokens,
+  });
   const measures = { policy: session, reference: undefined, valueHead: false, policyFields: {} };
   const asked = prompts.map(
     (ids, i): Prompt => ({

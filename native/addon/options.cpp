@@ -88,6 +88,7 @@ SessionOptions session_options(const Argument& o) {
   const Argument max_targets = o.property("maxTargets");
   if (!max_targets.is_absent()) out.max_targets = max_targets.integer(1, kMaxSize);
   out.recompute = o.property("recompute").boolean();
+  out.keep_logits = flag(o, "keepLogits");
   out.generation_slots = size(o, "generationSlots");
   out.generation_length = size(o, "generationLength");
   const Argument adapters = o.property("adapters");

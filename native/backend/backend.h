@@ -165,6 +165,10 @@ struct LmHead {
   std::vector<LowRank> updates;
   int64_t targets_per_row = 1;
   float temperature = 1.0f;
+  /// Memory for logits [kept_rows, V] that lm_head_forward leaves to the lm_head_backward of the same rows,
+  /// which computes those of further rows again. The bits are the same with any number.
+  float* kept_logits = nullptr;
+  int64_t kept_rows = 0;
 };
 
 class Backend {
@@ -222,6 +226,9 @@ class Backend {
   virtual void low_rank_backward(float* dx, const float* dy, const float* x, const float* u,
                                  const LowRank& update, int64_t T, int64_t y_stride, float* workspace) = 0;
   [[nodiscard]] virtual size_t low_rank_workspace(const LowRank& update, int64_t T) const = 0;
+  /// to [T, in] = dropout(x), or += it; it is its own transpose. `to` may be x.
+  virtual void low_rank_dropout(float* to, const float* x, const LowRank& update, int64_t T,
+                                bool accumulate) = 0;
   /// The update of an embedding, whose rows are its inputs: out[t, :] += scale B A[:, ids[t]], a [rank, V],
   /// b [D, rank]; without dropout. workspace: that of low_rank_workspace.
   virtual void low_rank_embedding_forward(float* out, const int32_t* ids, const LowRank& update, int64_t T,

@@ -91,6 +91,7 @@ AdapterSizes::AdapterSizes(const SessionOptions& options) {
         layer_rank = std::max(layer_rank, rank);
       }
       if (!place.module.dora) continue;
+      if (place.module.dropout > 0.0f) dora_dropped = std::max(dora_dropped, place.in);
       const bool last = name.ends_with("o_proj") || name.ends_with("down_proj") || name.ends_with("c_proj");
       (attention ? (last ? dora_out : dora_qkv) : (last ? dora_down : dora_up)) = true;
     }
@@ -165,6 +166,7 @@ Scratch::Scratch(Arena& arena, const SessionOptions& options, const Backend& bac
   // The head is done before attention's backward begins and after its forward has ended: they share memory.
   const size_t start = arena.mark();
   head = arena.take(floats(head_workspace(backend, a, adapters, options.max_scored)));
+  kept_logits = arena.take(options.kept_logit_rows() * a.vocab_size);
   arena.rewind(start);
   if (options.generation_slots > 0) {
     logits = arena.take(options.generation_head_rows() * a.vocab_size);
@@ -178,7 +180,9 @@ Scratch::Scratch(Arena& arena, const SessionOptions& options, const Backend& bac
                                          backend.attention_paged_workspace(a.attention_shape()))));
   low_rank = arena.take(largest(
       adapters.updates, [&](const LowRank& update) { return backend.low_rank_workspace(update, T); }));
+  dropped = arena.take(T * adapters.dora_dropped);
   if (!trained) return;
+  d_dropped = arena.take(T * adapters.dora_dropped);
   norm = arena.take(floats(std::max(backend.rms_norm_backward_workspace(std::max(a.hidden_size, a.head_dim)),
                                     backend.layer_norm_backward_workspace(a.hidden_size))));
   d_residual = arena.take(T * a.hidden_size);

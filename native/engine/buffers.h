@@ -45,6 +45,7 @@ struct AdapterSizes {
 
   int64_t layer_rank = 0;  // of all updates of a layer
   bool dora_qkv = false, dora_out = false, dora_up = false, dora_down = false;
+  int64_t dora_dropped = 0;           // the widest input of DoRA with dropout
   std::vector<LowRank> updates;       // sizes of every update within the layers
   std::vector<LowRank> head_updates;  // of every update of the language-model head
 };
@@ -86,8 +87,11 @@ struct Scratch {
   float* norm = nullptr;                 // scratch of the normalisations' backward
   float* attention = nullptr;            // scratch of attention
   float* head = nullptr;                 // scratch of the fused head
+  float* kept_logits = nullptr;          // [kept_logit_rows, V] from a forward to its backward
   float* low_rank = nullptr;             // scratch of one low-rank update
   float* d_unscaled = nullptr;           // [T, widest projection with DoRA]
+  float* dropped = nullptr;              // [T, widest input of DoRA with dropout]
+  float* d_dropped = nullptr;            // likewise
   float* dora = nullptr;                 // scratch of row lengths; shares memory with all of a pass
   float* logits_workspace = nullptr;     // scratch of the logits of generation
   float* optimizer = nullptr;            // scratch of an optimiser step; shares memory with all of a pass

@@ -64,6 +64,14 @@ class Decoder {
   /// Gradients of the projection's weights, and dx (null: not needed).
   void project_backward(float* dx, const float* dy, const float* x, const Projection& projection,
                         const float* u, const float* unscaled, int64_t T);
+  /// Whether it is DoRA whose input this pass drops.
+  [[nodiscard]] bool drops(const ColumnUpdate& update) const;
+  /// Fills `unscaled` and `u` of such a segment and scratch_.dropped.
+  void dropped_forward(const float* x, const Projection& projection, const Segment& segment,
+                       const ColumnUpdate& update, float* u, float* unscaled, int64_t T);
+  /// Its gradients, d_unscaled found before; dx is overwritten by the first segment, and added to by others.
+  void dropped_backward(float* dx, const float* dy, const float* x, const Projection& projection,
+                        const Segment& segment, const ColumnUpdate& update, const float* u, int64_t T);
   void norm_forward(float* y, float* mean, float* rstd, const float* x, const Parameter& weight,
                     const Parameter& bias, int64_t T);
   void norm_backward(float* dx, const float* dy, const float* x, const float* mean, const float* rstd,

@@ -41,6 +41,10 @@ LmHead Engine::lm_head() const {
   LmHead head = decoder_.lm_head();
   head.targets_per_row = batch_.targets_per_row;
   head.temperature = batch_.temperature;
+  if (!decoder_.weights().trained.empty()) {
+    head.kept_logits = scratch_.kept_logits;
+    head.kept_rows = options_.kept_logit_rows();
+  }
   return head;
 }
 

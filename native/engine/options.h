@@ -23,6 +23,7 @@ struct SessionOptions {
   int64_t max_scored = 0;
   int64_t max_targets = 0;  // 0: max_scored
   bool recompute = false;
+  bool keep_logits = false;
   int64_t generation_slots = 0;
   int64_t generation_length = 0;
   int64_t generation_rows = 0;  // 0: generation_slots * generation_length
@@ -51,6 +52,11 @@ struct SessionOptions {
   [[nodiscard]] int64_t generation_head_rows() const {
     constexpr int64_t kMost = 128;
     return std::min(generation_slots, kMost);
+  }
+  /// Scored rows whose logits a forward keeps for its backward.
+  [[nodiscard]] int64_t kept_logit_rows() const {
+    constexpr int64_t kMostFloats = int64_t{1} << 26;
+    return keep_logits && any_trainable() ? std::min(max_scored, kMostFloats / architecture.vocab_size) : 0;
   }
   /// Rows that the activations of one pass hold.
   [[nodiscard]] int64_t max_rows() const { return std::max(max_tokens, generation_pass_rows()); }

@@ -138,6 +138,28 @@ TEST_CASE("engine: recomputation gives the same bits") {
   }
 }
 
+TEST_CASE("engine: kept logits give the same bits, and no generation may come between") {
+  SessionOptions options = small_options();
+  options.generation_slots = 1;
+  options.generation_length = 8;
+  std::vector<float> expected;
+  for (const bool keep_logits : {false, true}) {
+    options.keep_logits = keep_logits;
+    const auto engine = make_engine(options);
+    randomise(*engine);
+    for (int pass = 0; pass < 2; ++pass) {
+      engine->forward(mixed_batch());
+      engine->backward(mixed_gradients(9));
+    }
+    const std::vector<float> gradients = read_all(*engine, true);
+    if (keep_logits) CHECK(gradients == expected);
+    expected = gradients;
+    engine->forward(mixed_batch());
+    engine->advance_generations();
+    CHECK_THROWS_AS(engine->backward(mixed_gradients(9)), std::invalid_argument);
+  }
+}
+
 TEST_CASE("engine: accumulated gradients equal those of one large batch") {
   const auto engine = make_engine(small_options());
   randomise(*engine);

@@ -211,6 +211,38 @@ TEST_CASE("lm_head takes a long batch in several chunks") {
   }
 }
 
+TEST_CASE(
+    "lm_head: logits kept from forward to backward, all or some of them, give the bits of those computed "
+    "again") {
+  const Case c{130, 2, 140000, 2, 0.7f, 1.0, 2};  // two chunks of 65 rows, see above
+  const auto size = [](int64_t rows, int64_t columns) { return static_cast<size_t>(rows * columns); };
+  const auto backend = make_cpu_backend(2);
+  const auto gradients = [&](int64_t kept_rows) {
+    Run run(*backend);
+    const Pointers in{
+        run.floats(random_floats(size(c.N, c.D), 1)), run.floats(random_floats(size(c.V, c.D), 2)),
+        run.floats(random_floats(size(c.rank, c.D), 3)), run.floats(random_floats(size(c.V, c.rank), 4))};
+    const Pointers d_in{run.floats(Floats(size(c.N, c.D))), run.floats(Floats(size(c.V, c.D))),
+                        run.floats(Floats(size(c.rank, c.D))), run.floats(Floats(size(c.V, c.rank)))};
+    Pointers out;
+    for (int i = 0; i < 6; ++i) out.push_back(run.floats(Floats(size(c.N, c.K))));
+    LmHead head = head_of(c, in, &d_in);
+    head.kept_rows = kept_rows;
+    head.kept_logits = run.scratch(size(kept_rows, c.V) * sizeof(float));
+    float* workspace = run.scratch(backend->lm_head_workspace(head, c.N));
+    const int32_t* targets = run.ints(c.targets());
+    backend->lm_head_forward(scores_of(out), in[0], head, targets, c.N, workspace);
+    backend->lm_head_backward(d_in[0], in[0], head, targets, out[2], out[1],
+                              run.floats(random_floats(size(c.N, c.K), 5)),
+                              run.floats(random_floats(c.rows(), 6)), nullptr, c.N, workspace);
+    return std::vector<Floats>{run.read(d_in[0], size(c.N, c.D)), run.read(d_in[1], size(c.V, c.D)),
+                               run.read(d_in[2], size(c.rank, c.D)), run.read(d_in[3], size(c.V, c.rank))};
+  };
+  const std::vector<Floats> again = gradients(0);
+  CHECK(gradients(c.N) == again);
+  CHECK(gradients(c.N - 1) == again);
+}
+
 TEST_CASE("lm_head_top: the most likely ids in order, equals by id, with their log-probs") {
   for_each_backend([](Backend& backend, const std::string& which) {
     INFO(which);

@@ -72,6 +72,11 @@ export interface SessionOptions {
   maxTargets?: number;
   /** Keep only each layer's input and compute the rest again in backward. */
   recompute: boolean;
+  /**
+   * Keep the logits of scored rows from a forward to its backward, up to 256 MiB of them, instead of computing them
+   * again: for losses that are known only after the forward. The numbers are the same. Absent: false.
+   */
+  keepLogits?: boolean;
   /** Samples that are generated side by side, and rows (prompt and answer) of the longest. 0: no generation. */
   generationSlots: number;
   generationLength: number;

@@ -101,6 +101,7 @@ export async function runOnPolicy(context: StageContext<DistillSettings>): Promi
         maxTokens: maxRows,
         maxSequences: maxRows,
         maxScored: maxRows,
+        keepLogits: true,
         maxTargets: maxRows * k,
         ...writing.student,
       },

@@ -37,6 +37,7 @@ export async function planPreference(
     maxTokens: maxRows,
     maxSequences: maxRows,
     maxScored: maxRows,
+    keepLogits: true,
     maxTargets: maxRows * (shape.targets ?? 1),
     ...shape.writing,
   };

@@ -103,6 +103,7 @@ export async function runPreference(
         maxTokens: maxRows,
         maxSequences: maxRows,
         maxScored: maxRows,
+        keepLogits: true,
         ...(objective.targets === undefined ? {} : { maxTargets: maxRows * objective.targets }),
       },
       ...(settings.sync_ref_model

@@ -155,6 +155,7 @@ function roomOf(method: Method, maxLength: number): Omit<RolloutRoom, 'adapters'
     maxTokens: tokens,
     maxSequences: Math.min(tokens, 2 * method.batchSize),
     maxScored: tokens,
+    keepLogits: true,
     generationSlots: Math.min(MAX_SLOTS, method.groups * method.groupSize),
   };
 }

@@ -68,6 +68,7 @@ export type SessionRoom = Partial<
     | 'maxSequences'
     | 'maxScored'
     | 'maxTargets'
+    | 'keepLogits'
     | 'generationSlots'
     | 'generationLength'
     | 'generationRows'
@@ -108,7 +109,7 @@ export function trainingSession(
   base?: ModelFolder,
 ): SessionOptions {
   const maxTokens = Math.max(settings.per_device_train_batch_size * maxLength, PROBE_TOKENS);
-  const { adapters: further = [], ...sizes } = room;
+  const { adapters: further = [], keepLogits = false, ...sizes } = room;
   const { trainable, adapters: own = [] } = trainingAdapters(settings.lora, architecture, base);
   const adapters = [...own, ...further];
   const rows = sizes.maxTokens ?? maxTokens;
@@ -129,6 +130,7 @@ export function trainingSession(
     maxSequences: maxTokens,
     maxScored: maxTokens,
     recompute: settings.gradient_checkpointing,
+    keepLogits: keepLogits && !settings.gradient_checkpointing,
     // Answers of the model in training: a few side by side, in the rows of one of the longest.
     generationSlots: 4,
     generationLength: architecture.maxPositions,

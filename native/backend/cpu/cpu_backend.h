@@ -12,6 +12,9 @@
 
 namespace anneal::cpu {
 
+/// What a pass of the head does with the memory for logits that are kept.
+enum class KeptLogits { kNone, kWrite, kRead };
+
 class CpuBackend final : public Backend {
  public:
   explicit CpuBackend(int threads);
@@ -45,6 +48,8 @@ class CpuBackend final : public Backend {
   void low_rank_backward(float* dx, const float* dy, const float* x, const float* u, const LowRank& update,
                          int64_t T, int64_t y_stride, float* workspace) override;
   [[nodiscard]] size_t low_rank_workspace(const LowRank& update, int64_t T) const override;
+  void low_rank_dropout(float* to, const float* x, const LowRank& update, int64_t T,
+                        bool accumulate) override;
   void low_rank_embedding_forward(float* out, const int32_t* ids, const LowRank& update, int64_t T,
                                   float* workspace) override;
   void low_rank_embedding_backward(const float* d_out, const int32_t* ids, const LowRank& update, int64_t T,
@@ -127,7 +132,8 @@ class CpuBackend final : public Backend {
  private:
   /// Calls f(first row, rows, memory) for each chunk of the head's logits.
   template <class F>
-  void for_each_logits(const LmHead& head, const float* hidden, int64_t N, float* workspace, const F& f);
+  void for_each_logits(const LmHead& head, KeptLogits kept, const float* hidden, int64_t N, float* workspace,
+                       const F& f);
   void lm_head_chunk_backward(float* d_hidden, const float* hidden, const LmHead& head, int64_t first,
                               int64_t rows, const float* dz, float* const* u, float* scratch);
 

@@ -1,7 +1,9 @@
 // The language-model head fused with log-softmax.
 //
 // The scored rows are taken in chunks: logits of a chunk [rows, V] by one matrix product, softmax row by row
-// while a row is in the cache, gradients by two more products. Memory is one chunk, whatever N is.
+// while a row is in the cache, gradients by two more products. Memory is one chunk, whatever N is, and what
+// the caller gives for logits to be kept in from a forward to its backward, which otherwise computes them
+// again: the same products, so the same bits either way.
 #include <algorithm>
 #include <cmath>
 
@@ -205,9 +207,15 @@ void insert_candidate(int32_t* ids, float* scores, int64_t& count, int64_t k, in
   ids[place] = id;
 }
 
-/// One chunk's memory: logits, then u of each update, then scratch of one update.
-struct ChunkMemory {
-  ChunkMemory(float* workspace, const LmHead& head, int64_t rows) : logits(workspace) {
+/// Some rows and their memory: logits (where they are not kept), then u of each update, then scratch of one
+/// update.
+struct Chunk {
+  Chunk(float* workspace, const LmHead& head, int64_t first_row, int64_t num_rows, KeptLogits kept)
+      : first(first_row), rows(num_rows), logits(workspace) {
+    if (kept != KeptLogits::kNone && first + rows <= head.kept_rows) {
+      logits = head.kept_logits + first * head.vocab_size;
+      ready = kept == KeptLogits::kRead;
+    }
     float* next = workspace + align(rows * head.vocab_size);
     for (const LowRank& update : head.updates) {
       u.push_back(next);
@@ -215,7 +223,9 @@ struct ChunkMemory {
     }
     scratch = next;
   }
+  int64_t first, rows;
   float* logits;
+  bool ready = false;  // the logits are there already, divided by the temperature
   std::vector<float*> u;
   float* scratch;
 };
@@ -234,18 +244,19 @@ size_t CpuBackend::lm_head_workspace(const LmHead& head, int64_t N) const {
 }
 
 template <class F>
-void CpuBackend::for_each_logits(const LmHead& head, const float* hidden, int64_t N, float* workspace,
-                                 const F& f) {
+void CpuBackend::for_each_logits(const LmHead& head, KeptLogits kept, const float* hidden, int64_t N,
+                                 float* workspace, const F& f) {
   const int64_t V = head.vocab_size;
   const int64_t D = head.hidden_size;
   for_each_chunk(N, V, [&](int64_t first, int64_t rows) {
-    const ChunkMemory memory(workspace, head, rows);
-    linear_forward(memory.logits, hidden + first * D, head.w, nullptr, rows, D, V, V, false);
+    const Chunk chunk(workspace, head, first, rows, kept);
+    const float* x = hidden + first * D;
+    if (!chunk.ready) linear_forward(chunk.logits, x, head.w, nullptr, rows, D, V, V, false);
     for (size_t i = 0; i < head.updates.size(); ++i) {
-      low_rank_forward(memory.logits, memory.u[i], hidden + first * D, at_row(head.updates[i], first), rows,
-                       V, memory.scratch);
+      low_rank_forward(chunk.ready ? nullptr : chunk.logits, chunk.u[i], x, at_row(head.updates[i], first),
+                       rows, V, chunk.scratch);
     }
-    f(first, rows, memory);
+    f(chunk);
   });
 }
 
@@ -276,10 +287,10 @@ void CpuBackend::lm_head_forward(const HeadScores& scores, const float* hidden, 
                                  const int32_t* targets, int64_t N, float* workspace) {
   const int64_t V = head.vocab_size;
   const int64_t K = head.targets_per_row;
-  for_each_logits(head, hidden, N, workspace, [&](int64_t first, int64_t rows, const ChunkMemory& memory) {
-    for_each_row(threads_, rows, V, [&](int64_t row) {
-      const int64_t n = first + row;
-      float* z = memory.logits + row * V;
+  for_each_logits(head, KeptLogits::kWrite, hidden, N, workspace, [&](const Chunk& chunk) {
+    for_each_row(threads_, chunk.rows, V, [&](int64_t row) {
+      const int64_t n = chunk.first + row;
+      float* z = chunk.logits + row * V;
       if (head.temperature != 1.0f) HWY_DYNAMIC_DISPATCH(scale_row)(z, V, 1.0f / head.temperature);
       const float max = HWY_DYNAMIC_DISPATCH(row_max)(z, V);
       const RowScore score = HWY_DYNAMIC_DISPATCH(score_row)(z, V, max, false);
@@ -299,11 +310,12 @@ void CpuBackend::lm_head_backward(float* d_hidden, const float* hidden, const Lm
   const int64_t V = head.vocab_size;
   const int64_t K = head.targets_per_row;
   const float inverse_temperature = 1.0f / head.temperature;
-  for_each_logits(head, hidden, N, workspace, [&](int64_t first, int64_t rows, const ChunkMemory& memory) {
-    for_each_row(threads_, rows, V, [&](int64_t row) {
-      const int64_t n = first + row;
-      float* z = memory.logits + row * V;
-      if (head.temperature != 1.0f) HWY_DYNAMIC_DISPATCH(scale_row)(z, V, inverse_temperature);
+  for_each_logits(head, KeptLogits::kRead, hidden, N, workspace, [&](const Chunk& chunk) {
+    for_each_row(threads_, chunk.rows, V, [&](int64_t row) {
+      const int64_t n = chunk.first + row;
+      float* z = chunk.logits + row * V;
+      const bool undivided = !chunk.ready && head.temperature != 1.0f;
+      if (undivided) HWY_DYNAMIC_DISPATCH(scale_row)(z, V, inverse_temperature);
       // The gradient of the divided logits is divided as well.
       RowGradient gradient{0.0f, d_entropy != nullptr ? d_entropy[n] * inverse_temperature : 0.0f,
                            d_log_z != nullptr ? d_log_z[n] * inverse_temperature : 0.0f};
@@ -314,8 +326,8 @@ void CpuBackend::lm_head_backward(float* d_hidden, const float* hidden, const Lm
       if (d_log_prob == nullptr) return;
       for (int64_t k = 0; k < K; ++k) z[targets[n * K + k]] += d_log_prob[n * K + k] * inverse_temperature;
     });
-    lm_head_chunk_backward(d_hidden, hidden, head, first, rows, memory.logits, memory.u.data(),
-                           memory.scratch);
+    lm_head_chunk_backward(d_hidden, hidden, head, chunk.first, chunk.rows, chunk.logits, chunk.u.data(),
+                           chunk.scratch);
   });
 }
 
@@ -325,12 +337,12 @@ void CpuBackend::lm_head_forward_backward(const HeadScores& scores, float* d_hid
   const int64_t V = head.vocab_size;
   const int64_t K = head.targets_per_row;
   const float inverse_temperature = 1.0f / head.temperature;
-  for_each_logits(head, hidden, N, workspace, [&](int64_t first, int64_t rows, const ChunkMemory& memory) {
-    for_each_row(threads_, rows, V, [&](int64_t row) {
-      const int64_t n = first + row;
+  for_each_logits(head, KeptLogits::kNone, hidden, N, workspace, [&](const Chunk& chunk) {
+    for_each_row(threads_, chunk.rows, V, [&](int64_t row) {
+      const int64_t n = chunk.first + row;
       const int32_t* target = targets + n * K;
       const float* weight = weights + n * K;
-      float* z = memory.logits + row * V;
+      float* z = chunk.logits + row * V;
       if (head.temperature != 1.0f) HWY_DYNAMIC_DISPATCH(scale_row)(z, V, inverse_temperature);
       float* log_prob = scores.log_prob + n * K;
       const float max = HWY_DYNAMIC_DISPATCH(row_max)(z, V);
@@ -348,18 +360,18 @@ void CpuBackend::lm_head_forward_backward(const HeadScores& scores, float* d_hid
         z[target[k]] -= weight[k] * inverse_temperature;
       }
     });
-    lm_head_chunk_backward(d_hidden, hidden, head, first, rows, memory.logits, memory.u.data(),
-                           memory.scratch);
+    lm_head_chunk_backward(d_hidden, hidden, head, chunk.first, chunk.rows, chunk.logits, chunk.u.data(),
+                           chunk.scratch);
   });
 }
 
 void CpuBackend::lm_head_top(int32_t* ids, float* log_probs, const float* hidden, const LmHead& head,
                              int64_t k, int64_t N, float* workspace) {
   const int64_t V = head.vocab_size;
-  for_each_logits(head, hidden, N, workspace, [&](int64_t first, int64_t rows, const ChunkMemory& memory) {
-    for_each_row(threads_, rows, V, [&](int64_t row) {
-      const int64_t n = first + row;
-      float* z = memory.logits + row * V;
+  for_each_logits(head, KeptLogits::kNone, hidden, N, workspace, [&](const Chunk& chunk) {
+    for_each_row(threads_, chunk.rows, V, [&](int64_t row) {
+      const int64_t n = chunk.first + row;
+      float* z = chunk.logits + row * V;
       if (head.temperature != 1.0f) HWY_DYNAMIC_DISPATCH(scale_row)(z, V, 1.0f / head.temperature);
       const float max = HWY_DYNAMIC_DISPATCH(row_max)(z, V);
       const RowScore score = HWY_DYNAMIC_DISPATCH(score_row)(z, V, max, false);

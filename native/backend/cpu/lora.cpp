@@ -175,6 +175,11 @@ size_t CpuBackend::low_rank_workspace(const LowRank& update, int64_t T) const {
   return static_cast<size_t>(2 * align(T * update.rank) + transposed + dropped) * sizeof(float);
 }
 
+void CpuBackend::low_rank_dropout(float* to, const float* x, const LowRank& update, int64_t T,
+                                  bool accumulate) {
+  dropout(threads_, to, x, update, T, accumulate);
+}
+
 void CpuBackend::low_rank_forward(float* y, float* u, const float* x, const LowRank& update, int64_t T,
                                   int64_t y_stride, float* workspace) {
   float* b = workspace;
