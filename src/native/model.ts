@@ -32,8 +32,8 @@ export interface Architecture {
  * copies of whole tensors that it trains instead of the base's, a scalar head. Tensors carry PEFT's names without its
  * `base_model.model.` prefix: `model.layers.0.self_attn.q_proj.lora_A.weight`, `...lora_B.weight`,
  * `...lora_magnitude_vector`; an embedding's are `...lora_embedding_A` [rank, vocabSize] and `...lora_embedding_B`.
- * Those that stand for the base's carry the base's names. DoRA is for the layers' matrices; with dropout, only the
- * update's input is dropped. A copy of tied embeddings serves both ends of the model.
+ * Those that stand for the base's carry the base's names. DoRA is for the layers' matrices; with dropout, what it
+ * scales is of the dropped input, W included, as in PEFT. A copy of tied embeddings serves both ends of the model.
  */
 export interface AdapterOptions {
   /** Low-rank updates: y += scale * B A dropout(x), by the name of a matrix without `.weight`. */

@@ -94,6 +94,22 @@ const cases: Case[] = [
     },
   },
   {
+    name: 'LoRA with dropout',
+    base: qwen2,
+    lora: { target_modules: 'all-linear', r: 4, lora_alpha: 6, lora_dropout: 0.25 },
+  },
+  {
+    name: 'DoRA with dropout, some modules without',
+    base: qwen2,
+    lora: {
+      target_modules: ['q_proj', 'v_proj', 'o_proj', 'up_proj', 'down_proj'],
+      use_dora: true,
+      r: 4,
+      lora_alpha: 6,
+      lora_dropout: 0.25,
+    },
+  },
+  {
     name: 'DoRA with rsLoRA, patterns and biases',
     base: starcoder2,
     lora: {
@@ -309,7 +325,8 @@ describe.skipIf(python === '')('adapters', () => {
     expect(relativeError(back.logits, logits)).toBeLessThan(1e-6);
   });
 
-  it.each(cases.slice(0, 3))('learn as in PEFT for ten steps: $name', async (test) => {
+  const learning = cases.filter(({ lora }, i) => i < 3 || (lora.lora_dropout && !lora.modules_to_save));
+  it.each(learning)('learn as in PEFT for ten steps: $name', async (test) => {
     const folder = await openModelFolder(theirs(test));
     const adapter = { ...folder.adapter!.options, trainable: true };
     const opening = openBase(
@@ -326,8 +343,12 @@ describe.skipIf(python === '')('adapters', () => {
       steps: 10,
       lr: 3e-3,
     };
+    // The same numbers decide on both sides what is dropped.
+    const seeds = Array.from({ length: 10 }, (_, step) => 2 ** 40 + 977 * step);
+    const drops = test.lora.lora_dropout !== undefined;
     const reply = await peer.ask<{ losses: number[]; norms: number[]; logits: number[] }>({
       ...request,
+      ...(drops ? { dropout: { seeds, modules: adapter.modules.map(({ name }) => name) } } : {}),
       out: dir('trained', String(cases.indexOf(test))),
     });
     await withSession(opening, async (session) => {
@@ -335,7 +356,8 @@ describe.skipIf(python === '')('adapters', () => {
       const batch = batchOf(0, LENGTH - 1);
       const weights = new Float32Array(LENGTH - 1).fill(1 / (LENGTH - 1));
       for (const [i, expected] of reply.losses.entries()) {
-        const { logProbs } = await session.forwardBackward(batch, weights);
+        const dropped = drops ? { ...batch, dropoutSeed: seeds[i]! } : batch;
+        const { logProbs } = await session.forwardBackward(dropped, weights);
         const loss = -logProbs.reduce((sum, value, n) => sum + value * weights[n]!, 0);
         expect(Math.abs(loss / expected - 1), `loss of step ${i + 1}`).toBeLessThan(1e-4);
         const { gradNorm } = await session.step({

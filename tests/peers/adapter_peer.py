@@ -3,12 +3,14 @@
 make    wraps a base folder by a LoraConfig, fills the adapter (with `scale`, beside what PEFT begins it with) and
         saves it; says which modules it took, what it trains, its logits, and those of `merge_and_unload`
 load    loads an adapter folder over its base and says its logits
-train   loads an adapter folder and trains it: losses, gradient norms; saves the result
+train   loads an adapter folder and trains it: losses, gradient norms; saves the result. `dropout` says what each
+        step drops: its `seeds`, and the `modules` in their order, as the engine draws them
 """
 
 import json
 import sys
 
+import numpy as np
 import torch
 import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -62,14 +64,62 @@ def load(request):
     return {"logits": numbers(PeftModel.from_pretrained(base_of(request), request["adapter"]), request)}
 
 
+def philox(key, counters):
+    """Philox4x32-10 (Salmon et al. 2011): counters [n, 4] to numbers [n, 4]."""
+    c = [counters[:, i].astype(np.uint64) for i in range(4)]
+    low = np.uint64(0xFFFFFFFF)
+    keys = [key & 0xFFFFFFFF, key >> 32]
+    for _ in range(10):
+        p0, p1 = c[0] * np.uint64(0xD2511F53), c[2] * np.uint64(0xCD9E8D57)
+        high = [p >> np.uint64(32) for p in (p0, p1)]
+        c = [high[1] ^ c[1] ^ np.uint64(keys[0]), p1 & low, high[0] ^ c[3] ^ np.uint64(keys[1]), p0 & low]
+        keys = [(keys[0] + 0x9E3779B9) & 0xFFFFFFFF, (keys[1] + 0xBB67AE85) & 0xFFFFFFFF]
+    return np.stack(c, 1)
+
+
+class EngineDropout(torch.nn.Module):
+    """Drops what the engine drops of module number `module`; element (row, column) by its own random number."""
+
+    def __init__(self, p, module):
+        super().__init__()
+        self.p, self.module, self.seed = p, module, None
+
+    def forward(self, x):
+        if not self.training:
+            return x
+        rows, columns = x.shape[-2:]
+        blocks = -(-columns // 4)
+        counters = np.zeros((rows * blocks, 4))
+        counters[:, 0] = np.tile(np.arange(blocks), rows)
+        counters[:, 1] = np.repeat(np.arange(rows), blocks)
+        counters[:, 3] = self.module
+        drawn = philox(self.seed, counters).reshape(rows, -1)[:, :columns]
+        kept = torch.from_numpy(drawn >= int(np.float64(np.float32(self.p)) * 2**32))
+        return torch.where(kept, x / (1 - self.p), 0.0)
+
+
+def replace_dropout(model, names):
+    drops = []
+    for name, module in model.named_modules():
+        if isinstance(module, LoraLayer):
+            own = names.index(name.removeprefix("base_model.model."))
+            drops.append(EngineDropout(module.lora_dropout["default"].p, own))
+            module.lora_dropout["default"] = drops[-1]
+    return drops
+
+
 def train(request):
     model = PeftModel.from_pretrained(base_of(request), request["adapter"], is_trainable=True)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=request["lr"], betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
     tokens = torch.tensor([request["ids"]])
     losses, norms = [], []
-    model.eval()  # no dropout
-    for _ in range(request["steps"]):
+    dropout = request.get("dropout")
+    drops = replace_dropout(model, dropout["modules"]) if dropout else []
+    model.train(bool(dropout))
+    for step in range(request["steps"]):
+        for each in drops:
+            each.seed = dropout["seeds"][step]
         loss = model(tokens, labels=tokens).loss
         loss.backward()
         norms.append(torch.nn.utils.clip_grad_norm_(parameters, 1.0).item())
