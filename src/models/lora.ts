@@ -20,7 +20,12 @@ export const loraSettings = z
   .strictObject({
     r: rank.default(8).describe('Rank of the update.'),
     lora_alpha: z.number().positive().default(8).describe('The update is scaled by lora_alpha / r.'),
-    lora_dropout: z.number().min(0).lt(1).default(0).describe('Of the input of the update, in training; with use_dora of all that is scaled, as in PEFT.'),
+    lora_dropout: z
+      .number()
+      .min(0)
+      .lt(1)
+      .default(0)
+      .describe('Of the input of the update, in training; with use_dora of all that is scaled, as in PEFT.'),
     target_modules: z
       .union([z.string().min(1), names.min(1)])
       .default(['q_proj', 'v_proj'])
