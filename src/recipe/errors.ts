@@ -24,9 +24,15 @@ export function recipeError(
   }
   const place = path.join('.');
   const meaning = descriptionAt(schema, issue.path, value);
-  return new AnnealError('recipe_invalid', `${locate(path)}: ${place}: ${messageOf(issue)}.`, {
+  const choices = choicesOf(schemaAt(schema, issue.path, value));
+  const message = messageOf(issue, choices);
+  const given = issue.path.reduce(fieldOf, value);
+  const guess = typeof given === 'string' ? nearest(given, choices) : undefined;
+  const end = /[.?!]$/.test(message) ? '' : '.';
+  return new AnnealError('recipe_invalid', `${locate(path)}: ${place}: ${message}${end}`, {
     path: place,
     hint: [
+      ...(guess === undefined ? [] : [`Did you mean ${guess}?`]),
       missing(issue) ? `Add ${place} to the recipe.` : `Mend the value of ${place}.`,
       ...(meaning === undefined ? [] : [`It is: ${meaning}`]),
     ].join(' '),
@@ -77,10 +83,13 @@ const KINDS: Readonly<Record<string, string>> = {
   string: 'text',
 };
 
-function messageOf({ code, message }: z.core.$ZodIssue): string {
-  const plain = message.replace(/\.$/, '');
-  if (code === 'custom') return plain;
-  return plain.replace(/(?<=expected |received | or )[a-z]+/g, (kind) => KINDS[kind] ?? kind);
+function messageOf(issue: z.core.$ZodIssue, choices: readonly string[]): string {
+  if (issue.code === 'custom') return issue.message;
+  if (issue.code === 'invalid_format' && choices.length > 0) {
+    const named = choices.map((choice) => JSON.stringify(choice)).join(' or ');
+    return `Invalid input: expected ${named} or text that matches ${issue.pattern ?? issue.format}`;
+  }
+  return issue.message.replace(/(?<=expected |received | or )[a-z]+/g, (kind) => KINDS[kind] ?? kind);
 }
 
 function missing(issue: z.core.$ZodIssue): boolean {
@@ -93,15 +102,23 @@ function missing(issue: z.core.$ZodIssue): boolean {
 function ofUnion(issue: z.core.$ZodIssue): z.core.$ZodIssue {
   if (issue.code !== 'invalid_union' || issue.errors.length === 0) return issue;
   const branches = issue.errors.map(([first]) => ofUnion(first!));
-  const alike =
-    branches.find(({ path }) => path.length > 0) ?? branches.find(({ code }) => code !== 'invalid_type');
-  const within = alike && alike.code !== 'invalid_value' ? alike : undefined;
+  const otherKind = ['invalid_type', 'invalid_value', 'invalid_format'];
+  const within =
+    branches.find(({ path }) => path.length > 0) ?? branches.find(({ code }) => !otherKind.includes(code));
   if (within) return { ...within, path: [...issue.path, ...within.path] };
   const expected = branches.flatMap((branch) => {
     if (branch.code === 'invalid_value') return branch.values.map((value) => JSON.stringify(value));
+    if (branch.code === 'invalid_format') return [`text that matches ${branch.pattern ?? branch.format}`];
     return branch.code === 'invalid_type' ? [branch.expected] : [];
   });
   return { ...issue, message: `Invalid input: expected ${expected.join(' or ')}` } as z.core.$ZodIssue;
+}
+
+/** The texts that a schema takes, where it names some. */
+function choicesOf(schema: z.ZodType | undefined): string[] {
+  const inner = withoutDefault(schema);
+  if (inner instanceof z.ZodEnum) return inner.options.map(String);
+  return inner instanceof z.ZodUnion ? (inner.options as z.ZodType[]).flatMap(choicesOf) : [];
 }
 
 /** Keys of the object schema at a path inside `schema`, through optional, default and pipe wrappers. */
@@ -145,34 +162,38 @@ function fieldOf(value: unknown, key: PropertyKey): unknown {
     : undefined;
 }
 
+/** The schema of the value itself; of a union the member that `value` is like. */
 function unwrap(schema: z.ZodType | undefined, value: unknown): z.ZodType | undefined {
+  const inner = withoutDefault(schema);
+  if (inner instanceof z.ZodDiscriminatedUnion) {
+    const { discriminator } = inner.def;
+    const kinds = (inner.options as z.ZodType[]).map((option) => unwrap(option, value));
+    const given = fieldOf(value, discriminator);
+    return kinds.find(
+      (kind) =>
+        kind instanceof z.ZodObject && (kind.shape[discriminator] as z.ZodType).safeParse(given).success,
+    );
+  }
+  if (inner instanceof z.ZodUnion) {
+    const kinds = (inner.options as z.ZodType[]).map((option) => unwrap(option, value));
+    const kind = Array.isArray(value) ? z.ZodArray : z.ZodObject;
+    return kinds.find((option) => option instanceof kind);
+  }
+  return inner;
+}
+
+/** A schema without what says that its value may be missing, or changes it afterwards. */
+function withoutDefault(schema: z.ZodType | undefined): z.ZodType | undefined {
   let current = schema;
-  while (current !== undefined) {
+  for (;;) {
     if (
       current instanceof z.ZodOptional ||
       current instanceof z.ZodNullable ||
-      current instanceof z.ZodDefault
+      current instanceof z.ZodDefault ||
+      current instanceof z.ZodPrefault
     ) {
       current = current.unwrap() as z.ZodType;
-    } else if (current instanceof z.ZodPrefault) {
-      current = current.unwrap() as z.ZodType;
-    } else if (current instanceof z.ZodPipe) {
-      current = current.in as z.ZodType;
-    } else if (current instanceof z.ZodDiscriminatedUnion) {
-      const { discriminator } = current.def;
-      current = (current.options as z.ZodType[]).find((option) => {
-        const kind = unwrap(option, value);
-        if (!(kind instanceof z.ZodObject)) return false;
-        return (kind.shape[discriminator] as z.ZodType).safeParse(fieldOf(value, discriminator)).success;
-      });
-    } else if (current instanceof z.ZodUnion) {
-      const options = (current.options as z.ZodType[]).map((option) => unwrap(option, value));
-      current = options.find((option) =>
-        Array.isArray(value) ? option instanceof z.ZodArray : option instanceof z.ZodObject,
-      );
-    } else {
-      return current;
-    }
+    } else if (current instanceof z.ZodPipe) current = current.in as z.ZodType;
+    else return current;
   }
-  return undefined;
 }

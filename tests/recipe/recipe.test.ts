@@ -210,6 +210,15 @@ describe('a mistake', () => {
       { path: /models$/, message: /expected map, received list/ },
     ],
     [
+      'a value near one of a few, where others are possible too',
+      'stages: { grpo: { model: other/sft, dataset: q.jsonl, rewards: [{ type: length, max: 3 }], loss_type: grop } }',
+      {
+        path: /loss_type$/,
+        message: /expected "grpo" or .* or text that matches/,
+        hint: /^Did you mean grpo\?/,
+      },
+    ],
+    [
       'a value that is none of several kinds',
       GOOD.replace('max_tokens', 'lora: { init_lora_weights: olora }\n    max_tokens').replace(
         'model: {',
