@@ -33,7 +33,7 @@ export const ERRORS = {
   recipe_reference: 'A stage needs an input that no stage makes.',
   stage_invalid: "A module with a stage of the recipe's own cannot be loaded, or does not define one.",
   file_not_found: 'A file or folder that is named does not exist, or a pattern matches nothing.',
-  file_unreadable: 'A file exists but cannot be read, or is truncated.',
+  file_unreadable: 'A file or folder exists but cannot be read or written, or is truncated.',
   disk_full: 'The disk has no room for what has to be written.',
   out_of_memory: 'The job needs more memory than this machine has free.',
   // Data

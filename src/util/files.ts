@@ -168,6 +168,19 @@ export async function readJson(
   }
 }
 
+/** Forbidden, of the wrong kind (a file where a folder should be, or the other way), with too long a name, or broken. */
+const UNUSABLE: ReadonlySet<string> = new Set([
+  'EACCES',
+  'EEXIST',
+  'EIO',
+  'EISDIR',
+  'ELOOP',
+  'ENAMETOOLONG',
+  'ENOTDIR',
+  'EPERM',
+  'EROFS',
+]);
+
 /** The error of a file operation as one that says what and where; other errors pass unchanged. */
 export function asFileError(error: unknown, path: string): unknown {
   const code = (error as NodeJS.ErrnoException | undefined)?.code;
@@ -181,7 +194,7 @@ export function asFileError(error: unknown, path: string): unknown {
   if (code === 'ENOENT') {
     return new AnnealError('file_not_found', `${path} does not exist.`, { path, cause: error });
   }
-  if (code === 'EACCES' || code === 'EPERM' || code === 'EISDIR' || code === 'EIO' || code === 'EROFS') {
+  if (code !== undefined && UNUSABLE.has(code)) {
     return new AnnealError('file_unreadable', `${path} cannot be used: ${(error as Error).message}`, {
       path,
       cause: error,

@@ -1,6 +1,9 @@
 /** Generation through the daemon: from the weights of a running job, and from a model that jobs have made. */
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import type { Client } from '../../src/client/client.ts';
+import { anneal } from '../cli/process.ts';
 import {
   eventsUntil,
   isState,
@@ -94,6 +97,18 @@ it('goes to one worker for a base and the adapters over it, at the same time', a
   expect(new Set(together).size).toBe(3);
   for (const [i, model] of models.entries())
     expect(await answer((await ask(model)).job.id)).toBe(together[i]);
+
+  // The same adapter, merged, answers the same from a folder of its own.
+  const out = join(temporaryFolder(), 'merged');
+  const merge = (to: string) => anneal(['merge', 'tiny/first', '--out', to], { home: daemon.home });
+  expect(await merge(out)).toMatchObject({ status: 0, stdout: expect.stringContaining('top1_agreement') });
+  expect(readdirSync(join(out, '..'))).toEqual(['merged']);
+  expect(await answer((await ask(out)).job.id)).toBe(together[0]);
+  for (const [to, message] of [
+    [out, /is not empty/],
+    [join(out, 'config.json'), /config\.json/],
+  ] as const)
+    expect(await merge(to)).toMatchObject({ status: 4, stderr: expect.stringMatching(message) });
 });
 
 it('can be cancelled', async () => {

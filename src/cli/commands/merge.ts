@@ -2,9 +2,10 @@
  * `anneal merge`: an adapter into its base, as a model folder. It is a job like any other, of a recipe with one `merge`
  * stage; this prints how exact the merged model is, and copies it to where it is wanted.
  */
-import { cp, mkdir, readdir } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { cp, readdir, rm } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
 import { AnnealError, type ErrorBody } from '../../../proto/errors.ts';
+import { asFileError, fsyncTree, makeDir, renameDirAtomic } from '../../util/files.ts';
 import { defineCommand } from '../command.ts';
 import { eventsUntilSettled, withInterrupt } from '../events.ts';
 import { modelPath } from '../generation.ts';
@@ -52,7 +53,7 @@ export default defineCommand<Options>({
           const { models } = await client.call('model.list', {});
           const made = models.find(({ hash }) => hash === artifact);
           if (!made) return exitStatus.failed;
-          await cp(made.path, target, { recursive: true });
+          await copyFolder(made.path, target);
           out.line(`The merged model is in ${target}.`);
           return exitStatus.ok;
         }
@@ -62,8 +63,21 @@ export default defineCommand<Options>({
   },
 });
 
+/** All of the folder or nothing of it. */
+async function copyFolder(from: string, to: string): Promise<void> {
+  const partial = join(dirname(to), `.${basename(to)}.${process.pid}.partial`);
+  try {
+    await cp(from, partial, { recursive: true, dereference: true });
+    await fsyncTree(partial);
+    await renameDirAtomic(partial, to);
+  } catch (error) {
+    await rm(partial, { recursive: true, force: true });
+    throw asFileError(error, to);
+  }
+}
+
 async function requireEmpty(path: string): Promise<void> {
-  await mkdir(path, { recursive: true });
+  await makeDir(path);
   if ((await readdir(path)).length === 0) return;
   throw new AnnealError('bad_request', `${path} is not empty.`, {
     path,
