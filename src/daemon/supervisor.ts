@@ -323,7 +323,7 @@ function faultError(end: WorkerEnd, deaths: number): ErrorBody {
   const code = end.hung === null ? 'worker_died' : 'worker_hung';
   return new AnnealError(
     code,
-    `The worker ${describeEnd(end)}. It was the ${deaths}. time in a row without any progress.${words}`,
+    `The worker ${describeEnd(end)}. So it has ended ${deaths} ${deaths === 1 ? 'time' : 'times in a row'} without any progress.${words}`,
     {
       hint: 'See `anneal logs` for its output and `anneal plan` for its memory; `anneal resume` tries again.',
     },
