@@ -25,6 +25,7 @@ struct Batch {
   int64_t adapter = -1;  // -1: the base alone
   std::optional<uint64_t> dropout_seed;
 
+  bool operator==(const Batch&) const = default;
   [[nodiscard]] int32_t num_tokens() const { return static_cast<int32_t>(tokens.size()); }
   [[nodiscard]] bool has_tokens() const { return outputs != Outputs::kValues; }
   [[nodiscard]] bool has_values() const { return outputs != Outputs::kTokens; }

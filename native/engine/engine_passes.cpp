@@ -78,6 +78,8 @@ Scores Engine::read_scores() {
 }
 
 Scores Engine::forward(Batch batch) {
+  // The forward that waits for its backward is asked for again: all of it is still there.
+  if (pending_ && batch == batch_) return read_scores();
   run_layers(std::move(batch));
   pending_ = !decoder_.weights().trained.empty();
   const int64_t N = std::ssize(batch_.scored);

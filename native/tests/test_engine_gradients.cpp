@@ -160,6 +160,30 @@ TEST_CASE("engine: kept logits give the same bits, and no generation may come be
   }
 }
 
+TEST_CASE("engine: a forward asked for again before its backward, and what makes it another one") {
+  const auto engine = make_engine(small_options());
+  randomise(*engine);
+  const Scores first = engine->forward(mixed_batch());
+  engine->backward(mixed_gradients(9));
+  const std::vector<float> expected = read_all(*engine, true);
+  engine->clear_gradients();
+
+  engine->forward(mixed_batch());
+  const Scores again = engine->forward(mixed_batch());
+  CHECK(again.log_probs == first.log_probs);
+  CHECK(again.entropies == first.entropies);
+  engine->backward(mixed_gradients(9));
+  CHECK(read_all(*engine, true) == expected);
+
+  engine->forward(mixed_batch());
+  Batch warmer = mixed_batch();
+  warmer.temperature = 2.0f;
+  CHECK(engine->forward(warmer).log_probs != first.log_probs);
+  CHECK(engine->forward(mixed_batch()).log_probs == first.log_probs);
+  engine->step({0.1f, 0.9f, 0.95f, 1e-8f, 0.0f, 0.0f, 1});
+  CHECK(engine->forward(mixed_batch()).log_probs != first.log_probs);
+}
+
 TEST_CASE("engine: accumulated gradients equal those of one large batch") {
   const auto engine = make_engine(small_options());
   randomise(*engine);

@@ -36,6 +36,7 @@ export interface Session {
   /** Copies one tensor (or its accumulated gradient) out: for tests and inspection. */
   readTensor(name: string, what: 'weight' | 'gradient', adapter?: number): Promise<Float32Array>;
 
+  /** Asked for again before its backward, with no other pass or change of weights between, it costs nothing. */
   forward(batch: Batch): Promise<Scores>;
   /**
    * Gradient of the last forward, added to what is accumulated. Once, and before any other pass. Gradients of numbers

@@ -41,7 +41,10 @@ export function sampleBatch(
   );
 }
 
-/** Measures all samples, microbatch by microbatch; `boundary` is called between them. */
+/**
+ * Measures all samples, microbatch by microbatch; `boundary` is called between them. The policy's pass over the first
+ * microbatch comes last: training begins with the same pass, which the session then has at hand.
+ */
 export async function measure(
   measures: Measures,
   rollout: Drawn,
@@ -57,22 +60,22 @@ export async function measure(
     referenceLogProbs: new Float32Array(reference ? tokens : 0),
     values: new Float32Array(values ? tokens : 0),
   };
-  for (const samples of microbatches) {
+  for (const samples of microbatches.toReversed()) {
     await boundary();
     const batch = sampleBatch(rollout, samples, promptOf);
-    const outputs = values === 'head' ? 'both' : 'tokens';
-    const own = await policy.forward({ ...batch, ...policyFields, outputs });
-    scatter(measured.oldLogProbs, own.logProbs, rollout, samples);
-    scatter(measured.entropies, own.entropies, rollout, samples);
-    if (values) {
-      const from = values === 'head' ? own : await criticPass(values, batch);
-      scatter(measured.values, from.values, rollout, samples);
-    }
     if (reference) {
       const { temperature } = policyFields;
       const other = await reference.forward(temperature === undefined ? batch : { ...batch, temperature });
       scatter(measured.referenceLogProbs, other.logProbs, rollout, samples);
     }
+    if (values && values !== 'head') {
+      scatter(measured.values, (await criticPass(values, batch)).values, rollout, samples);
+    }
+    const outputs = values === 'head' ? 'both' : 'tokens';
+    const own = await policy.forward({ ...batch, ...policyFields, outputs });
+    scatter(measured.oldLogProbs, own.logProbs, rollout, samples);
+    scatter(measured.entropies, own.entropies, rollout, samples);
+    if (values === 'head') scatter(measured.values, own.values, rollout, samples);
   }
   return measured;
 }
