@@ -31,7 +31,8 @@ export const ERRORS = {
   recipe_syntax: 'The recipe is not valid YAML.',
   recipe_invalid: 'A key of the recipe is unknown, missing, of the wrong type, or contradicts another.',
   recipe_reference: 'A stage needs an input that no stage makes.',
-  stage_invalid: "A module with a stage of the recipe's own cannot be loaded, or does not define one.",
+  stage_invalid:
+    "A module with a stage of the recipe's own cannot be loaded, does not define one, or has a fault.",
   file_not_found: 'A file or folder that is named does not exist, or a pattern matches nothing.',
   file_unreadable: 'A file or folder exists but cannot be read or written, or is truncated.',
   disk_full: 'The disk has no room for what has to be written.',

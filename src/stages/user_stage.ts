@@ -10,9 +10,10 @@ import { registerHooks } from 'node:module';
 import { resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { z } from 'zod';
-import { AnnealError } from '../../proto/errors.ts';
+import { AnnealError, toAnnealError } from '../../proto/errors.ts';
 import { loadModel, openModelFolder } from '../models/load.ts';
 import { loadTokenizer } from '../tokenizer/tokenizer.ts';
+import { asFileError } from '../util/files.ts';
 import type { AnyStage } from './stage.ts';
 import { StageStopped } from './stage.ts';
 
@@ -79,7 +80,31 @@ async function load(file: string, url: string, place: string): Promise<UserStage
   } finally {
     hooks.deregister();
   }
-  return { definition: checked(made, failed), files: [...files].sort() };
+  const definition = checked(made, failed);
+  const run: AnyStage['run'] = async (context) => {
+    try {
+      await definition.run(context);
+    } catch (error) {
+      throw ownError(error, file, context.name);
+    }
+  };
+  return { definition: { ...definition, run }, files: [...files].sort() };
+}
+
+/** What a module threw that says nothing of what and where by itself: with the module and the line. */
+function ownError(error: unknown, file: string, stage: string): unknown {
+  if (error instanceof StageStopped) return error;
+  if (toAnnealError(asFileError(error, '')).code !== 'internal') return error;
+  const { message, stack = '' } = error instanceof Error ? error : new Error(String(error));
+  const names = [file, pathToFileURL(file).href];
+  const line = stack.split('\n').find((text) => names.some((name) => text.includes(name)));
+  const at = /:(\d+):\d+\)?$/.exec(line ?? '')?.[1];
+  const place = at === undefined ? file : `${file}:${at}`;
+  return new AnnealError('stage_invalid', `Stage ${stage}: ${place}: ${message}`, {
+    path: place,
+    hint: 'Mend the module; what has a code and a hint of its own is thrown as an AnnealError, which it gets.',
+    cause: error,
+  });
 }
 
 const shape = z.strictObject({

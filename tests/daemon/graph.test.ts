@@ -202,6 +202,23 @@ describe('a stage of the recipe’s own', () => {
     expect(JSON.parse(stdout)).toEqual([join(fixture.dir, 'note.mjs'), join(fixture.dir, 'words.mjs')]);
   });
 
+  it('that has a fault fails with its line', async () => {
+    const module = `export default ({ z }) => ({
+      type: 'x',
+      schema: z.strictObject({}),
+      async run({ settings }) {
+        settings.absent.field = 1;
+      },
+    });`;
+    writeFileSync(join(fixture.dir, 'faulty.mjs'), module);
+    const channel = await runHere(fixture, 'stages:\n  faulty: { type: ./faulty.mjs }\n');
+    expect(channel.outcome().error).toMatchObject({
+      code: 'stage_invalid',
+      message: expect.stringMatching(/^Stage faulty: .*faulty\.mjs:5: .*undefined/),
+      path: expect.stringMatching(/faulty\.mjs:5$/),
+    });
+  });
+
   it.each([
     ['missing', null, 'file_not_found', /there is no module .*missing\.mjs/],
     ['syntax', 'export default {', 'stage_invalid', /cannot be loaded: /],
