@@ -5,7 +5,7 @@ import { ofDifference, type PairLoss } from './loss.ts';
 /** (1 - m) (-log sigmoid(z)) + m exp(-z) with z = beta d and m = sigmoid(z / tau) */
 export const discopopLoss: PairLoss = {
   name: 'discopop',
-  doc: 'Logistic and exponential loss, blended by the size of the margin (DiscoPOP, Lu et al. 2024, eq. 5).',
+  doc: 'Logistic and exponential loss, blended by the size of the margin (DiscoPOP, Lu et al. 2024, eq. 5). Not convex: at margins near 0, where training begins, it lowers them.',
   on: 'scores',
   uses: ['discopop_tau'],
   evaluate: ofDifference((d, { beta, discopopTau: tau }) => {
