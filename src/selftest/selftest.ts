@@ -43,6 +43,12 @@ export function selftestRoles(recipe: Recipe, names: readonly string[]): Map<str
     roles.set(name, 'test');
     need(name);
   }
+  if (roles.size === 0) {
+    throw new AnnealError('recipe_reference', 'No stage of the recipe trains: there is nothing to test.', {
+      path: 'selftest',
+      hint: 'Name a recipe with a training stage.',
+    });
+  }
   return roles;
 }
 
@@ -54,7 +60,7 @@ export function requireTested(
 ): void {
   const tested = [...roles].flatMap(([name, role]) => (role === 'test' ? [name] : []));
   const left = tested.filter((name) => skipped.has(name));
-  if (left.length === 0 && tested.length > 0) return;
+  if (left.length === 0) return;
   if (left.length < tested.length && asked.length === 0) return;
   const why = left.map((name) => `${name}: ${skipped.get(name)!.message}`);
   throw new AnnealError('recipe_reference', ['Not everything could be tested.', ...why].join(' '), {

@@ -58,6 +58,9 @@ describe('a self-test', () => {
     });
     const idle = await runHere(fixture, TEXT, { job: 'j6', selftest: ['prepare'] });
     expect(idle.outcome().error?.message).toBe('Stage prepare trains nothing that could be tested.');
+    const none = 'stages: { tokenizer: { files: [corpus.jsonl] } }';
+    const nothing = await runHere(fixture, none, { job: 'j7', selftest: [] });
+    expect(nothing.outcome().error?.message).toMatch(/^No stage of the recipe trains/);
   });
 });
 
