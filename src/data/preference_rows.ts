@@ -184,18 +184,35 @@ class RowParser {
   #teacher(): TopLogProbs | undefined {
     const { top_ids: ids, top_log_probs: logProbs } = this.#row;
     if (ids === undefined && logProbs === undefined) return undefined;
-    const matrix = (field: string, value: unknown, allowed: (x: number) => boolean): number[][] => {
+    const matrix = (
+      field: string,
+      value: unknown,
+      kind: string,
+      allowed: (x: number) => boolean,
+    ): number[][] => {
       const fits = (row: unknown) =>
         Array.isArray(row) && row.length > 0 && row.every((x) => typeof x === 'number' && allowed(x));
       if (Array.isArray(value) && value.length > 0 && value.every(fits)) return value as number[][];
-      throw this.#error(field, 'must be a list of numbers for each token of the answer');
+      throw this.#error(field, `must be a list of ${kind} for each token of the answer`);
     };
     const result = {
-      ids: matrix('top_ids', ids, (x) => Number.isInteger(x) && x >= 0),
-      logProbs: matrix('top_log_probs', logProbs, (x) => Number.isFinite(x) && x <= 1e-3),
+      ids: matrix('top_ids', ids, 'token ids', (x) => Number.isInteger(x) && x >= 0),
+      logProbs: matrix(
+        'top_log_probs',
+        logProbs,
+        'numbers that are not above 0',
+        (x) => Number.isFinite(x) && x <= 1e-3,
+      ),
     };
     if (result.ids.some((row, i) => row.length !== result.logProbs[i]?.length))
       throw this.#error('top_log_probs', 'must have as many numbers as top_ids');
+    for (const [i, row] of result.ids.entries()) {
+      if (new Set(row).size < row.length) throw this.#error(`top_ids.${i}`, 'names a token twice');
+      const mass = result.logProbs[i]!.reduce((sum, logProb) => sum + Math.exp(logProb), 0);
+      // Rounded to 8 bits, log-probabilities may come to a little more than 1.
+      if (mass > 1.05)
+        throw this.#error(`top_log_probs.${i}`, `are of probabilities that come to ${mass.toFixed(2)}`);
+    }
     return result;
   }
 

@@ -249,7 +249,7 @@ describe('completions', () => {
             [41, 51],
           ],
           top_log_probs: [
-            [-2, -0.5, -1],
+            [-3, -0.5, -1.5],
             [-0.1, -3],
           ],
         },
@@ -259,7 +259,7 @@ describe('completions', () => {
     expect(groups[0]!.teacher).toEqual({
       k: 2,
       ids: Int32Array.of(50, 60, 41, 51),
-      logProbs: Float32Array.of(-0.5, -1, -0.1, -3),
+      logProbs: Float32Array.of(-0.5, -1.5, -0.1, -3),
     });
   });
 
@@ -302,6 +302,21 @@ describe('a row that does not fit', () => {
       'completions',
       { prompt: 'p', completion: 'a', top_ids: [[1, 2]], top_log_probs: [[-1]] },
       /as many numbers as top_ids/,
+    ],
+    [
+      'completions',
+      { prompt: 'p', completion: 'a', top_ids: [[3, 3]], top_log_probs: [[-1, -2]] },
+      /top_ids\.0 names a token twice/,
+    ],
+    [
+      'completions',
+      { prompt: 'p', completion: 'a', top_ids: [[3, 4]], top_log_probs: [[-0.1, -0.2]] },
+      /top_log_probs\.0 are of probabilities that come to 1\.72/,
+    ],
+    [
+      'completions',
+      { prompt: 'p', completion: 'a', top_ids: [[3]], top_log_probs: [[0.5]] },
+      /list of numbers that are not above 0/,
     ],
   ])('%s %j', async (kind, row, problem) => {
     await expect(raw(kind, row)).rejects.toMatchObject({
