@@ -14,6 +14,7 @@ import { modelScorer } from '../rewards/model.ts';
 import { openRewardModel, rewardTokenizer } from '../rewards/open_model.ts';
 import { defineStage, type StageContext, type StageDefinition } from '../stages/stage.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
+import { requireRoom } from '../training/planned.ts';
 import { planTraining, rowLength, runTraining } from '../training/run.ts';
 import { type Critic, openCritic } from './critic.ts';
 import { arrangeModels, besideBytes, knownModel, type Models, type Place } from './models.ts';
@@ -27,6 +28,9 @@ import {
 } from './open.ts';
 import type { WeightedScorer } from './rewards.ts';
 import { type GroupSettings, generationBatchSize, type RolloutSettings, rolloutInputs } from './settings.ts';
+
+/** What the settings of the stages call the longest completion. */
+const COMPLETION_LENGTHS = ['max_completion_length', 'response_length', 'max_new_tokens'];
 
 /** What a stage of reinforcement learning tells of itself. */
 export interface RolloutStage<Schema extends z.ZodType<RolloutSettings>> {
@@ -85,6 +89,8 @@ export function rolloutStage<Schema extends z.ZodType<RolloutSettings>>(
       const method = await stage.method(settings, { baseDir, name });
       const policy = await knownModel(inputs.model!);
       const maxLength = rowLength(settings, policy.architecture, name);
+      const key = COMPLETION_LENGTHS.find((each) => Object.hasOwn(settings, each))!;
+      requireRoom(key, method.maxCompletionLength, maxLength);
       const models = await arrangeModels(context, method, policy, maxLength);
       // As many rollouts as the recipe says, each read once to draw and to measure, and once a pass.
       const rollouts =

@@ -20,7 +20,7 @@ import { reportMarkdown } from '../evaluation/report.ts';
 import { readingOptions } from '../models/reading.ts';
 import { rewardFiles } from '../rewards/index.ts';
 import type { Prompt } from '../rollout/prompts.ts';
-import { plannedArchitecture } from '../training/planned.ts';
+import { plannedArchitecture, requireRoom } from '../training/planned.ts';
 import { readJson, writeFileAtomic } from '../util/files.ts';
 import { MODEL_TYPES } from './model_types.ts';
 import { type Artifact, defineStage, type StageContext } from './stage.ts';
@@ -47,6 +47,8 @@ export const compareStage = defineStage({
     const bytes: Record<string, number> = {};
     for (const [key, model] of Object.entries(inputs)) {
       const architecture = await plannedArchitecture(model);
+      if (key.startsWith('models.'))
+        requireRoom('max_new_tokens', settings.max_new_tokens, architecture.maxPositions);
       const options = key.startsWith('models.')
         ? contestantSession(settings, architecture, threads)
         : readingOptions(architecture, threads, architecture.maxPositions);

@@ -20,7 +20,7 @@ import { DATASET_FILE, type DatasetFile, RESPONSES_FILE } from '../ranking/respo
 import { promptFiles } from '../rollout/open.ts';
 import { type Prompt, readPrompts } from '../rollout/prompts.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
-import { plannedArchitecture } from '../training/planned.ts';
+import { plannedArchitecture, requireRoom } from '../training/planned.ts';
 import { writeFileAtomic } from '../util/files.ts';
 import { sha256 } from '../util/hash.ts';
 import { MODEL_TYPES } from './model_types.ts';
@@ -82,6 +82,7 @@ export const generateStage = defineStage({
     const models = Object.entries(inputs).filter(([key]) => key.startsWith('models.'));
     for (const [, model] of models) {
       const architecture = await plannedArchitecture(model);
+      requireRoom('max_new_tokens', settings.max_new_tokens, architecture.maxPositions);
       const options = sessionOptions(settings, architecture, threads, architecture.maxPositions);
       memoryBytes = Math.max(memoryBytes, addon.planSession(options).total);
     }

@@ -1,5 +1,6 @@
 /** What a plan can know of a model or dataset that an earlier stage of the same recipe has still to make. */
 import { stat } from 'node:fs/promises';
+import { AnnealError } from '../../proto/errors.ts';
 import { readManifest } from '../data/dataset.ts';
 import { resolveFiles } from '../data/files.ts';
 import { openModelFolder } from '../models/load.ts';
@@ -16,6 +17,16 @@ export async function plannedArchitecture(model: PlannedInput): Promise<Architec
     return newArchitecture(settings.model, await plannedVocabulary(model.inputs.dataset!)).architecture;
   }
   return plannedArchitecture((model.inputs.base ?? model.inputs.model)!);
+}
+
+/** Refuses completions so long that no prompt fits before them; `key` is the setting of their length. */
+export function requireRoom(key: string, tokens: number, maxLength: number): void {
+  if (tokens < maxLength) return;
+  throw new AnnealError(
+    'recipe_invalid',
+    `${key} is ${tokens}, which leaves no room for a prompt in the ${maxLength} tokens that are read.`,
+    { path: key, hint: `Lower ${key}.` },
+  );
 }
 
 /** Bytes of text that a token stands for, in estimates: English with a vocabulary of some thousands. */
