@@ -13,6 +13,11 @@ export function formatCount(value: number): string {
   return fraction === undefined ? grouped : `${grouped}.${fraction}`;
 }
 
+/** 1 and `row` -> `1 row`, 1234 -> `1,234 rows`. */
+export function formatCounted(value: number, word: string): string {
+  return `${formatCount(value)} ${word}${value === 1 ? '' : 's'}`;
+}
+
 /** 12400 -> `12.4k`: three digits and a scale. */
 export function formatCompact(value: number): string {
   return scaled(value, ['', 'k', 'M', 'G', 'T']);

@@ -283,6 +283,17 @@ describe('above the bars', () => {
     expect(lines.join('')).not.toContain('[ Paris');
   });
 
+  test('an audit of prompts says nothing of scores', () => {
+    const audit = story().find((event) => event.kind === 'audit')!;
+    const examples = [{ row: 'q.jsonl:1', spans: [{ text: 'Why?', scored: false }] }];
+    const body = { ...audit.body, rows: 1, scored_tokens: 0, scored_eos: 0, examples };
+    expect(renderBlock({ ...audit, body }, { width: 100, paint: plain, color: false }).slice(1)).toEqual([
+      '1 prompt · 45,678 tokens · BOS 0 · EOS 1,234 · too long 2',
+      'row q.jsonl:1',
+      '│ Why?',
+    ]);
+  });
+
   test('spans keep their styles over line breaks', () => {
     const spans = [
       { text: 'aa bb ', scored: false },

@@ -6,6 +6,7 @@ import { existsSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { resolve } from 'node:path';
 import { defineCommand } from '../command.ts';
+import { formatCounted } from '../format.ts';
 import { exitStatus, type Output } from '../output.ts';
 import { exportLabels, importLabels } from '../ranking/files.ts';
 import { openKeys } from '../ranking/keys.ts';
@@ -49,7 +50,7 @@ export default defineCommand<Options>({
     if (options.export !== undefined) {
       const labels = await exportLabels(client, dataset, resolve(options.export));
       out.value({ exported: labels, file: options.export });
-      out.line(`${count(labels, 'label')} written to ${options.export}.`);
+      out.line(`${formatCounted(labels, 'label')} written to ${options.export}.`);
       return exitStatus.ok;
     }
     if (options.import !== undefined) {
@@ -57,7 +58,7 @@ export default defineCommand<Options>({
       const criterion = criteria.length === 1 ? criteria[0] : undefined;
       const labels = await importLabels(client, dataset, resolve(options.import), { labeller, criterion });
       out.value({ imported: labels, file: options.import });
-      out.line(`${count(labels, 'label')} added from ${options.import}.`);
+      out.line(`${formatCounted(labels, 'label')} added from ${options.import}.`);
       return exitStatus.ok;
     }
     const selection: Selection = {
@@ -82,7 +83,9 @@ function sayGoodbye(out: Output, labeller: string, done: number, tasks: number):
   out.line();
   if (tasks === 0) out.line('There is nothing to rank: no prompt has two different responses.');
   else if (done === tasks)
-    out.line(`All ${tasks} tasks are done by ${labeller}. --review goes through them again.`);
+    out.line(
+      `${tasks === 1 ? 'The only task is' : `All ${tasks} tasks are`} done by ${labeller}. --review goes through them again.`,
+    );
   else out.line(`${done} of ${tasks} tasks are done by ${labeller}. The same command goes on.`);
 }
 
@@ -101,8 +104,4 @@ function commaList(word: string): string[] {
 function ownName(): string {
   const name = userInfo().username.replace(/[^A-Za-z0-9._-]/g, '_');
   return /^[A-Za-z0-9]/.test(name) ? name : 'me';
-}
-
-function count(n: number, word: string): string {
-  return `${n} ${word}${n === 1 ? '' : 's'}`;
 }

@@ -4,7 +4,7 @@
  * them now and then).
  */
 import type { EventBody, JobEvent } from '../../../proto/events.ts';
-import { formatCount, formatDuration, formatShare } from '../format.ts';
+import { formatCount, formatCounted, formatDuration, formatShare } from '../format.ts';
 import { renderTable } from '../table.ts';
 import { clean, displayWidth, type Paint, truncate, wrap } from '../text.ts';
 
@@ -80,13 +80,15 @@ function noticeBlock(body: EventBody<'notice'>, { paint, width }: BlockOptions):
 
 function auditBlock(body: EventBody<'audit'>, options: BlockOptions): string[] {
   const { paint, width, color } = options;
-  const share = body.tokens === 0 ? 0 : body.scored_tokens / body.tokens;
+  // Rows of which nothing is scored are prompts: what is trained is still to be drawn.
+  const prompts = body.scored_tokens === 0;
+  const scored = prompts ? [] : [`${formatShare(body.scored_tokens / body.tokens)} scored`];
   const facts = [
-    `${formatCount(body.rows)} rows`,
-    `${formatCount(body.tokens)} tokens`,
-    `${formatShare(share)} scored`,
+    formatCounted(body.rows, prompts ? 'prompt' : 'row'),
+    formatCounted(body.tokens, 'token'),
+    ...scored,
     `BOS ${formatCount(body.bos)}`,
-    `EOS ${formatCount(body.eos)} (${formatCount(body.scored_eos)} scored)`,
+    `EOS ${formatCount(body.eos)}${prompts ? '' : ` (${formatCount(body.scored_eos)} scored)`}`,
     `too long ${formatCount(body.too_long)}`,
   ];
   const mark = (part: string, scored: boolean) =>
@@ -102,7 +104,9 @@ function auditBlock(body: EventBody<'audit'>, options: BlockOptions): string[] {
     ];
   });
   const legend =
-    examples.length === 0 ? [] : [paint(color ? 'scored text is ' : 'scored text is in [brackets]', 'dim')];
+    examples.length === 0 || prompts
+      ? []
+      : [paint(color ? 'scored text is ' : 'scored text is in [brackets]', 'dim')];
   if (color && legend.length > 0) legend[0] += mark('highlighted', true);
   return [title(`${body.stage}: audit`, options), ...wrap(facts.join(' · '), width), ...legend, ...examples];
 }
