@@ -5,7 +5,7 @@
 import { AnnealError } from '../../proto/errors.ts';
 import { resolveFiles } from '../data/files.ts';
 import { asksInChat } from '../models/complete.ts';
-import { loadModel, openModelFolder, sessionOptions } from '../models/load.ts';
+import { loadModel, openLanguageModel, sessionOptions } from '../models/load.ts';
 import { readAnswers, readingOptions } from '../models/reading.ts';
 import { readStopIds } from '../models/save.ts';
 import type { Architecture, SessionOptions } from '../native/addon.ts';
@@ -64,7 +64,7 @@ export function contestantSession(
 export async function openContestant(context: Context, label: string): Promise<Contestant> {
   const { settings, inputs, addon, threads, name, baseDir } = context;
   const { path, type } = inputs[`models.${label}`]!;
-  const folder = await openModelFolder(path);
+  const folder = await openLanguageModel(path);
   const tokenizer = await loadTokenizer(path, { threads });
   const files = await resolveFiles(settings.dataset, baseDir);
   const all = await readPrompts(files, tokenizer, asksInChat(type, tokenizer));

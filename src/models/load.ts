@@ -46,6 +46,16 @@ export async function openModelFolder(path: string): Promise<ModelFolder> {
   return { ...base, path, architecture, adapter: adapterOver(path, config, architecture) };
 }
 
+/** The same of a model that writes; one with a scalar head, which judges what others write, is refused. */
+export async function openLanguageModel(path: string): Promise<ModelFolder> {
+  const folder = await openModelFolder(path);
+  if (folder.architecture.scoreHead !== true) return folder;
+  throw new AnnealError('model_invalid', `${path} is a reward model: it gives scores, and writes no text.`, {
+    path,
+    hint: 'Name a model that was trained to write; a reward model goes where the key is reward_model.',
+  });
+}
+
 async function openWeightsFolder(path: string): Promise<ModelFolder> {
   const file = join(path, 'config.json');
   if (!(await exists(file))) {

@@ -4,7 +4,7 @@
  */
 import { AnnealError } from '../../proto/errors.ts';
 import { userPrompt } from '../models/complete.ts';
-import { openModelFolder } from '../models/load.ts';
+import { openLanguageModel } from '../models/load.ts';
 import { PROBE_TOKENS, readStopIds } from '../models/save.ts';
 import type { Architecture, Session } from '../native/addon.ts';
 import { stagePrompts } from '../rollout/open.ts';
@@ -54,7 +54,7 @@ export function writingRoom(settings: DistillSettings, architecture: Architectur
 export async function runOnPolicy(context: StageContext<DistillSettings>): Promise<void> {
   const { settings, name, addon, inputs, threads, seed } = context;
   const { path } = inputs.model!;
-  const base = await openModelFolder(path);
+  const base = await openLanguageModel(path);
   const { architecture } = base;
   const tokenizer = await loadTokenizer(path, { threads });
   await requireTeacher(inputs.teacher!.path, architecture, tokenizer, name);

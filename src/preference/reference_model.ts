@@ -5,7 +5,7 @@
 import { join } from 'node:path';
 import { AnnealError } from '../../proto/errors.ts';
 import type { AnswerGroup } from '../data/preference.ts';
-import { loadModel, openModelFolder } from '../models/load.ts';
+import { loadModel, openLanguageModel } from '../models/load.ts';
 import type { Session } from '../native/addon.ts';
 import { type StageContext, StageStopped } from '../stages/stage.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
@@ -26,7 +26,7 @@ export async function openAskedModel(
   maxRows: number,
 ): Promise<Session> {
   const { addon, threads, name } = context;
-  const folder = await openModelFolder(path);
+  const folder = await openLanguageModel(path);
   const options = {
     threads,
     trainable: false,
@@ -121,7 +121,7 @@ async function precomputed(
 ): Promise<ReferenceLogProbs> {
   const { threads, name, cacheDir, emit, log } = context;
   const cache = new ContentCache(join(cacheDir, 'model_outputs'));
-  const model = await modelContentHash(await openModelFolder(path));
+  const model = await modelContentHash(await openLanguageModel(path));
   let session: Session | undefined;
   let told = performance.now();
   try {

@@ -8,7 +8,7 @@ import type { AnswerGroup } from '../data/preference.ts';
 import { DataRandom } from '../data/random.ts';
 import { userPrompt } from '../models/complete.ts';
 import { rewardArchitecture } from '../models/families.ts';
-import { openModelFolder } from '../models/load.ts';
+import { openLanguageModel, openModelFolder } from '../models/load.ts';
 import { PROBE_TOKENS } from '../models/save.ts';
 import type { Architecture } from '../native/addon.ts';
 import type { StageContext } from '../stages/stage.ts';
@@ -62,7 +62,8 @@ export async function runPreference(
   task: PreferenceTask,
 ): Promise<void> {
   const { settings, name, inputs, threads, seed } = context;
-  const folder = await openModelFolder(inputs.model!.path);
+  // A reward model may go on from another.
+  const folder = await (task.scoreHead ? openModelFolder : openLanguageModel)(inputs.model!.path);
   const tokenizer = await loadTokenizer(inputs.model!.path, { threads });
   const architecture = task.scoreHead ? rewardArchitecture(folder.architecture) : folder.architecture;
   const base = { ...folder, architecture };

@@ -3,7 +3,7 @@
  * where the teacher writes answers too, for those. The same options tell `anneal plan` its size.
  */
 import { AnnealError } from '../../proto/errors.ts';
-import { loadModel, openModelFolder } from '../models/load.ts';
+import { loadModel, openLanguageModel, openModelFolder } from '../models/load.ts';
 import type { Addon, Architecture, Session, SessionOptions } from '../native/addon.ts';
 import type { PlannedInput } from '../stages/stage.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
@@ -64,7 +64,7 @@ export async function requireTeacher(
 ): Promise<void> {
   const place = `stages.${stage}.teacher`;
   await requireTokenizer(path, tokenizer, place);
-  const { vocabSize } = (await openModelFolder(path)).architecture;
+  const { vocabSize } = (await openLanguageModel(path)).architecture;
   if (vocabSize === student.vocabSize) return;
   throw new AnnealError(
     'model_invalid',

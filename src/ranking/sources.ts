@@ -3,7 +3,7 @@ import { realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { homeLayout } from '../../proto/home.ts';
 import { asksInChat } from '../models/complete.ts';
-import { loadModel, openModelFolder, sessionOptions } from '../models/load.ts';
+import { loadModel, openLanguageModel, sessionOptions } from '../models/load.ts';
 import { readingOptions } from '../models/reading.ts';
 import { openScorers } from '../rewards/index.ts';
 import { openRewardModel } from '../rewards/open_model.ts';
@@ -98,7 +98,7 @@ async function scoreByModel(
 async function judge(context: Context, rows: readonly ResponseRow[]): Promise<Labelled> {
   const { settings, inputs, addon, threads, workDir, hash, name } = context;
   const { path, type } = inputs.judge!;
-  const folder = await openModelFolder(path);
+  const folder = await openLanguageModel(path);
   const tokenizer = await loadTokenizer(path, { threads });
   const { maxPositions } = folder.architecture;
   const maxLength = Math.min(settings.max_length ?? maxPositions, maxPositions);

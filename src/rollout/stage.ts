@@ -7,6 +7,7 @@ import { AnnealError } from '../../proto/errors.ts';
 import { resolveFiles } from '../data/files.ts';
 import { importAdapter } from '../models/adapter.ts';
 import { userPrompt } from '../models/complete.ts';
+import { openLanguageModel } from '../models/load.ts';
 import { readStopIds } from '../models/save.ts';
 import type { Session } from '../native/addon.ts';
 import { openScorers, rewardFiles } from '../rewards/index.ts';
@@ -138,6 +139,7 @@ interface Opened {
 async function runRollouts(context: StageContext<RolloutSettings>, method: Method): Promise<void> {
   const { settings, name, threads, inputs } = context;
   const { path } = inputs.model!;
+  await openLanguageModel(inputs.model!.path);
   const policy = await knownModel(inputs.model!);
   const base = policy.folder!;
   const tokenizer = await loadTokenizer(path, { threads });

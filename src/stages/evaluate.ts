@@ -11,7 +11,7 @@ import type { Outcome } from '../evaluation/outcome.ts';
 import { reportMarkdown, reportTable } from '../evaluation/report.ts';
 import { type EvaluationRow, readEvaluationRows } from '../evaluation/rows.ts';
 import { asksInChat, chatPrompt, completeBatch, rawPrompt } from '../models/complete.ts';
-import { loadModel, openModelFolder } from '../models/load.ts';
+import { loadModel, openLanguageModel } from '../models/load.ts';
 import { readStopIds } from '../models/save.ts';
 import type { Architecture, SessionOptions } from '../native/addon.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
@@ -109,7 +109,7 @@ async function evaluateModel(
   rows: readonly EvaluationRow[],
 ): Promise<Outcome[]> {
   const { settings, addon, threads } = context;
-  const folder = await openModelFolder(artifact.path);
+  const folder = await openLanguageModel(artifact.path);
   const tokenizer = await loadTokenizer(artifact.path, { threads });
   const options = sessionOptions(settings, folder.architecture, threads);
   requireMemory(addon.planSession(options).total, `Stage ${context.name}`);

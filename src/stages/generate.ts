@@ -11,7 +11,7 @@ import { dataFiles, resolveFiles } from '../data/files.ts';
 import { constraintOf, prepareVocabulary } from '../generation/constraint.ts';
 import { type HeldModel, heldOver } from '../models/adapter_base.ts';
 import { asksInChat } from '../models/complete.ts';
-import { type ModelFolder, openModelFolder } from '../models/load.ts';
+import { type ModelFolder, openLanguageModel, openModelFolder } from '../models/load.ts';
 import { readStopIds } from '../models/save.ts';
 import { SharedBase } from '../models/shared_base.ts';
 import type { Architecture, SessionOptions } from '../native/addon.ts';
@@ -144,7 +144,7 @@ async function openModels(context: StageContext<Settings>): Promise<OpenedModel[
   for (const [key, artifact] of Object.entries(inputs)) {
     if (!key.startsWith('models.')) continue;
     const label = key.slice('models.'.length);
-    const folder = await openModelFolder(artifact.path);
+    const folder = await openLanguageModel(artifact.path);
     const held = await heldOver(artifact.path);
     const tokenizer = await loadTokenizer(artifact.path, { threads });
     const chat = asksInChat(artifact.type, tokenizer, settings.prompting[label]);

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import { openTokenDataset, type TokenDataset } from '../data/dataset.ts';
 import { rawPrompt } from '../models/complete.ts';
-import { type ModelFolder, openModelFolder } from '../models/load.ts';
+import { type ModelFolder, openLanguageModel } from '../models/load.ts';
 import { modelSettingsSchema, newArchitecture } from '../models/settings.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { type AuditedRow, auditRows } from '../training/audit.ts';
@@ -102,7 +102,7 @@ async function train(
 ): Promise<void> {
   const { settings, name, threads } = context;
   const tokenizer = await loadTokenizer(join(context.inputs.dataset!.path, 'tokenizer'), { threads });
-  const base = context.inputs.base ? await openModelFolder(context.inputs.base.path) : undefined;
+  const base = context.inputs.base ? await openLanguageModel(context.inputs.base.path) : undefined;
   if (base) await requireSameTokenizer(base, tokenizer, name);
   const model = base ?? {
     ...newArchitecture(settings.model!, tokenizer.vocabSize),

@@ -11,7 +11,7 @@ import { dataFiles, resolveFiles } from '../data/files.ts';
 import { rowSettings } from '../data/rows.ts';
 import { readSupervised } from '../data/supervised.ts';
 import { userPrompt } from '../models/complete.ts';
-import { openModelFolder } from '../models/load.ts';
+import { openLanguageModel } from '../models/load.ts';
 import { checkTemplate } from '../tokenizer/chat_template.ts';
 import { loadTokenizer, saveTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { auditRows } from '../training/audit.ts';
@@ -88,7 +88,7 @@ export const sftStage = defineStage({
 
   async run(context) {
     const { settings, name } = context;
-    const base = await openModelFolder(context.inputs.model!.path);
+    const base = await openLanguageModel(context.inputs.model!.path);
     const tokenizer = await stageTokenizer(context);
     const rows = await readRows(context, settings.dataset, tokenizer);
     const maxLength = rowLength(settings, base.architecture, name);

@@ -5,7 +5,7 @@
 import { availableParallelism } from 'node:os';
 import type { WorkerTask } from '../../proto/worker.ts';
 import { ArtifactStore } from '../artifacts/store.ts';
-import { openModelFolder } from '../models/load.ts';
+import { openLanguageModel } from '../models/load.ts';
 import { readStopIds } from '../models/save.ts';
 import { SharedBase } from '../models/shared_base.ts';
 import { type Addon, loadAddon } from '../native/addon.ts';
@@ -72,7 +72,7 @@ class ServedModels {
   async #load(adapter: string | undefined): Promise<ServedModel> {
     const base = await this.base;
     const path = adapter ?? (await this.#path);
-    const folder = await openModelFolder(path);
+    const folder = await openLanguageModel(path);
     const tokenizer = await loadTokenizer(path, { threads: availableParallelism() });
     return {
       session: base.session,
@@ -85,7 +85,7 @@ class ServedModels {
 }
 
 async function openServed(addon: Addon, path: string, model: string): Promise<SharedBase> {
-  const folder = await openModelFolder(path);
+  const folder = await openLanguageModel(path);
   const rows = Math.min(folder.architecture.maxPositions, MAX_ROWS);
   return SharedBase.open(
     addon,

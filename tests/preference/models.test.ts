@@ -71,6 +71,27 @@ describe('reward', () => {
     ) as object;
     expect(config).toMatchObject({ architectures: ['LlamaForSequenceClassification'], num_labels: 1 });
   });
+
+  it('models are refused where one that writes is needed', async () => {
+    const reward = modelFolder(shared, 'reward');
+    const chats = 'dataset: completions.jsonl';
+    for (const stage of [
+      `sft: { model: ${reward}, ${chats}, max_steps: 1 }`,
+      `dpo: { model: ${reward}, dataset: pairs.jsonl, max_steps: 1 }`,
+      `dpo: { model: ${modelFolder(shared, 'sft')}, ref_model: ${reward}, dataset: pairs.jsonl, max_steps: 1 }`,
+      `grpo: { model: ${reward}, ${chats}, rewards: [{ type: length, max: 3 }], max_completion_length: 4, max_steps: 1 }`,
+      `distill: { model: ${modelFolder(shared, 'sft')}, teacher: ${reward}, ${chats}, max_steps: 1 }`,
+      `generate: { models: { a: ${reward} }, ${chats}, max_new_tokens: 4 }`,
+      `evaluate: { models: { a: ${reward} }, dataset: questions.jsonl }`,
+      `compare: { models: { a: ${reward}, b: ${reward} }, against: a, dataset: questions.jsonl, rewards: [{ type: length, max: 3 }], max_new_tokens: 4 }`,
+    ]) {
+      const channel = await runHere(shared, `name: other\nstages:\n  ${stage}\n`);
+      expect(channel.outcome().error, stage).toMatchObject({
+        code: 'model_invalid',
+        message: expect.stringContaining('is a reward model'),
+      });
+    }
+  });
 });
 
 describe('distill', () => {
