@@ -1,7 +1,7 @@
 /** Distillation on written answers as recipes have it: it runs, gets better, resumes with the same bits, and refuses. */
 import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { runPlan } from '../../src/worker/plan.ts';
 import {
   differences,
@@ -11,18 +11,15 @@ import {
   runHere,
   TestChannel,
 } from '../training/fixture.ts';
+import { keptFixtures } from '../training/fixtures.ts';
 import { runWithKills, runWithStops } from '../training/kills.ts';
 import { ASSISTANT, makePreferenceFixture, metricsOf, preferenceRecipe } from './fixture.ts';
 import { COMMON, mean } from './table.ts';
 
-const fixtures: Fixture[] = [];
-afterAll(() => {
-  for (const each of fixtures) each.remove();
-});
+const newFixture = keptFixtures(makePreferenceFixture);
 /** A fixture whose student (`sft`) and teacher are there already. */
 async function assistantFixture(): Promise<Fixture> {
-  fixtures.push(makePreferenceFixture());
-  const fixture = fixtures.at(-1)!;
+  const fixture = newFixture();
   expect((await runHere(fixture, ASSISTANT)).outcome().error).toBeNull();
   return fixture;
 }

@@ -1,20 +1,14 @@
 /** Each preference stage as a recipe has it: it runs, gets better at what it is for, and resumes with the same bits. */
 import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { differences, type Fixture, modelFolder, runHere } from '../training/fixture.ts';
+import { keptFixtures } from '../training/fixtures.ts';
 import { runWithKills, runWithStops } from '../training/kills.ts';
 import { ASSISTANT, makePreferenceFixture, metricsOf, preferenceRecipe } from './fixture.ts';
 import { COMMON, mean, STAGES } from './table.ts';
 
-const fixtures: Fixture[] = [];
-afterAll(() => {
-  for (const each of fixtures) each.remove();
-});
-function newFixture(): Fixture {
-  fixtures.push(makePreferenceFixture());
-  return fixtures.at(-1)!;
-}
+const newFixture = keptFixtures(makePreferenceFixture);
 const shared = newFixture();
 /** A fixture whose assistant is there already, so that a disturbance meets the stage of the test. */
 async function assistantFixture(): Promise<Fixture> {

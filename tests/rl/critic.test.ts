@@ -4,7 +4,7 @@
  */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import type { CommandReply } from '../../proto/commands.ts';
 import { runPlan } from '../../src/worker/plan.ts';
 import {
@@ -15,17 +15,11 @@ import {
   runHere,
   TestChannel,
 } from '../training/fixture.ts';
+import { keptFixtures } from '../training/fixtures.ts';
 import { runWithKills, runWithStops } from '../training/kills.ts';
 import { digitsFixture, digitsRecipe, mean, rewardStage, stepsOf } from './recipe.ts';
 
-const fixtures: Fixture[] = [];
-const fixture = () => {
-  fixtures.push(digitsFixture());
-  return fixtures.at(-1)!;
-};
-afterAll(() => {
-  for (const each of fixtures) each.remove();
-});
+const fixture = keptFixtures(digitsFixture);
 
 const PPO = [
   'per_device_train_batch_size: 32',

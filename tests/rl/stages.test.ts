@@ -1,20 +1,14 @@
 /** The stages of reinforcement learning on real runs: what they make, exact resume, and what they refuse. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { readSafetensorsHeader } from '../../src/models/safetensors.ts';
 import { differences, type Fixture, modelFolder, runHere } from '../training/fixture.ts';
+import { keptFixtures } from '../training/fixtures.ts';
 import { runWithKills } from '../training/kills.ts';
 import { digitsFixture, digitsRecipe, mean, stepsOf } from './recipe.ts';
 
-const fixtures: Fixture[] = [];
-const fixture = () => {
-  fixtures.push(digitsFixture());
-  return fixtures.at(-1)!;
-};
-afterAll(() => {
-  for (const each of fixtures) each.remove();
-});
+const fixture = keptFixtures(digitsFixture);
 
 const ROOM = [
   'per_device_train_batch_size: 32',

@@ -1,17 +1,16 @@
 /** Validation on held-out prompts, on real runs: what is told, that it disturbs nothing, and which weights are best. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import type { Prompt } from '../../src/rollout/prompts.ts';
 import { validationPrompts } from '../../src/rollout/validation.ts';
 import { differences, type Fixture, modelFolder, runHere, type TestChannel } from '../training/fixture.ts';
+import { keptFixtures } from '../training/fixtures.ts';
 import { runWithStops } from '../training/kills.ts';
 import { digitsFixture, digitsRecipe, stepsOf } from './recipe.ts';
 
-const fixtures: Fixture[] = [];
-const fixture = () => {
+const fixture = keptFixtures(() => {
   const made = digitsFixture();
-  fixtures.push(made);
   // Of a hundred prompts every fifth is held out.
   const rows = readFileSync(join(made.dir, 'asked.jsonl'), 'utf8').trimEnd().split('\n');
   const write = (name: string, held: boolean) =>
@@ -19,9 +18,6 @@ const fixture = () => {
   write('asked.jsonl', false);
   write('held.jsonl', true);
   return made;
-};
-afterAll(() => {
-  for (const each of fixtures) each.remove();
 });
 
 const ROOM = [

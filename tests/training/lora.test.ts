@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { ArtifactStore } from '../../src/artifacts/store.ts';
 import { loadModel, loadUnmerged, openModelFolder } from '../../src/models/load.ts';
 import { loraSettings } from '../../src/models/lora.ts';
@@ -18,6 +18,7 @@ import { probeModel } from '../../src/models/save.ts';
 import { loadAddon, type SessionOptions } from '../../src/native/addon.ts';
 import { openTrainingModel, trainingAdapters } from '../../src/training/model.ts';
 import { differences, type Fixture, makeFixture, modelFolder, recipeText, runHere } from './fixture.ts';
+import { keptFixtures } from './fixtures.ts';
 import { runWithKills, runWithStops } from './kills.ts';
 
 const addon = loadAddon();
@@ -53,17 +54,10 @@ function largestDifference(a: Float32Array, b: Float32Array): number {
 
 describe('training with lora', () => {
   let of: Fixture;
-  const fixtures: Fixture[] = [];
-  const fixture = () => {
-    fixtures.push(makeFixture());
-    return fixtures.at(-1)!;
-  };
+  const fixture = keptFixtures(makeFixture);
   beforeAll(async () => {
     of = fixture();
     expect((await runHere(of, TEXT)).outcome()).toEqual({ outcome: 'succeeded', error: null });
-  });
-  afterAll(() => {
-    for (const each of fixtures) each.remove();
   });
   const sft = (where = of) => modelFolder(where, 'sft');
 

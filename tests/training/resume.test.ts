@@ -1,6 +1,7 @@
 /** Exact resume: a run that was stopped or killed anywhere ends with the bits of one that was not. */
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { differences, type Fixture, makeFixture, modelFolder, recipeText, runHere } from './fixture.ts';
+import { keptFixtures } from './fixtures.ts';
 import { runWithKills, runWithStops } from './kills.ts';
 
 const TEXT = recipeText({
@@ -17,18 +18,11 @@ const TEXT = recipeText({
 
 describe('resume', () => {
   let undisturbed: Fixture;
-  const fixtures: Fixture[] = [];
-  const fixture = () => {
-    fixtures.push(makeFixture());
-    return fixtures.at(-1)!;
-  };
+  const fixture = keptFixtures(makeFixture);
 
   beforeAll(async () => {
     undisturbed = fixture();
     expect((await runHere(undisturbed, TEXT)).outcome()).toEqual({ outcome: 'succeeded', error: null });
-  });
-  afterAll(() => {
-    for (const each of fixtures) each.remove();
   });
 
   const expectSameModels = (other: Fixture) => {
