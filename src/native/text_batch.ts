@@ -1,0 +1,53 @@
+/**
+ * Many documents in one piece of memory: what every native data call (cleaning, fingerprints, encoding) takes and
+ * gives, so that no call makes an object a document.
+ */
+
+/** Documents end to end in UTF-8. */
+export interface TextBatch {
+  bytes: Uint8Array;
+  /** Exclusive end of each document in `bytes`; doubles, as a batch may be larger than 4 GiB. */
+  ends: Float64Array;
+}
+
+const FIRST_BYTES = 1 << 20;
+const FIRST_DOCUMENTS = 1 << 10;
+
+/** Gathers documents; its memory grows to the largest batch and is then used again and again. */
+export class TextBatchBuilder {
+  #bytes = new Uint8Array(FIRST_BYTES);
+  #ends = new Float64Array(FIRST_DOCUMENTS);
+  /** Documents that were added. */
+  length = 0;
+  byteLength = 0;
+
+  /** Copies a document in. */
+  add(text: Uint8Array): void {
+    const end = this.byteLength + text.length;
+    if (end > this.#bytes.length) this.#bytes = grown(this.#bytes, new Uint8Array(2 * end));
+    if (this.length === this.#ends.length) this.#ends = grown(this.#ends, new Float64Array(2 * this.length));
+    this.#bytes.set(text, this.byteLength);
+    this.#ends[this.length++] = this.byteLength = end;
+  }
+
+  /** The batch so far; the builder is empty then. Native calls copy what they take before they return. */
+  take(): TextBatch {
+    const batch = {
+      bytes: this.#bytes.subarray(0, this.byteLength),
+      ends: this.#ends.subarray(0, this.length),
+    };
+    this.length = 0;
+    this.byteLength = 0;
+    return batch;
+  }
+}
+
+/** Document `i` of a batch; a view. */
+export function documentOf(batch: TextBatch, i: number): Uint8Array {
+  return batch.bytes.subarray(i === 0 ? 0 : batch.ends[i - 1], batch.ends[i]);
+}
+
+function grown<T extends Uint8Array | Float64Array>(from: T, to: T): T {
+  to.set(from as never);
+  return to;
+}
