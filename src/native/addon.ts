@@ -19,6 +19,7 @@ import type { Session } from './session.ts';
 import type { BpeEncoder, BpeTrainer, SplitPattern } from './tokenizer.ts';
 
 export type * from './batch.ts';
+export type * from './cleaning.ts';
 export type * from './generation.ts';
 export type * from './model.ts';
 export type * from './session.ts';
