@@ -11,13 +11,9 @@ namespace {
   throw std::invalid_argument(argument.name + " must be " + wanted);
 }
 
-template <typename Array, typename Element>
-std::vector<Element> copy_elements(const Argument& argument, napi_typedarray_type type, const char* wanted) {
-  if (!argument.value.IsTypedArray() || argument.value.As<Napi::TypedArray>().TypedArrayType() != type) {
-    reject(argument, wanted);
-  }
-  const auto array = argument.value.As<Array>();
-  return {array.Data(), array.Data() + array.ElementLength()};
+template <typename Element>
+std::vector<Element> copied(std::span<const Element> elements) {
+  return {elements.begin(), elements.end()};
 }
 
 }  // namespace
@@ -64,16 +60,20 @@ size_t Argument::choice(std::span<const char* const> choices) const {
   return static_cast<size_t>(found - choices.begin());
 }
 
+void Argument::require_typed_array(napi_typedarray_type type, const char* wanted) const {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) reject(*this, wanted);
+}
+
 std::vector<int32_t> Argument::int32s() const {
-  return copy_elements<Napi::Int32Array, int32_t>(*this, napi_int32_array, "an Int32Array");
+  return copied(view<Napi::Int32Array>(napi_int32_array, "an Int32Array"));
 }
 
 std::vector<float> Argument::floats() const {
-  return copy_elements<Napi::Float32Array, float>(*this, napi_float32_array, "a Float32Array");
+  return copied(view<Napi::Float32Array>(napi_float32_array, "a Float32Array"));
 }
 
 std::vector<uint8_t> Argument::bytes() const {
-  return copy_elements<Napi::Uint8Array, uint8_t>(*this, napi_uint8_array, "a Uint8Array");
+  return copied(view<Napi::Uint8Array>(napi_uint8_array, "a Uint8Array"));
 }
 
 std::vector<Argument> Argument::elements() const {

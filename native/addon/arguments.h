@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 namespace anneal::addon {
@@ -26,11 +27,22 @@ struct Argument {
   [[nodiscard]] std::string string() const;
   /// Index of the string in `choices`.
   [[nodiscard]] size_t choice(std::span<const char* const> choices) const;
+  /// Elements of a typed array where they lie: valid only until the call returns. `wanted` is for messages.
+  template <typename Array>
+  [[nodiscard]] auto view(napi_typedarray_type type, const char* wanted) const {
+    require_typed_array(type, wanted);
+    const auto array = value.As<Array>();
+    return std::span(static_cast<const std::remove_pointer_t<decltype(array.Data())>*>(array.Data()),
+                     array.ElementLength());
+  }
   [[nodiscard]] std::vector<int32_t> int32s() const;
   [[nodiscard]] std::vector<float> floats() const;
   [[nodiscard]] std::vector<uint8_t> bytes() const;
   /// Elements of an array.
   [[nodiscard]] std::vector<Argument> elements() const;
+
+ private:
+  void require_typed_array(napi_typedarray_type type, const char* wanted) const;
 };
 
 /// Argument `index` of a call.

@@ -1,10 +1,11 @@
 #include "addon/tokenizer.h"
 
-#include <algorithm>
 #include <string_view>
+#include <utility>
 
 #include "addon/abort_signal.h"
 #include "addon/arguments.h"
+#include "addon/text_batch.h"
 
 namespace anneal::addon {
 namespace {
@@ -19,33 +20,6 @@ SplitPattern pattern(const Argument& options) {
 int threads(const Argument& options) {
   return static_cast<int>(options.property("threads").integer(1, 1024));
 }
-
-/// The texts of an array of Uint8Array, copied end to end: JavaScript may change its buffers meanwhile.
-struct Documents {
-  explicit Documents(const Argument& array) {
-    for (const Argument& element : array.elements()) {
-      const std::vector<uint8_t> document = element.bytes();
-      bytes.insert(bytes.end(), document.begin(), document.end());
-      ends.push_back(bytes.size());
-    }
-  }
-  [[nodiscard]] std::vector<std::string_view> views() const {
-    std::vector<std::string_view> all;
-    size_t begin = 0;
-    for (size_t end : ends) {
-      all.emplace_back(reinterpret_cast<const char*>(bytes.data()) + begin, end - begin);
-      begin = end;
-    }
-    return all;
-  }
-  std::vector<uint8_t> bytes;
-  std::vector<size_t> ends;
-};
-
-struct EncodedBatch {
-  std::vector<int32_t> ids;
-  std::vector<double> ends;
-};
 
 }  // namespace
 
@@ -65,8 +39,8 @@ Trainer::Trainer(const Napi::CallbackInfo& info)
 
 Napi::Value Trainer::feed(const Napi::CallbackInfo& info) {
   return asynchronous(info.Env(), [&] {
-    const auto documents = std::make_shared<Documents>(argument(info, 0, "documents"));
-    return calls_.run(info.Env(), thread_, [this, documents] { trainer_->feed(documents->views()); });
+    const auto documents = std::make_shared<TextBatch>(to_text_batch(argument(info, 0, "documents")));
+    return calls_.run(info.Env(), thread_, [this, documents] { trainer_->feed(*documents); });
   });
 }
 
@@ -117,20 +91,13 @@ Napi::Value Encoder::encode(const Napi::CallbackInfo& info) {
 
 Napi::Value Encoder::encode_batch(const Napi::CallbackInfo& info) {
   return asynchronous(info.Env(), [&] {
-    const auto documents = std::make_shared<Documents>(argument(info, 0, "documents"));
+    const auto documents = std::make_shared<TextBatch>(to_text_batch(argument(info, 0, "documents")));
     return calls_.run(
-        info.Env(), thread_,
-        [this, documents] {
-          EncodedBatch batch;
-          encoder_->encode_batch(documents->views(), batch.ids, batch.ends);
-          return batch;
-        },
-        [](Napi::Env to, const EncodedBatch& batch) -> Napi::Value {
-          auto ends = Napi::Float64Array::New(to, batch.ends.size());
-          std::copy(batch.ends.begin(), batch.ends.end(), ends.Data());
+        info.Env(), thread_, [this, documents] { return encoder_->encode_batch(*documents); },
+        [](Napi::Env to, EncodedBatch& batch) -> Napi::Value {
           auto object = Napi::Object::New(to);
-          object.Set("ids", to_int32_array(to, batch.ids));
-          object.Set("ends", ends);
+          object.Set("ids", to_typed_array<Napi::Int32Array>(to, std::move(batch.ids)));
+          object.Set("ends", to_typed_array<Napi::Float64Array>(to, std::move(batch.ends)));
           return object;
         });
   });

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <map>
 #include <random>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -87,16 +88,19 @@ std::string random_text(std::mt19937& random, const std::string& alphabet, size_
   return text;
 }
 
-std::vector<std::string_view> views(const Words& documents) { return {documents.begin(), documents.end()}; }
+TextBatch batch_of(std::span<const std::string> documents) {
+  TextBatch batch;
+  for (const std::string& document : documents) batch.add(document);
+  return batch;
+}
 
 std::vector<int32_t> train(const Words& documents, SplitPattern pattern, int threads, int64_t merges,
                            int64_t min_frequency) {
   const std::atomic<bool> cancelled{false};
   BpeTrainer trainer(pattern, threads);
-  const auto all = views(documents);
-  const std::span<const std::string_view> span(all);
-  trainer.feed(span.first(span.size() / 2));
-  trainer.feed(span.subspan(span.size() / 2));
+  const std::span<const std::string> all(documents);
+  trainer.feed(batch_of(all.first(all.size() / 2)));
+  trainer.feed(batch_of(all.subspan(all.size() / 2)));
   return trainer.train(merges, min_frequency, cancelled);
 }
 
@@ -200,8 +204,7 @@ TEST_CASE("training stops when cancelled and with nothing to do") {
   const std::atomic<bool> go_on{false};
   const std::atomic<bool> cancelled{true};
   CHECK(trainer.train(10, 0, go_on).empty());
-  const std::vector<std::string_view> documents{"", "aaaa aaaa"};
-  trainer.feed(documents);
+  trainer.feed(batch_of(Words{"", "aaaa aaaa"}));
   CHECK(trainer.train(10, 0, cancelled).empty());
   CHECK(trainer.train(0, 0, go_on).empty());
   CHECK(!trainer.train(10, 0, go_on).empty());
@@ -227,11 +230,9 @@ TEST_CASE("encoding equals brute force: short and long words, one text and batch
         expected_ids.insert(expected_ids.end(), expected.begin(), expected.end());
         expected_ends.push_back(static_cast<double>(expected_ids.size()));
       }
-      std::vector<int32_t> ids{1, 2, 3};
-      std::vector<double> ends;
-      encoder.encode_batch(views(documents), ids, ends);
-      CHECK(ids == expected_ids);
-      CHECK(ends == expected_ends);
+      const EncodedBatch batch = encoder.encode_batch(batch_of(documents));
+      CHECK(batch.ids == expected_ids);
+      CHECK(batch.ends == expected_ends);
     }
   }
 }
@@ -243,13 +244,11 @@ TEST_CASE("a batch larger than one part keeps the order of its documents") {
   const auto merges = train(documents, SplitPattern::kGpt2, 2, 200, 0);
   const BpeEncoder one(SplitPattern::kGpt2, merges, iota_ids(merges), 1);
   const BpeEncoder two(SplitPattern::kGpt2, merges, iota_ids(merges), 2);
-  std::vector<int32_t> ids_one, ids_two;
-  std::vector<double> ends_one, ends_two;
-  one.encode_batch(views(documents), ids_one, ends_one);
-  two.encode_batch(views(documents), ids_two, ends_two);
-  CHECK(ids_one == ids_two);
-  CHECK(ends_one == ends_two);
-  CHECK(ends_two.back() == static_cast<double>(ids_two.size()));
+  const EncodedBatch by_one = one.encode_batch(batch_of(documents));
+  const EncodedBatch by_two = two.encode_batch(batch_of(documents));
+  CHECK(by_one.ids == by_two.ids);
+  CHECK(by_one.ends == by_two.ends);
+  CHECK(by_two.ends.back() == static_cast<double>(by_two.ids.size()));
 }
 
 TEST_CASE("several merges may lead to one token") {

@@ -114,8 +114,7 @@ std::vector<int32_t> BpeEncoder::encode(std::string_view text) const {
   return ids;
 }
 
-void BpeEncoder::encode_batch(std::span<const std::string_view> documents, std::vector<int32_t>& ids,
-                              std::vector<double>& ends) const {
+EncodedBatch BpeEncoder::encode_batch(const TextBatch& documents) const {
   const std::lock_guard lock(batch_mutex_);
   // Neighbouring documents form parts of about this size: large enough to keep threads from meeting often.
   constexpr size_t kPartBytes = size_t{1} << 18;
@@ -132,6 +131,8 @@ void BpeEncoder::encode_batch(std::span<const std::string_view> documents, std::
   starts.push_back(documents.size());
 
   std::vector<std::vector<int32_t>> part_ids(parts);
+  EncodedBatch batch;
+  std::vector<double>& ends = batch.ends;
   ends.assign(documents.size(), 0.0);
   for_each_part(static_cast<int>(caches_.size()) - 1, parts, [&](int thread, size_t part) {
     std::vector<int32_t>& out = part_ids[part];
@@ -146,12 +147,12 @@ void BpeEncoder::encode_batch(std::span<const std::string_view> documents, std::
     for (size_t i = starts[part]; i < starts[part + 1]; ++i) ends[i] += static_cast<double>(total);
     total += part_ids[part].size();
   }
-  ids.clear();
-  ids.reserve(total);
+  batch.ids.reserve(total);
   for (std::vector<int32_t>& part : part_ids) {
-    ids.insert(ids.end(), part.begin(), part.end());
+    batch.ids.insert(batch.ids.end(), part.begin(), part.end());
     part = {};
   }
+  return batch;
 }
 
 void BpeEncoder::append(std::string_view text, WordCache& cache, std::vector<int32_t>& out) const {

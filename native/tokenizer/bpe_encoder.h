@@ -8,13 +8,19 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <span>
 #include <string_view>
 #include <vector>
 
+#include "data/text_batch.h"
 #include "tokenizer/split.h"
 
 namespace anneal {
+
+/// Ids of many documents end to end, and for each document the (exclusive) end of its ids.
+struct EncodedBatch {
+  std::vector<int32_t> ids;
+  std::vector<double> ends;
+};
 
 class BpeEncoder {
  public:
@@ -29,10 +35,8 @@ class BpeEncoder {
   /// Ids of one text, on the calling thread. May be called while encode_batch runs.
   [[nodiscard]] std::vector<int32_t> encode(std::string_view text) const;
 
-  /// Many documents on all threads: ids end to end, and for each document the (exclusive) end of its ids.
-  /// Both vectors are overwritten.
-  void encode_batch(std::span<const std::string_view> documents, std::vector<int32_t>& ids,
-                    std::vector<double>& ends) const;
+  /// Many documents on all threads.
+  [[nodiscard]] EncodedBatch encode_batch(const TextBatch& documents) const;
 
  private:
   struct Slot;

@@ -240,7 +240,7 @@ BpeTrainer::BpeTrainer(SplitPattern pattern, int threads) : pattern_(pattern) {
 
 BpeTrainer::~BpeTrainer() = default;
 
-void BpeTrainer::feed(std::span<const std::string_view> documents) {
+void BpeTrainer::feed(const TextBatch& documents) {
   for_each_part(static_cast<int>(counts_.size()), documents.size(), [&](int thread, size_t part) {
     WordCounts& counts = *counts_[static_cast<size_t>(thread)];
     for_each_word(pattern_, documents[part], [&](std::string_view word) { counts.add(word, 1); });

@@ -10,10 +10,10 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <span>
 #include <string_view>
 #include <vector>
 
+#include "data/text_batch.h"
 #include "tokenizer/split.h"
 
 namespace anneal {
@@ -26,7 +26,7 @@ class BpeTrainer {
   BpeTrainer& operator=(const BpeTrainer&) = delete;
 
   /// Counts the words of these documents. Calls must not overlap.
-  void feed(std::span<const std::string_view> documents);
+  void feed(const TextBatch& documents);
 
   /// Up to `merges` merges, as left and right unit in turn; fewer when no pair occurs at least
   /// `min_frequency` times (and once). Stops early, with what it has, when `cancelled` becomes true.

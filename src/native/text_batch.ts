@@ -42,6 +42,14 @@ export class TextBatchBuilder {
   }
 }
 
+/** A batch of a few documents. */
+export function textBatch(documents: Iterable<Uint8Array | string>): TextBatch {
+  const builder = new TextBatchBuilder();
+  for (const document of documents)
+    builder.add(typeof document === 'string' ? Buffer.from(document) : document);
+  return builder.take();
+}
+
 /** Document `i` of a batch; a view. */
 export function documentOf(batch: TextBatch, i: number): Uint8Array {
   return batch.bytes.subarray(i === 0 ? 0 : batch.ends[i - 1], batch.ends[i]);

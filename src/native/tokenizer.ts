@@ -1,10 +1,11 @@
 /** Byte-pair encoding: training and use. Documents are UTF-8. */
+import type { TextBatch } from './text_batch.ts';
 
 export type SplitPattern = 'gpt2' | 'cl100k' | 'llama3';
 
 export interface BpeTrainer {
   /** Counts the words of these documents (UTF-8, invalid bytes are taken as bytes). */
-  feed(documents: Uint8Array[]): Promise<void>;
+  feed(documents: TextBatch): Promise<void>;
   /** Merges as pairs of ids: 0..255 are bytes in GPT-2's printable order, 256 + i is merge i's result. */
   train(options: { merges: number; minFrequency: number; signal?: AbortSignal }): Promise<Int32Array>;
 }
@@ -13,5 +14,5 @@ export interface BpeEncoder {
   /** Encodes plain text (special tokens are not looked for) to ids. */
   encode(text: Uint8Array): Int32Array;
   /** Many documents on all threads, off the event loop: ids end to end, and their ends. */
-  encodeBatch(documents: Uint8Array[]): Promise<{ ids: Int32Array; ends: Float64Array }>;
+  encodeBatch(documents: TextBatch): Promise<{ ids: Int32Array; ends: Float64Array }>;
 }

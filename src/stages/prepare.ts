@@ -15,6 +15,7 @@ import { resolveFiles } from '../data/files.ts';
 import { copiesFor, splitFraction } from '../data/mix.ts';
 import { type Row, readAllRows, readableBytes, rowSettings } from '../data/rows.ts';
 import { SplitWriter, tokenBytesFor } from '../data/shards.ts';
+import { textBatch } from '../native/text_batch.ts';
 import { encodeChat } from '../tokenizer/chat.ts';
 import { loadTokenizer, saveTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { writeFileAtomic } from '../util/files.ts';
@@ -235,7 +236,7 @@ class Preparation {
     this.#part = [];
     this.#partBytes = 0;
     const plain = part.filter(({ ids, copies }) => ids === undefined && copies > 0);
-    const encoded = await this.#tokenizer.encodeBatch(plain.map(({ content }) => content));
+    const encoded = await this.#tokenizer.encodeBatch(textBatch(plain.map(({ content }) => content)));
     let start = 0;
     for (const [i, entry] of plain.entries()) {
       entry.ids = encoded.ids.subarray(start, encoded.ends[i]);

@@ -9,6 +9,7 @@ import { AnnealError } from '../../proto/errors.ts';
 import { resolveFiles } from '../data/files.ts';
 import { type Row, readAllRows, readableBytes, rowSettings } from '../data/rows.ts';
 import type { Addon, BpeTrainer } from '../native/addon.ts';
+import { TextBatchBuilder } from '../native/text_batch.ts';
 import { checkTemplate, DEFAULT_CHAT_TEMPLATE, DEFAULT_TURN_TOKEN } from '../tokenizer/chat_template.ts';
 import { newTokenizerFiles } from '../tokenizer/new_tokenizer.ts';
 import { loadTokenizer, saveTokenizer } from '../tokenizer/tokenizer.ts';
@@ -133,15 +134,12 @@ async function feed(trainer: BpeTrainer, context: StageContext<Settings>): Promi
   const samples: Buffer[] = [];
   const files = await resolveFiles(settings.files, context.baseDir);
   const total = await readableBytes(files);
-  let part: Buffer[] = [];
-  let partBytes = 0;
+  const part = new TextBatchBuilder();
   let documents = 0;
   let done = 0;
   const flush = async (): Promise<void> => {
     if (context.checkpointRequested()) throw new StageStopped();
-    await trainer.feed(part);
-    part = [];
-    partBytes = 0;
+    await trainer.feed(part.take());
     context.emit(
       'progress',
       { stage: name, done, total, unit: 'byte', metrics: { documents } },
@@ -153,10 +151,9 @@ async function feed(trainer: BpeTrainer, context: StageContext<Settings>): Promi
     for (const text of rowTexts(row)) {
       documents += 1;
       if (samples.length < NUM_SAMPLES) samples.push(text.subarray(0, SAMPLE_BYTES));
-      part.push(text);
-      partBytes += text.length;
+      part.add(text);
     }
-    if (partBytes >= PART_BYTES) await flush();
+    if (part.byteLength >= PART_BYTES) await flush();
   }
   if (documents === 0) {
     throw new AnnealError(

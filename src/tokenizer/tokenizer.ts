@@ -10,6 +10,7 @@ import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import { folderOf } from '../models/adapter_base.ts';
 import { type BpeEncoder, loadAddon } from '../native/addon.ts';
+import { type TextBatch, textBatch } from '../native/text_batch.ts';
 import { asFileError, writeFileAtomic } from '../util/files.ts';
 import { sha256 } from '../util/hash.ts';
 import { tokenBytes } from './byte_level.ts';
@@ -31,7 +32,7 @@ export interface Tokenizer {
   /** Text of a rendered chat template: special tokens are recognised. */
   encodeWithSpecials(text: string): Int32Array;
   /** Many documents on all threads; ends are exclusive offsets into ids. */
-  encodeBatch(documents: Uint8Array[]): Promise<{ ids: Int32Array; ends: Float64Array }>;
+  encodeBatch(documents: TextBatch): Promise<{ ids: Int32Array; ends: Float64Array }>;
   /** Bytes of ids joined, then read as UTF-8; `skipSpecials` leaves special tokens out. */
   decode(ids: Iterable<number>, options?: { skipSpecials?: boolean }): string;
   /** For streaming: text is held back while a character is incomplete. */
@@ -143,7 +144,7 @@ async function requireReachable(vocabulary: Vocabulary, tokenizer: Tokenizer, pa
     // Part of a character is never a word, and added tokens are found before words are cut.
     return bytes === undefined || !isUtf8(bytes) || added.has(id) ? [] : [{ id, bytes }];
   });
-  const { ids, ends } = await tokenizer.encodeBatch(tokens.map(({ bytes }) => bytes));
+  const { ids, ends } = await tokenizer.encodeBatch(textBatch(tokens.map(({ bytes }) => bytes)));
   const unreachable = tokens.filter(({ id }, i) => {
     const start = i === 0 ? 0 : ends[i - 1]!;
     return ends[i]! - start !== 1 || ids[start] !== id;
@@ -240,7 +241,7 @@ class ByteLevelTokenizer implements Tokenizer {
     return ids;
   }
 
-  encodeBatch(documents: Uint8Array[]): Promise<{ ids: Int32Array; ends: Float64Array }> {
+  encodeBatch(documents: TextBatch): Promise<{ ids: Int32Array; ends: Float64Array }> {
     return this.#encoder.encodeBatch(documents);
   }
 

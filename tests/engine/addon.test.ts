@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { loadAddon, type Session, type SessionOptions } from '../../src/native/addon.ts';
+import { textBatch } from '../../src/native/text_batch.ts';
 import {
   architecture,
   makeBatch,
@@ -231,14 +232,14 @@ describe('tokenizer', () => {
 
   it('trains merges and encodes with them, alone and in batches', async () => {
     const trainer = addon.createBpeTrainer({ pattern: 'gpt2', threads: 1 });
-    await trainer.feed([text]);
+    await trainer.feed(textBatch([text]));
     const merges = await trainer.train({ merges: 10, minFrequency: 1 });
     expect(merges.length).toBe(20);
     const ids = Int32Array.from({ length: 256 + merges.length / 2 }, (_, i) => i);
     const encoder = addon.createBpeEncoder({ pattern: 'gpt2', merges, ids, threads: 2 });
     const encoded = encoder.encode(text);
     expect(encoded.length).toBeLessThan(text.length);
-    const batch = await encoder.encodeBatch([text, new Uint8Array(), text]);
+    const batch = await encoder.encodeBatch(textBatch([text, '', text]));
     expect([...batch.ids]).toEqual([...encoded, ...encoded]);
     expect([...batch.ends]).toEqual([encoded.length, encoded.length, 2 * encoded.length]);
   });
@@ -250,9 +251,16 @@ describe('tokenizer', () => {
     const ids = new Int32Array(257);
     expect(() => addon.createBpeEncoder({ pattern: 'gpt2', merges, ids, threads: 1 })).toThrow();
     const trainer = addon.createBpeTrainer({ pattern: 'gpt2', threads: 1 });
-    await trainer.feed([text]);
+    await trainer.feed(textBatch([text]));
     await expect(
       trainer.train({ merges: 10, minFrequency: 1, signal: AbortSignal.abort() }),
     ).rejects.toMatchObject({ code: 'cancelled' });
+    const bytes = new Uint8Array(4);
+    for (const ends of [[5], [3, 2, 4], [Number.NaN, 4], [-1, 4], [3], []]) {
+      await expect(trainer.feed({ bytes, ends: Float64Array.from(ends) })).rejects.toMatchObject({
+        code: 'invalid_argument',
+        message: expect.stringContaining('documents.ends'),
+      });
+    }
   });
 });

@@ -1,6 +1,7 @@
 /** Tokenizers trained in a moment on generated text, one for each split pattern. */
 import { mkdirSync } from 'node:fs';
 import { loadAddon, type SplitPattern } from '../../src/native/addon.ts';
+import { textBatch } from '../../src/native/text_batch.ts';
 import { DEFAULT_CHAT_TEMPLATE } from '../../src/tokenizer/chat_template.ts';
 import { newTokenizerFiles } from '../../src/tokenizer/new_tokenizer.ts';
 import { loadTokenizer, saveTokenizer, type Tokenizer } from '../../src/tokenizer/tokenizer.ts';
@@ -20,7 +21,7 @@ export async function trainTokenizer(
   options: { merges?: number; minFrequency?: number; chatTemplate?: string; bosToken?: string } = {},
 ): Promise<Tokenizer> {
   const trainer = loadAddon().createBpeTrainer({ pattern, threads: 2 });
-  await trainer.feed(trainingDocuments().map((text) => Buffer.from(text)));
+  await trainer.feed(textBatch(trainingDocuments()));
   const merges = await trainer.train({
     merges: options.merges ?? 300,
     minFrequency: options.minFrequency ?? 0,

@@ -2,6 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { textBatch } from '../../src/native/text_batch.ts';
 import { loadTokenizer, saveTokenizer, type Tokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { generatedText, temporaryFolder } from '../data/stage_context.ts';
 import { editedJson, SPECIALS, type TokenizerJson, trainTokenizer } from './fixture.ts';
@@ -34,7 +35,7 @@ describe('ids and text', () => {
       expect(ids.length).toBeLessThan(Buffer.byteLength(text));
     }
     const texts = ['', 'a', '\0', '\uFEFFx', '🙂🙃'];
-    const { ids, ends } = await own.encodeBatch(texts.map((text) => Buffer.from(text)));
+    const { ids, ends } = await own.encodeBatch(textBatch(texts));
     expect(texts.map((_, i) => own.decode(ids.subarray(i === 0 ? 0 : ends[i - 1], ends[i])))).toEqual(texts);
   });
 

@@ -1,0 +1,28 @@
+// Many documents in one piece of memory: what every data call takes and gives (src/native/text_batch.ts).
+#pragma once
+
+#include <cstddef>
+#include <string_view>
+#include <vector>
+
+namespace anneal {
+
+/// Documents end to end in UTF-8, not checked.
+struct TextBatch {
+  std::vector<char> bytes;
+  std::vector<size_t> ends;  // exclusive end of each document in `bytes`
+
+  [[nodiscard]] size_t size() const { return ends.size(); }
+
+  [[nodiscard]] std::string_view operator[](size_t i) const {
+    const size_t begin = i == 0 ? 0 : ends[i - 1];
+    return {bytes.data() + begin, ends[i] - begin};
+  }
+
+  void add(std::string_view document) {
+    bytes.insert(bytes.end(), document.begin(), document.end());
+    ends.push_back(bytes.size());
+  }
+};
+
+}  // namespace anneal
