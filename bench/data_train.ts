@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os';
 import { CORPUS_KINDS, type CorpusKind } from '../scripts/corpus/sources.ts';
 import { readRows, rowSettings } from '../src/data/rows.ts';
 import { loadAddon, type SplitPattern } from '../src/native/addon.ts';
+import { TextBatchBuilder } from '../src/native/text_batch.ts';
 import {
   corpus,
   type DataBench,
@@ -47,18 +48,13 @@ const bench: DataBench = {
       threads: Number(threads),
     });
     const started = performance.now();
-    let part: Buffer[] = [];
-    let partBytes = 0;
+    const part = new TextBatchBuilder();
     for await (const row of readRows(path, rowSettings.parse({ format: 'jsonl' }))) {
       if (row.kind !== 'text') throw new Error(`${path} holds more than text`);
-      part.push(row.text);
-      partBytes += row.text.length;
-      if (partBytes < 4 << 20) continue;
-      await trainer.feed(part);
-      part = [];
-      partBytes = 0;
+      part.add(row.text);
+      if (part.byteLength >= 4 << 20) await trainer.feed(part.take());
     }
-    await trainer.feed(part);
+    await trainer.feed(part.take());
     const counted = performance.now();
     const merges = await trainer.train({ merges: Number(vocab_size) - 256, minFrequency: 2 });
     const ended = performance.now();
