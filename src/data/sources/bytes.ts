@@ -1,0 +1,112 @@
+/**
+ * Bytes of files: read in large chunks, one ahead of whoever takes them, with a check at the end that the file is
+ * still the one that was opened.
+ */
+import type { Stats } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import { AnnealError } from '../../../proto/errors.ts';
+import { asFileError } from '../../util/files.ts';
+
+const CHUNK_BYTES = 1 << 20;
+
+/** Content to be read once, from its beginning. */
+export interface Content {
+  chunks: AsyncIterable<Buffer>;
+  /** Where in the whole content the chunks begin. */
+  offset: number;
+  /** Bytes of the unit as stored that were read once the content was read up to `end`. */
+  progress(end: number): number;
+}
+
+/** A file that is open, and what it was then. */
+export class DataFile {
+  readonly #handle: FileHandle;
+  readonly #opened: Stats;
+  readonly #location: string;
+
+  private constructor(handle: FileHandle, opened: Stats, location: string) {
+    this.#handle = handle;
+    this.#opened = opened;
+    this.#location = location;
+  }
+
+  /** `expectedBytes` is its size at an earlier look. */
+  static async open(path: string, location: string, expectedBytes?: number): Promise<DataFile> {
+    try {
+      const handle = await open(path, 'r');
+      const stats = await handle.stat().catch(async (error: unknown) => {
+        await handle.close();
+        throw error;
+      });
+      const file = new DataFile(handle, stats, location);
+      if (expectedBytes !== undefined && stats.size !== expectedBytes) {
+        await file.close();
+        throw changed(location, `it had ${expectedBytes} bytes and has ${stats.size}`);
+      }
+      return file;
+    } catch (error) {
+      throw asFileError(error, location);
+    }
+  }
+
+  get size(): number {
+    return this.#opened.size;
+  }
+
+  /** A range that must be there in full, in memory of its own. */
+  async read(start: number, end: number): Promise<Buffer> {
+    const buffer = Buffer.allocUnsafeSlow(end - start);
+    let filled = 0;
+    try {
+      while (filled < buffer.length) {
+        const { bytesRead } = await this.#handle.read(buffer, filled, buffer.length - filled, start + filled);
+        if (bytesRead === 0) break;
+        filled += bytesRead;
+      }
+    } catch (error) {
+      throw asFileError(error, this.#location);
+    }
+    if (filled < buffer.length) {
+      throw changed(this.#location, `it ended at byte ${start + filled} of ${this.#opened.size}`);
+    }
+    return buffer;
+  }
+
+  /** The bytes from `start` up to `end`, each chunk in memory of its own. */
+  async *chunks(start = 0, end = this.size): AsyncGenerator<Buffer> {
+    const next = (at: number) => this.read(at, Math.min(end, at + CHUNK_BYTES));
+    let ahead = start < end ? next(start) : undefined;
+    try {
+      for (let at = start; at < end; at += CHUNK_BYTES) {
+        const chunk = await ahead!;
+        ahead = at + CHUNK_BYTES < end ? next(at + CHUNK_BYTES) : undefined;
+        yield chunk;
+      }
+    } finally {
+      // The file must not be closed under a read; its failure is nobody's when the reader has gone.
+      await ahead?.catch(() => undefined);
+    }
+  }
+
+  /** Throws when the file is no longer as it was when it was opened. */
+  async verify(): Promise<void> {
+    const now = await this.#handle.stat();
+    if (now.size !== this.#opened.size) {
+      throw changed(this.#location, `it had ${this.#opened.size} bytes and has ${now.size}`);
+    }
+    if (now.mtimeMs !== this.#opened.mtimeMs) {
+      throw changed(this.#location, `it was written to at ${now.mtime.toISOString()}`);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#handle.close();
+  }
+}
+
+function changed(location: string, how: string): AnnealError {
+  return new AnnealError('file_unreadable', `${location} was changed while it was being read: ${how}.`, {
+    path: location,
+    hint: 'Let whatever writes the file finish, then run again.',
+  });
+}
