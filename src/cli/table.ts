@@ -1,12 +1,12 @@
 /** Aligned tables: columns of numbers to the right, others to the left, no frame, never wider than the terminal. */
-import { formatMetric } from './format.ts';
+import { formatCount, formatMetric } from './format.ts';
 import { clean, displayWidth, type Paint, pad, truncate } from './text.ts';
 
 export type Cell = string | number | null;
 
 const GAP = '  ';
 
-/** The lines of a table. Strings are shown as they are (cleaned), numbers by `formatMetric`, null as a dash. */
+/** The lines of a table. Strings are shown as they are (cleaned), counts in full, other numbers by `formatMetric`, null as a dash. */
 export function renderTable(columns: string[], rows: Cell[][], width: number, paint: Paint): string[] {
   const texts = rows.map((row) => columns.map((_, i) => cellText(row[i] ?? null)));
   const heads = columns.map((column) => clean(column));
@@ -28,9 +28,11 @@ export function renderTable(columns: string[], rows: Cell[][], width: number, pa
   return [paint(line(heads), 'bold'), ...texts.map(line)];
 }
 
-function cellText(cell: Cell): string {
+/** A cell on one line. */
+export function cellText(cell: Cell): string {
   if (cell === null) return '-';
-  return typeof cell === 'number' ? formatMetric(cell) : clean(cell).replaceAll('\n', ' ');
+  if (typeof cell === 'number') return Number.isSafeInteger(cell) ? formatCount(cell) : formatMetric(cell);
+  return clean(cell).replaceAll('\n', ' ');
 }
 
 /** Takes columns from the widest until the sum fits, down to 4 each. */

@@ -39,7 +39,8 @@ export function renderBlock(event: JobEvent, options: BlockOptions): string[] {
   }
 }
 
-function title(text: string, { width, paint }: BlockOptions): string {
+/** A line that heads what follows. */
+export function title(text: string, { width, paint }: BlockOptions): string {
   const head = `── ${truncate(clean(text), Math.max(0, width - 4))}`;
   return paint(
     `${head} ${'─'.repeat(Math.max(0, Math.min(24, width - displayWidth(head) - 1)))}`.trimEnd(),
