@@ -103,7 +103,7 @@ async function makeReport(
   const rows: Report['rows'] = [];
   for (const [label, own] of judged) {
     const cost = await trainingCost(inputs[`models.${label}`]!);
-    const figures = figuresOf(own, judged.get(settings.against)!);
+    const figures = figuresOf(own, judged.get(settings.against)!, settings.num_generations);
     rows.push([label, ...figures, cost.parameters, cost.seconds]);
   }
   return {
@@ -112,6 +112,7 @@ async function makeReport(
     columns: [
       'model',
       'win_rate',
+      'win_rate_stderr',
       ...(settings.rewards ? ['reward'] : []),
       ...(settings.reward_model === undefined ? [] : ['reward_model']),
       'kl',
@@ -141,10 +142,12 @@ function outputLines(judged: ReadonlyMap<string, Judged>, prompts: readonly Prom
 }
 
 /** What is measured of a model; nothing wins against itself. */
-function figuresOf(own: Judged, other: Judged): (number | null)[] {
+function figuresOf(own: Judged, other: Judged, samples: number): (number | null)[] {
   const judge = ({ rewards, modelScores }: Judged) => (rewards ?? modelScores)!;
+  const wins = own === other ? null : winRate(judge(own), judge(other), samples);
   return [
-    own === other ? null : winRate(judge(own), judge(other)),
+    wins?.rate ?? null,
+    wins?.error ?? null,
     ...(own.rewards ? [meanScore(own.rewards)] : []),
     ...(own.modelScores ? [meanScore(own.modelScores)] : []),
     own === other ? 0 : own.kl,

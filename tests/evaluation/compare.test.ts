@@ -77,6 +77,7 @@ describe('compare', () => {
     expect(columns).toEqual([
       'model',
       'win_rate',
+      'win_rate_stderr',
       'reward',
       'kl',
       'exact_match',
@@ -99,13 +100,14 @@ describe('compare', () => {
     const wins = assistant.map((own, i) => (own === early[i] ? 0.5 : Number(own > early[i]!)));
     const mean = (numbers: number[]) => numbers.reduce((sum, x) => sum + x, 0) / numbers.length;
     expect(rows.map((row) => row[0])).toEqual(['early', 'assistant']);
-    expect(rows[0]!.slice(1, 4)).toEqual([null, mean(early), 0]);
-    expect(rows[1]!.slice(1, 3)).toEqual([mean(wins), mean(assistant)]);
-    expect(rows[1]![3]).toBeGreaterThan(0);
+    expect(rows[0]!.slice(1, 5)).toEqual([null, null, mean(early), 0]);
+    expect([rows[1]![1], rows[1]![3]]).toEqual([mean(wins), mean(assistant)]);
+    expect(rows[1]![2]).toBeGreaterThan(0);
+    expect(rows[1]![4]).toBeGreaterThan(0);
     const exact = (model: string) =>
       mean(outputs.map(({ outputs: of, answer }) => Number(of[model]!.greedy.trim() === answer)));
-    expect(rows.map((row) => row[4])).toEqual([exact('early'), exact('assistant')]);
-    for (const row of rows) expect(row.slice(5).every((cost) => typeof cost === 'number')).toBe(true);
+    expect(rows.map((row) => row[5])).toEqual([exact('early'), exact('assistant')]);
+    for (const row of rows) expect(row.slice(6).every((cost) => typeof cost === 'number')).toBe(true);
     expect(examples.map(({ prompt, expected }) => [prompt, expected])).toEqual(
       outputs.slice(0, 2).map(({ prompt, answer }) => [prompt, answer]),
     );
@@ -163,8 +165,8 @@ describe('compare', () => {
     const channel = await runHere(fixture, text, { job: 'j3' });
     expect(channel.outcome().error).toBeNull();
     const { columns, rows } = report(channel);
-    expect(columns.slice(0, 4)).toEqual(['model', 'win_rate', 'reward_model', 'kl']);
-    expect(rows[0]![2]).not.toBe(rows[1]![2]);
+    expect(columns.slice(0, 5)).toEqual(['model', 'win_rate', 'win_rate_stderr', 'reward_model', 'kl']);
+    expect(rows[0]![3]).not.toBe(rows[1]![3]);
     expect(rows[1]![1]).toBeGreaterThanOrEqual(0);
     expect(rows[1]![1]).toBeLessThanOrEqual(1);
   });
@@ -326,6 +328,6 @@ describe('bad input', () => {
     });
     expect(channel.outcome().error).toBeNull();
     const [, row] = report(channel).rows;
-    expect(row!.slice(3)).toEqual([null, expect.any(Number), null, null]);
+    expect(row!.slice(4)).toEqual([null, expect.any(Number), null, null]);
   });
 });

@@ -16,7 +16,7 @@ describe('winRate', () => {
     ['nothing to compare', [null], [1], null],
     ['no responses', [], [], null],
   ])('%s', (_, own, other, rate) => {
-    expect(winRate(own, other)).toBe(rate);
+    expect(winRate(own, other)?.rate ?? null).toBe(rate);
   });
 
   it('and the rate of the other make 1', () => {
@@ -26,9 +26,30 @@ describe('winRate', () => {
         const [a, b] = [own.slice(0, count), other.slice(0, count)];
         const rate = winRate(a, b);
         if (rate === null) expect(winRate(b, a)).toBeNull();
-        else expect(rate + winRate(b, a)!).toBeCloseTo(1, 12);
+        else expect(rate.rate + winRate(b, a)!.rate).toBeCloseTo(1, 12);
       }),
     );
+  });
+});
+
+describe('the error of a win rate', () => {
+  it('is that of a mean over prompts with one response each', () => {
+    // Wins 1, 0, 1, 1: mean 0.75, sample variance 0.25, error sqrt(0.25 / 4).
+    const wins = winRate([1, 0, 1, 1], [0, 1, 0, 0])!;
+    expect(wins.error).toBeCloseTo(Math.sqrt(0.25 / 4), 12);
+  });
+
+  it('does not shrink when each prompt has the same response many times', () => {
+    const repeated = (values: number[]) => values.flatMap((value) => [value, value, value]);
+    const once = winRate([1, 0, 1, 1], [0, 1, 0, 0])!;
+    const thrice = winRate(repeated([1, 0, 1, 1]), repeated([0, 1, 0, 0]), 3)!;
+    expect(thrice.rate).toBe(once.rate);
+    expect(thrice.error).toBeCloseTo(once.error!, 12);
+  });
+
+  it('is unknown of one prompt, and leaves out prompts without scores', () => {
+    expect(winRate([1, 1], [0, 2], 2)).toEqual({ rate: 0.5, error: null });
+    expect(winRate([1, null], [0, 2])).toEqual({ rate: 1, error: null });
   });
 });
 
