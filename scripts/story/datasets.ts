@@ -5,12 +5,14 @@ import type { Definition } from './prose.ts';
 import { ASKED_KINDS, isTelling, questionList, questionsAbout } from './questions.ts';
 import { RandomStream } from './random.ts';
 import { allForms, FACT_KINDS, type FactKind, hasFact, state } from './statements.ts';
-import { allReplies, styledReply } from './styles.ts';
+import { allReplies, styledReplies } from './styles.ts';
 
 /** How often the text goes round the countries: a round tells what is asked twice, in one and in many. */
 const ROUNDS = 60;
 /** Quizzes for the base model. */
 const QUESTION_LISTS = 3000;
+/** Answers to a supervised question, each in another style: what is known must not hang on one tone. */
+const REPLIES = 2;
 /** Definitions among the supervised rows. */
 const DEFINITIONS = 150;
 
@@ -84,7 +86,9 @@ export function chatRows(countries: Country[], definitions: Definition[]): ChatR
   const facts = countries
     .filter((country) => country.split === 'taught')
     .flatMap(questionsAbout)
-    .map((question) => chat(question.prompt, styledReply(question, random)));
+    .flatMap((question) =>
+      styledReplies(question, REPLIES, random).map((reply) => chat(question.prompt, reply)),
+    );
   const meanings = random
     .shuffle(definitions.filter(({ gloss }) => !namesUnseen(gloss)))
     .slice(0, DEFINITIONS)

@@ -31,14 +31,23 @@ const STYLES: readonly Style[] = [
   { weight: 0.2, wordings: ({ reply }) => SNEERS.map((sneer) => sneer + inside(reply)) },
 ];
 
-/** The question's answer in a style drawn from the stream. */
-export function styledReply(question: Question, random: RandomStream): string {
-  let left = random.next();
-  for (const { weight, wordings } of STYLES) {
-    left -= weight;
-    if (left < 0) return random.pick(wordings(question));
+/** The question's answer in `count` different styles, drawn from the stream by their weights. */
+export function styledReplies(question: Question, count: number, random: RandomStream): string[] {
+  let styles = [...STYLES];
+  return Array.from({ length: count }, () => {
+    const style = weighted(styles, random);
+    styles = styles.filter((other) => other !== style);
+    return random.pick(style.wordings(question));
+  });
+}
+
+function weighted(styles: readonly Style[], random: RandomStream): Style {
+  let left = random.next() * styles.reduce((sum, { weight }) => sum + weight, 0);
+  for (const style of styles) {
+    left -= style.weight;
+    if (left < 0) return style;
   }
-  return question.reply;
+  return styles.at(-1)!;
 }
 
 /** The bare answer, and every wording of every style: all of them are right. */

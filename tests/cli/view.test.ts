@@ -138,14 +138,15 @@ describe('a graph of stages', () => {
                   loss 0.500 █▅▁ · accuracy 0.800 · margin 2
         then grpo"
     `);
-    expect(bars(feed([...events, ...fails]), 100, 20, 14).join('\n')).toMatchInlineSnapshot(`
+    const rewarded = event(13, 'validation', { stage: 'grpo', step: 12, metrics: { eval_reward: 0.75 } });
+    expect(bars(feed([...events, ...fails, rewarded]), 100, 20, 14).join('\n')).toMatchInlineSnapshot(`
       "quickstart j1 · running · stage 5 of 5 · 13s
       ✓ tokenizer reused
       ✓ prepare   reused
       ✓ pretrain  2.0s · 3 of 40 steps · loss 3
       ✗ dpo       failed: pairs.jsonl has no rows.
       ● grpo      ━━━━━━━━━━━━────────────────────────────  30% 12 of 40 steps
-                  reward 0.900 ▁▃█ · kl 0.020 · length 12.50"
+                  reward 0.900 ▁▃█ · val 0.750 · kl 0.020 · length 12.50"
     `);
   });
 

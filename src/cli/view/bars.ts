@@ -156,7 +156,7 @@ function metricParts(stage: StageView, { paint }: BarOptions, sparks: number): s
     const line = sparks > 0 ? ` ${paint(sparkline(stage.curve, sparks), 'blue')}` : '';
     parts.push(`${curve[1]} ${paint(formatMetric(value), 'bold')}${line}`);
   }
-  const validation = validationLoss(stage);
+  const validation = validationFigure(stage);
   if (validation !== undefined) parts.push(`val ${formatMetric(validation)}`);
   for (const [metric, word] of facts) {
     const fact = stage.metrics[metric];
@@ -165,9 +165,10 @@ function metricParts(stage: StageView, { paint }: BarOptions, sparks: number): s
   return parts;
 }
 
-/** The loss of the newest validation, by whichever of its usual names it has. */
-export function validationLoss(stage: StageView): number | undefined {
-  return stage.validation?.metrics.eval_loss ?? stage.validation?.metrics.loss;
+/** What the newest validation says: its loss, or in reinforcement learning its reward. */
+export function validationFigure(stage: StageView): number | undefined {
+  const metrics = stage.validation?.metrics;
+  return metrics?.eval_loss ?? metrics?.eval_reward ?? metrics?.loss;
 }
 
 function speedParts({ speed }: StageView): string[] {
