@@ -33,7 +33,11 @@ Trainer::Trainer(const Napi::CallbackInfo& info)
       calls_(info.Env(), "anneal tokenizer training", [this](bool keep) { keep ? Ref() : Unref(); }) {
   synchronous(info.Env(), [&] {
     const Argument options = argument(info, 0, "options");
-    trainer_ = std::make_unique<BpeTrainer>(pattern(options), threads(options));
+    TrainerOptions settings{pattern(options), threads(options), 0};
+    if (const Argument most = options.property("maxWords"); !most.is_absent()) {
+      settings.max_words = static_cast<uint64_t>(most.integer(1, kMaxSafeInteger));
+    }
+    trainer_ = std::make_unique<BpeTrainer>(settings);
   });
 }
 
@@ -50,14 +54,17 @@ Napi::Value Trainer::train(const Napi::CallbackInfo& info) {
     const Argument options = argument(info, 0, "options");
     const int64_t merges = options.property("merges").integer(0, int64_t{1} << 30);
     const int64_t min_frequency = options.property("minFrequency").integer(0, kMaxSafeInteger);
+    const Argument least = options.property("minWordCount");
+    const auto min_word_count =
+        static_cast<uint64_t>(least.is_absent() ? 1 : least.integer(1, kMaxSafeInteger));
     const auto cancelled = std::make_shared<std::atomic<bool>>(false);
     const auto abort = std::make_shared<AbortListener>(options.property("signal"), cancelled);
     const auto call = calls_.begin(env);
     call->set_cleanup([abort](Napi::Env) { abort->remove(); });
     return calls_.run(
         call, thread_,
-        [this, merges, min_frequency, cancelled] {
-          std::vector<int32_t> result = trainer_->train(merges, min_frequency, *cancelled);
+        [this, merges, min_frequency, min_word_count, cancelled] {
+          std::vector<int32_t> result = trainer_->train({merges, min_frequency, min_word_count}, *cancelled);
           if (*cancelled) throw CodedError("cancelled", "the training of the tokenizer was cancelled");
           return result;
         },

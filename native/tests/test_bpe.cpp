@@ -97,11 +97,11 @@ TextBatch batch_of(std::span<const std::string> documents) {
 std::vector<int32_t> train(const Words& documents, SplitPattern pattern, int threads, int64_t merges,
                            int64_t min_frequency) {
   const std::atomic<bool> cancelled{false};
-  BpeTrainer trainer(pattern, threads);
+  BpeTrainer trainer({pattern, threads, 0});
   const std::span<const std::string> all(documents);
   trainer.feed(batch_of(all.first(all.size() / 2)));
   trainer.feed(batch_of(all.subspan(all.size() / 2)));
-  return trainer.train(merges, min_frequency, cancelled);
+  return trainer.train({merges, min_frequency}, cancelled);
 }
 
 std::vector<int32_t> iota_ids(const std::vector<int32_t>& merges) {
@@ -200,14 +200,16 @@ TEST_CASE("training equals brute force, whatever the number of threads") {
 }
 
 TEST_CASE("training stops when cancelled and with nothing to do") {
-  BpeTrainer trainer(SplitPattern::kGpt2, 2);
+  BpeTrainer trainer({SplitPattern::kGpt2, 2, 0});
   const std::atomic<bool> go_on{false};
   const std::atomic<bool> cancelled{true};
-  CHECK(trainer.train(10, 0, go_on).empty());
+  CHECK(trainer.train({10, 0}, go_on).empty());
   trainer.feed(batch_of(Words{"", "aaaa aaaa"}));
-  CHECK(trainer.train(10, 0, cancelled).empty());
-  CHECK(trainer.train(0, 0, go_on).empty());
-  CHECK(!trainer.train(10, 0, go_on).empty());
+  CHECK(trainer.train({10, 0}, cancelled).empty());
+  trainer.feed(batch_of(Words{"aaaa aaaa"}));
+  CHECK(trainer.train({0, 0}, go_on).empty());
+  trainer.feed(batch_of(Words{"aaaa aaaa"}));
+  CHECK(!trainer.train({10, 0}, go_on).empty());
 }
 
 TEST_CASE("encoding equals brute force: short and long words, one text and batches") {

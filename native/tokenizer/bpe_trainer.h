@@ -1,44 +1,70 @@
-// Training of byte-level byte-pair encoding: words are counted while text comes in, then the most frequent
-// pair of neighbouring units is merged again and again.
+// Training of byte-level byte-pair encoding: words are counted while text comes in, then merges are found
+// (bpe_merges.h).
 //
 // Units: 0..255 are the bytes in the order of GPT-2's printable characters (byte_units.h), 256 + i is the
-// result of merge i. Of equally frequent pairs the one with the smaller left unit, then the smaller right
-// unit, comes first: the order of Hugging Face's BpeTrainer, whose ids follow the same alphabet. Counts are
-// 64-bit. The result does not depend on the number of threads or on the order of the documents.
+// result of merge i. So merges and ties are those of Hugging Face's BpeTrainer, whose ids follow the same
+// alphabet. Counts are 64-bit. The result does not depend on the number of threads or on the order of the
+// documents; with a bound on the number of words it may depend on the order.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <string_view>
 #include <vector>
 
 #include "data/text_batch.h"
 #include "tokenizer/split.h"
+#include "tokenizer/word_counts.h"
 
 namespace anneal {
 
+struct TrainerOptions {
+  SplitPattern pattern = SplitPattern::kGpt2;
+  int threads = 1;
+  /// Distinct words that are kept, about; 0: all.
+  uint64_t max_words = 0;
+};
+
+/// What was counted so far.
+struct WordTotals {
+  uint64_t distinct = 0;
+  /// Rare words were dropped this many times; words with fewer occurrences than `dropped_below` since the
+  /// time before were.
+  uint64_t prunings = 0;
+  uint64_t dropped_below = 0;
+};
+
+struct TrainOptions {
+  int64_t merges = 0;
+  /// Pairs that occur less often (or never) are not merged.
+  int64_t min_frequency = 0;
+  /// Words that occur less often are left out.
+  uint64_t min_word_count = 0;
+};
+
 class BpeTrainer {
  public:
-  BpeTrainer(SplitPattern pattern, int threads);
-  ~BpeTrainer();
+  explicit BpeTrainer(const TrainerOptions& options);
   BpeTrainer(const BpeTrainer&) = delete;
   BpeTrainer& operator=(const BpeTrainer&) = delete;
 
   /// Counts the words of these documents. Calls must not overlap.
   void feed(const TextBatch& documents);
 
-  /// Up to `merges` merges, as left and right unit in turn; fewer when no pair occurs at least
-  /// `min_frequency` times (and once). Stops early, with what it has, when `cancelled` becomes true.
-  [[nodiscard]] std::vector<int32_t> train(int64_t merges, int64_t min_frequency,
-                                           const std::atomic<bool>& cancelled);
+  [[nodiscard]] WordTotals totals();
+
+  /// Left and right unit of each merge in turn; fewer than wanted where no pair is frequent enough. Uses up
+  /// what was counted. Stops early, with what it has, when `cancelled` becomes true.
+  [[nodiscard]] std::vector<int32_t> train(const TrainOptions& options, const std::atomic<bool>& cancelled);
 
  private:
-  class WordCounts;
+  void gather();
+  void prune();
 
-  SplitPattern pattern_;
-  // One table a thread; they are added up in train().
-  std::vector<std::unique_ptr<WordCounts>> counts_;
+  TrainerOptions options_;
+  std::vector<std::unique_ptr<WordCounts>> counts_;  // one a thread; gather() adds them to the first
+  uint64_t bytes_since_prune_ = 0;
+  WordTotals totals_;
 };
 
 }  // namespace anneal

@@ -14,19 +14,30 @@ inline uint64_t mix_bits(uint64_t a, uint64_t b) {
   return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
 }
 
+template <typename Number>
+uint64_t load_number(const char* from) {
+  Number number;
+  std::memcpy(&number, from, sizeof number);
+  return number;
+}
+
+/// Reads overlap at the end of a word, so that no length needs a loop over single bytes.
 inline uint64_t hash_word(std::string_view word) {
   constexpr uint64_t kOdd1 = 0x9E3779B97F4A7C15u;
   constexpr uint64_t kOdd2 = 0xC2B2AE3D27D4EB4Fu;
-  uint64_t hash = word.size() * kOdd1;
   const char* p = word.data();
-  size_t left = word.size();
-  for (; left >= 8; left -= 8, p += 8) {
-    uint64_t block;
-    std::memcpy(&block, p, 8);
-    hash = mix_bits(hash ^ block, kOdd2);
-  }
+  const size_t size = word.size();
+  uint64_t hash = size * kOdd1;
   uint64_t tail = 0;
-  if (left > 0) std::memcpy(&tail, p, left);
+  if (size >= 8) {
+    for (size_t at = 0; at + 8 < size; at += 8) hash = mix_bits(hash ^ load_number<uint64_t>(p + at), kOdd2);
+    tail = load_number<uint64_t>(p + size - 8);
+  } else if (size >= 4) {
+    tail = load_number<uint32_t>(p) << 32 | load_number<uint32_t>(p + size - 4);
+  } else if (size > 0) {
+    tail = load_number<uint8_t>(p) << 16 | load_number<uint8_t>(p + size / 2) << 8 |
+           load_number<uint8_t>(p + size - 1);
+  }
   return mix_bits(hash ^ tail ^ kOdd1, kOdd2);
 }
 
