@@ -26,6 +26,7 @@ namespace {
 constexpr size_t kWordsPerThread = size_t{1} << 14;
 /// Words that are fetched ahead.
 constexpr size_t kAhead = 8;
+constexpr WordPlace kNoPlace = std::numeric_limits<WordPlace>::max();
 
 struct Candidate {
   int64_t count;
@@ -37,7 +38,7 @@ struct Candidate {
   }
 };
 
-/// What a step (or one thread of it) changes at the pairs of one kind, by their other unit.
+/// What a step changes at the pairs of one kind, by their other unit.
 class UnitChanges {
  public:
   struct Change {
@@ -45,21 +46,30 @@ class UnitChanges {
     WordPlace last_word;
     int64_t count;
     size_t words;
+    uint32_t pair;  // that is tracked for it
   };
 
   void resize(size_t units) { slots_.resize(units); }
 
-  /// The change of this unit.
-  Change& operator[](int32_t unit) {
+  void add(int32_t unit, uint64_t count, WordPlace word) {
     uint32_t& slot = slots_[static_cast<size_t>(unit)];
     if (slot == 0) {
-      changes_.push_back({unit, std::numeric_limits<WordPlace>::max(), 0, 0});
+      changes_.push_back({unit, kNoPlace, 0, 0, PairNumbers::kNone});
       slot = static_cast<uint32_t>(changes_.size());
     }
-    return changes_[slot - 1];
+    Change& change = changes_[slot - 1];
+    change.count += static_cast<int64_t>(count);
+    if (change.last_word != word) ++change.words;
+    change.last_word = word;
   }
 
-  [[nodiscard]] const std::vector<Change>& all() const { return changes_; }
+  /// The change of this unit; null if there is none.
+  [[nodiscard]] Change* find(int32_t unit) {
+    const uint32_t slot = slots_[static_cast<size_t>(unit)];
+    return slot == 0 ? nullptr : &changes_[slot - 1];
+  }
+
+  [[nodiscard]] std::vector<Change>& all() { return changes_; }
 
   void clear() {
     for (const Change& change : changes_) slots_[static_cast<size_t>(change.unit)] = 0;
@@ -71,66 +81,20 @@ class UnitChanges {
   std::vector<Change> changes_;
 };
 
-/// Gained pairs with the words that hold them, in the order in which the words came.
-class Gains {
- public:
-  struct InWord {
-    int32_t unit;
-    WordPlace word;
-  };
-
-  void resize(size_t units) { units_.resize(units); }
-
-  void add(int32_t unit, uint64_t count, WordPlace word) {
-    UnitChanges::Change& change = units_[unit];
-    change.count += static_cast<int64_t>(count);
-    if (change.last_word == word) return;
-    change.last_word = word;
-    ++change.words;
-    words_.push_back({unit, word});
-  }
-
-  /// Adds what a later part of the words gained.
-  void add(const Gains& later) {
-    for (const UnitChanges::Change& from : later.units_.all()) {
-      UnitChanges::Change& change = units_[from.unit];
-      change.count += from.count;
-      change.words += from.words;
-    }
-    words_.insert(words_.end(), later.words_.begin(), later.words_.end());
-  }
-
-  [[nodiscard]] const std::vector<UnitChanges::Change>& all() const { return units_.all(); }
-  [[nodiscard]] const std::vector<InWord>& words() const { return words_; }
-
-  void clear() {
-    units_.clear();
-    words_.clear();
-  }
-
- private:
-  UnitChanges units_;
-  std::vector<InWord> words_;
-};
-
-/// What a step that merges (left, right) to result changes.
+/// What a step that merges (left, right) to result changes, in one part of the pair's words.
 struct StepChanges {
-  UnitChanges lost_before;  // (unit, left)
-  UnitChanges lost_after;   // (right, unit)
-  Gains gained_before;      // (unit, result)
-  Gains gained_after;       // (result, unit)
+  UnitChanges lost_before;    // (unit, left)
+  UnitChanges lost_after;     // (right, unit)
+  UnitChanges gained_before;  // (unit, result)
+  UnitChanges gained_after;   // (result, unit)
 
   void resize(size_t units) {
-    lost_before.resize(units);
-    lost_after.resize(units);
-    gained_before.resize(units);
-    gained_after.resize(units);
+    for (UnitChanges* changes : {&lost_before, &lost_after, &gained_before, &gained_after}) {
+      changes->resize(units);
+    }
   }
   void clear() {
-    lost_before.clear();
-    lost_after.clear();
-    gained_before.clear();
-    gained_after.clear();
+    for (UnitChanges* changes : {&lost_before, &lost_after, &gained_before, &gained_after}) changes->clear();
   }
 };
 
@@ -157,7 +121,7 @@ class MergeLoop {
       }
       Candidate top = queue_.top();
       queue_.pop();
-      const int64_t count = pairs_[top.pair].count;
+      const int64_t count = tracked_.pairs[top.pair].count;
       if (count < top.count) {
         top.count = count;
         if (count >= limit_) queue_.push(top);
@@ -177,30 +141,42 @@ class MergeLoop {
  private:
   /// Tracks less frequent pairs than before.
   void track() {
+    tracked_ = {};
     words_.compact(search_.threads);
-    limit_ = track_pairs(words_, min_count_, limit_, search_.threads, pairs_);
-    for (uint32_t i = 0; i < pairs_.size(); ++i) queue_.push({pairs_[i].count, pairs_[i].key, i});
+    tracked_ = track_pairs(words_, min_count_, limit_, search_.threads, limit_);
+    for (uint32_t i = 0; i < tracked_.pairs.size(); ++i) {
+      queue_.push({tracked_.pairs[i].count, tracked_.numbers.key(i), i});
+    }
   }
 
   void merge(uint32_t pair, int32_t left, int32_t right, int32_t result) {
-    const std::vector<WordPlace> words = std::move(pairs_[pair].words);
+    const std::vector<WordPlace> words = std::move(tracked_.pairs[pair].words);
     const size_t parts = std::clamp<size_t>(words.size() / kWordsPerThread, 1, changes_.size());
-    for_each_part(static_cast<int>(parts), parts, [&](int, size_t part) {
-      const size_t begin = part * words.size() / parts;
-      const size_t end = (part + 1) * words.size() / parts;
-      merge_words(std::span(words).subspan(begin, end - begin), static_cast<Unit>(left),
-                  static_cast<Unit>(right), static_cast<Unit>(result), changes_[part]);
+    const std::span<StepChanges> changes = std::span(changes_).first(parts);
+    const auto for_each_share = [&](const auto& work) {
+      for_each_part(static_cast<int>(parts), parts, [&](int, size_t part) {
+        const size_t begin = part * words.size() / parts;
+        const size_t end = (part + 1) * words.size() / parts;
+        work(std::span(words).subspan(begin, end - begin), changes[part]);
+      });
+    };
+    for_each_share([&](std::span<const WordPlace> places, StepChanges& mine) {
+      merge_words(places, static_cast<Unit>(left), static_cast<Unit>(right), static_cast<Unit>(result), mine);
     });
-    for (size_t part = 0; part < parts; ++part) {
-      for (const auto& lost : changes_[part].lost_before.all()) lose(pair_key(lost.unit, left), lost.count);
-      for (const auto& lost : changes_[part].lost_after.all()) lose(pair_key(right, lost.unit), lost.count);
-      if (part == 0) continue;
-      changes_[0].gained_before.add(changes_[part].gained_before);
-      changes_[0].gained_after.add(changes_[part].gained_after);
+    for (StepChanges& part : changes) {
+      for (const auto& lost : part.lost_before.all()) lose(pair_key(lost.unit, left), lost.count);
+      for (const auto& lost : part.lost_after.all()) lose(pair_key(right, lost.unit), lost.count);
     }
-    gain(changes_[0].gained_before, [&](int32_t unit) { return pair_key(unit, result); });
-    gain(changes_[0].gained_after, [&](int32_t unit) { return pair_key(result, unit); });
-    for (size_t part = 0; part < parts; ++part) changes_[part].clear();
+    const bool before =
+        gain(changes, &StepChanges::gained_before, [result](int32_t unit) { return pair_key(unit, result); });
+    const bool after =
+        gain(changes, &StepChanges::gained_after, [result](int32_t unit) { return pair_key(result, unit); });
+    if (before || after) {
+      for_each_share([&](std::span<const WordPlace> places, StepChanges& mine) {
+        list_words(places, static_cast<Unit>(result), mine);
+      });
+    }
+    for (StepChanges& part : changes) part.clear();
   }
 
   /// Replaces left, right by result from the left on.
@@ -224,11 +200,11 @@ class MergeLoop {
         if (after_result) {
           changes.gained_before.add(result, count, place);
         } else if (kept > 0) {
-          changes.lost_before[units[kept - 1]].count += static_cast<int64_t>(count);
+          changes.lost_before.add(units[kept - 1], count, place);
           changes.gained_before.add(units[kept - 1], count, place);
         }
         if (i + 2 < length) {
-          changes.lost_after[units[i + 2]].count += static_cast<int64_t>(count);
+          changes.lost_after.add(units[i + 2], count, place);
           // What follows may be the pair once more: then result has result after it.
           if (!pair_at(i + 2)) changes.gained_after.add(units[i + 2], count, place);
         }
@@ -241,30 +217,58 @@ class MergeLoop {
   }
 
   void lose(uint64_t key, int64_t count) {
-    const uint32_t pair = pairs_.find(key);
-    if (pair != TrackedPairs::kNone) pairs_[pair].count -= count;
+    const uint32_t pair = tracked_.numbers.find(key);
+    if (pair != PairNumbers::kNone) tracked_.pairs[pair].count -= count;
   }
 
-  /// Tracks the gained pairs that are frequent enough; a rarer one cannot become frequent any more.
+  /// Tracks the gained pairs of one kind that are frequent enough (a rarer one cannot become frequent any
+  /// more), and leaves in the changes of each part where its words begin in their lists. Whether there are
+  /// any.
   template <typename KeyOf>
-  void gain(const Gains& gains, const KeyOf& key_of) {
-    numbers_.resize(static_cast<size_t>(search_.first_result + search_.merges), TrackedPairs::kNone);
+  bool gain(std::span<StepChanges> parts, UnitChanges StepChanges::*kind, const KeyOf& key_of) {
     bool any = false;
-    for (const auto& [unit, last_word, count, words] : gains.all()) {
-      if (count < limit_) continue;
-      const uint32_t number = pairs_.find_or_add(key_of(unit));
-      pairs_[number].count = count;
-      pairs_[number].words.reserve(words);
-      numbers_[static_cast<size_t>(unit)] = number;
-      queue_.push({count, pairs_[number].key, number});
-      any = true;
+    for (size_t first = 0; first < parts.size(); ++first) {
+      for (UnitChanges::Change& change : (parts[first].*kind).all()) {
+        if (change.pair != PairNumbers::kNone) continue;  // an earlier part has it
+        int64_t count = 0;
+        for (StepChanges& part : parts.subspan(first)) {
+          if (const auto* share = (part.*kind).find(change.unit)) count += share->count;
+        }
+        if (count < limit_) continue;
+        const uint32_t number = tracked_.add(key_of(change.unit), count);
+        size_t words = 0;
+        for (StepChanges& part : parts.subspan(first)) {
+          auto* share = (part.*kind).find(change.unit);
+          if (share == nullptr) continue;
+          share->pair = number;
+          share->last_word = kNoPlace;
+          words += std::exchange(share->words, words);
+        }
+        tracked_.pairs[number].words.resize(words);
+        queue_.push({count, tracked_.numbers.key(number), number});
+        any = true;
+      }
     }
-    if (!any) return;
-    for (const auto& [unit, word] : gains.words()) {
-      const uint32_t number = numbers_[static_cast<size_t>(unit)];
-      if (number != TrackedPairs::kNone) pairs_[number].words.push_back(word);
+    return any;
+  }
+
+  /// Enters words that have been merged into the lists of the pairs that they gained.
+  void list_words(std::span<const WordPlace> places, Unit result, StepChanges& changes) {
+    const auto enter = [&](UnitChanges& kind, Unit unit, WordPlace place) {
+      UnitChanges::Change* change = kind.find(unit);
+      if (change == nullptr || change->pair == PairNumbers::kNone || change->last_word == place) return;
+      change->last_word = place;
+      tracked_.pairs[change->pair].words[change->words++] = place;
+    };
+    for (size_t at = 0; at < places.size(); ++at) {
+      if (at + kAhead < places.size()) words_.prefetch(places[at + kAhead]);
+      const auto [count, length, units] = words_.word(places[at]);
+      for (uint32_t i = 0; i < length; ++i) {
+        if (units[i] != result) continue;
+        if (i > 0) enter(changes.gained_before, units[i - 1], places[at]);
+        if (i + 1 < length && units[i + 1] != result) enter(changes.gained_after, units[i + 1], places[at]);
+      }
     }
-    for (const auto& change : gains.all()) numbers_[static_cast<size_t>(change.unit)] = TrackedPairs::kNone;
   }
 
   const MergeSearch& search_;
@@ -272,10 +276,9 @@ class MergeLoop {
   const int64_t min_count_;
   int64_t limit_ = std::numeric_limits<int64_t>::max();
   TrainingWords<Unit> words_;
-  TrackedPairs pairs_;
+  TrackedPairs tracked_;
   std::priority_queue<Candidate> queue_;
   std::vector<StepChanges> changes_;  // one a thread
-  std::vector<uint32_t> numbers_;     // by unit, while a step's gains are entered
 };
 
 }  // namespace
