@@ -25,7 +25,8 @@ int threads(const Argument& options) {
 
 Napi::Function Trainer::define(Napi::Env env) {
   return DefineClass(env, "BpeTrainer",
-                     {InstanceMethod<&Trainer::feed>("feed"), InstanceMethod<&Trainer::train>("train")});
+                     {InstanceMethod<&Trainer::feed>("feed"), InstanceMethod<&Trainer::totals>("totals"),
+                      InstanceMethod<&Trainer::train>("train")});
 }
 
 Trainer::Trainer(const Napi::CallbackInfo& info)
@@ -45,6 +46,20 @@ Napi::Value Trainer::feed(const Napi::CallbackInfo& info) {
   return asynchronous(info.Env(), [&] {
     const auto documents = std::make_shared<TextBatch>(to_text_batch(argument(info, 0, "documents")));
     return calls_.run(info.Env(), thread_, [this, documents] { trainer_->feed(*documents); });
+  });
+}
+
+Napi::Value Trainer::totals(const Napi::CallbackInfo& info) {
+  return asynchronous(info.Env(), [&] {
+    return calls_.run(
+        info.Env(), thread_, [this] { return trainer_->totals(); },
+        [](Napi::Env to, const WordTotals& totals) -> Napi::Value {
+          auto object = Napi::Object::New(to);
+          object.Set("distinct", static_cast<double>(totals.distinct));
+          object.Set("prunings", static_cast<double>(totals.prunings));
+          object.Set("droppedBelow", static_cast<double>(totals.dropped_below));
+          return object;
+        });
   });
 }
 

@@ -199,6 +199,45 @@ TEST_CASE("training equals brute force, whatever the number of threads") {
   }
 }
 
+TEST_CASE("training with a bound on the words depends on the text alone, and without need on nothing") {
+  std::mt19937 random(7);
+  Words documents;
+  for (int i = 0; i < 400; ++i) documents.push_back(random_text(random, "abcdefgh  ", 200));
+  const std::atomic<bool> go_on{false};
+  const auto train_within = [&](uint64_t max_words, int threads) {
+    BpeTrainer trainer({SplitPattern::kGpt2, threads, max_words});
+    for (size_t i = 0; i < documents.size(); i += 8) {
+      trainer.feed(batch_of(std::span<const std::string>(documents).subspan(i, 8)));
+    }
+    const WordTotals totals = trainer.totals();
+    return std::pair(totals, trainer.train({100, 2}, go_on));
+  };
+  const auto [all, exact] = train_within(0, 1);
+  CHECK(all.prunings == 0);
+  CHECK(all.distinct > 2000);
+  const auto [enough, same] = train_within(all.distinct, 2);
+  CHECK(enough.prunings == 0);
+  CHECK(enough.distinct == all.distinct);
+  CHECK(same == exact);
+  const auto [few, approximate] = train_within(500, 1);
+  CHECK(few.prunings > 1);
+  CHECK(few.distinct < all.distinct / 2);
+  CHECK(few.dropped_below >= 2);
+  for (const int threads : {2, 3, 7}) {
+    const auto [totals, merges] = train_within(500, threads);
+    CHECK(totals.distinct == few.distinct);
+    CHECK(merges == approximate);
+  }
+}
+
+TEST_CASE("words that are rarer than asked for are left out") {
+  const std::atomic<bool> go_on{false};
+  BpeTrainer trainer({SplitPattern::kGpt2, 2, 0});
+  trainer.feed(batch_of(Words{"abc", "abc", "abc", "xy", "xy"}));
+  const auto merges = trainer.train({100, 0, 3}, go_on);
+  CHECK(merges == train_by_brute_force(Words{"abc", "abc", "abc"}, SplitPattern::kGpt2, 100, 0));
+}
+
 TEST_CASE("training stops when cancelled and with nothing to do") {
   BpeTrainer trainer({SplitPattern::kGpt2, 2, 0});
   const std::atomic<bool> go_on{false};

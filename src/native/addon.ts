@@ -34,7 +34,8 @@ export interface Addon {
   createSession(options: SessionOptions): Promise<Session>;
   /** The same sizing code, without reserving anything. */
   planSession(options: SessionOptions): SessionPlan;
-  createBpeTrainer(options: { pattern: SplitPattern; threads: number }): BpeTrainer;
+  /** `maxWords`: about as many distinct words are kept at most, and counts are then approximate; absent: all are. */
+  createBpeTrainer(options: { pattern: SplitPattern; threads: number; maxWords?: number }): BpeTrainer;
   /** `merges` as BpeTrainer gives them; `ids[i]` is the vocabulary id of unit i (256 bytes, then merges). */
   createBpeEncoder(options: {
     pattern: SplitPattern;

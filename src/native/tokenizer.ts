@@ -4,10 +4,29 @@ import type { TextBatch } from './text_batch.ts';
 export type SplitPattern = 'gpt2' | 'cl100k' | 'llama3';
 
 export interface BpeTrainer {
-  /** Counts the words of these documents (UTF-8, invalid bytes are taken as bytes). */
+  /** Counts the words of these documents (UTF-8, invalid bytes are taken as bytes). Calls wait for one another. */
   feed(documents: TextBatch): Promise<void>;
-  /** Merges as pairs of ids: 0..255 are bytes in GPT-2's printable order, 256 + i is merge i's result. */
-  train(options: { merges: number; minFrequency: number; signal?: AbortSignal }): Promise<Int32Array>;
+  totals(): Promise<WordTotals>;
+  /**
+   * Merges as pairs of units: 0..255 are bytes in GPT-2's printable order, 256 + i is merge i's result. Uses up what
+   * was counted.
+   */
+  train(options: {
+    merges: number;
+    minFrequency: number;
+    /** Words that occur less often are left out; absent: none are. */
+    minWordCount?: number;
+    signal?: AbortSignal;
+  }): Promise<Int32Array>;
+}
+
+/** What a trainer has counted. */
+export interface WordTotals {
+  /** Distinct words that it holds. */
+  distinct: number;
+  /** How often it dropped rare words to keep to `maxWords`, and the largest count that a kept word needed then. */
+  prunings: number;
+  droppedBelow: number;
 }
 
 export interface BpeEncoder {
