@@ -2,6 +2,7 @@
 #include <napi.h>
 
 #include "addon/calls.h"
+#include "addon/fingerprinter.h"
 #include "addon/options.h"
 #include "addon/session.h"
 #include "addon/tokenizer.h"
@@ -17,9 +18,10 @@ struct Environment {
       : session(Napi::Persistent(Session::define(env))),
         trainer(Napi::Persistent(Trainer::define(env))),
         encoder(Napi::Persistent(Encoder::define(env))),
+        fingerprinter(Napi::Persistent(FingerprinterObject::define(env))),
         calls(env, "anneal", [](bool) {}) {}
 
-  Napi::FunctionReference session, trainer, encoder;
+  Napi::FunctionReference session, trainer, encoder, fingerprinter;
   Calls calls;
   TaskThread thread;  // of calls that belong to no object
 };
@@ -46,6 +48,10 @@ Napi::Value create_bpe_trainer(const Napi::CallbackInfo& info) {
 
 Napi::Value create_bpe_encoder(const Napi::CallbackInfo& info) {
   return environment(info).encoder.New({info[0]});
+}
+
+Napi::Value create_fingerprinter(const Napi::CallbackInfo& info) {
+  return environment(info).fingerprinter.New({info[0]});
 }
 
 Napi::Value machine_info(const Napi::CallbackInfo& info) {
@@ -86,6 +92,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   add("planSession", plan_session_options);
   add("createBpeTrainer", create_bpe_trainer);
   add("createBpeEncoder", create_bpe_encoder);
+  add("createFingerprinter", create_fingerprinter);
   add("machineInfo", machine_info);
   add("measureMatrixSpeed", measure_speed);
   add("crc32cFile", checksum_file);
