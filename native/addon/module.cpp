@@ -2,7 +2,7 @@
 #include <napi.h>
 
 #include "addon/calls.h"
-#include "addon/fingerprinter.h"
+#include "addon/cleaning.h"
 #include "addon/options.h"
 #include "addon/session.h"
 #include "addon/tokenizer.h"
@@ -18,10 +18,10 @@ struct Environment {
       : session(Napi::Persistent(Session::define(env))),
         trainer(Napi::Persistent(Trainer::define(env))),
         encoder(Napi::Persistent(Encoder::define(env))),
-        fingerprinter(Napi::Persistent(FingerprinterObject::define(env))),
+        cleaner(Napi::Persistent(CleanerObject::define(env))),
         calls(env, "anneal", [](bool) {}) {}
 
-  Napi::FunctionReference session, trainer, encoder, fingerprinter;
+  Napi::FunctionReference session, trainer, encoder, cleaner;
   Calls calls;
   TaskThread thread;  // of calls that belong to no object
 };
@@ -50,8 +50,8 @@ Napi::Value create_bpe_encoder(const Napi::CallbackInfo& info) {
   return environment(info).encoder.New({info[0]});
 }
 
-Napi::Value create_fingerprinter(const Napi::CallbackInfo& info) {
-  return environment(info).fingerprinter.New({info[0]});
+Napi::Value create_cleaner(const Napi::CallbackInfo& info) {
+  return environment(info).cleaner.New({info[0]});
 }
 
 Napi::Value machine_info(const Napi::CallbackInfo& info) {
@@ -92,7 +92,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   add("planSession", plan_session_options);
   add("createBpeTrainer", create_bpe_trainer);
   add("createBpeEncoder", create_bpe_encoder);
-  add("createFingerprinter", create_fingerprinter);
+  add("createCleaner", create_cleaner);
   add("machineInfo", machine_info);
   add("measureMatrixSpeed", measure_speed);
   add("crc32cFile", checksum_file);

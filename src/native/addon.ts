@@ -13,7 +13,7 @@
 import { createRequire } from 'node:module';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
-import type { Fingerprinter, NearOptions } from './dedup.ts';
+import type { Cleaner, CleanerOptions } from './cleaning.ts';
 import { Generations } from './generations.ts';
 import type { SessionOptions, SessionPlan } from './model.ts';
 import type { Session } from './session.ts';
@@ -44,7 +44,7 @@ export interface Addon {
     ids: Int32Array;
     threads: number;
   }): BpeEncoder;
-  createFingerprinter(options: { threads: number; near?: NearOptions }): Fingerprinter;
+  createCleaner(options: CleanerOptions): Cleaner;
   machineInfo(): MachineInfo;
   /** Measures the speed of matrix products, in FLOP/s: the fastest of some large ones. */
   measureMatrixSpeed(threads: number): Promise<number>;

@@ -10,6 +10,11 @@ export type PatternAction = 'drop' | 'mask';
 /** A published threshold; null or 0: not applied. */
 type Threshold = number | null;
 
+interface OfLanguages {
+  /** Indices of the languages to whose documents it is applied (needs `language`); left out: all. */
+  languages?: Int32Array | undefined;
+}
+
 /** The rules of a cleaner, applied in this order. */
 export interface CleaningRules {
   /** Repairs UTF-8 that was decoded as Latin-1 or Windows-1252. */
@@ -18,7 +23,7 @@ export interface CleaningRules {
   nfc?: boolean;
   /** Removes control characters and byte order marks; line ends become \n. */
   controlCharacters?: boolean;
-  /** Removes lines with one of these hashes (hashLine of native/data/clean_lines.h). */
+  /** Removes lines with one of these hashes (line_hash of native/data/line_hash.h). */
   boilerplateLines?: BigUint64Array;
   /** Lengths in characters. */
   maxLineLength?: number;
@@ -26,11 +31,11 @@ export interface CleaningRules {
   maxDocumentLength?: number;
   language?: {
     model: LanguageModel;
-    /** Indices in the model's `languages`. */
-    languages: Int32Array;
-    minScore: number;
+    /** Indices in the model's `languages`; other documents are dropped. Left out: none is. */
+    languages?: Int32Array;
+    minScore?: number;
   };
-  gopherRepetition?: {
+  gopherRepetition?: OfLanguages & {
     dupLineFrac: Threshold;
     dupParaFrac: Threshold;
     dupLineCharFrac: Threshold;
@@ -39,7 +44,7 @@ export interface CleaningRules {
     topNGrams: [length: number, bound: number][];
     dupNGrams: [length: number, bound: number][];
   };
-  gopherQuality?: {
+  gopherQuality?: OfLanguages & {
     minDocWords: Threshold;
     maxDocWords: Threshold;
     minAvgWordLength: Threshold;
@@ -51,7 +56,7 @@ export interface CleaningRules {
     minStopWords: Threshold;
     stopWords: string[];
   };
-  c4?: {
+  c4?: OfLanguages & {
     removeCitations: boolean;
     noTerminalPunct: boolean;
     /** -1: not applied; as the next two. */
@@ -63,7 +68,7 @@ export interface CleaningRules {
     curlyBracket: boolean;
     policy: boolean;
   };
-  fineweb?: {
+  fineweb?: OfLanguages & {
     linePunctThr: number;
     linePunctExcludeZero: boolean;
     shortLineThr: number;
@@ -80,16 +85,20 @@ export interface CleaningRules {
   >;
 }
 
-/** A table of byte n-grams and their scores by language, as flat arrays (src/data/cleaning/language.ts). */
+/** A table of byte n-grams and their scores by language (src/data/cleaning/language.ts reads it from `eld`). */
 export interface LanguageModel {
+  /** ISO 639-1 codes. */
   languages: string[];
-  /** N-grams end to end, and the exclusive end of each. */
-  ngrams: Uint8Array;
-  ends: Int32Array;
+  /** An n-gram of up to 6 letters: letter i at bits 8 i, the length at bits 56 and up. */
+  keys: BigUint64Array;
   /** Exclusive end of each n-gram's scores; a score is a language's index and its points. */
   scoreEnds: Int32Array;
   scoreLanguages: Uint8Array;
   scorePoints: Uint8Array;
+  /** The table's letter of each byte of UTF-8. */
+  letters: Uint8Array;
+  /** Upper and lower case of letters in turn. */
+  lower: Uint32Array;
 }
 
 export interface CleanerOptions {

@@ -11,7 +11,7 @@ export function trackedAddon(addon: Addon, track: Track): Addon {
     planSession: (options) => addon.planSession(options),
     createBpeTrainer: (options) => withTracking(addon.createBpeTrainer(options), track),
     createBpeEncoder: (options) => addon.createBpeEncoder(options),
-    createFingerprinter: (options) => withTracking(addon.createFingerprinter(options), track),
+    createCleaner: (options) => withTracking(addon.createCleaner(options), track),
     machineInfo: () => addon.machineInfo(),
     measureMatrixSpeed: (threads) => track(addon.measureMatrixSpeed(threads)),
     crc32cFile: (path) => track(addon.crc32cFile(path)),

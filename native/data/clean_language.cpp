@@ -1,0 +1,172 @@
+#include "data/clean_language.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "data/unicode.h"
+#include "tokenizer/word_hash.h"
+
+namespace anneal {
+namespace {
+
+constexpr size_t kMaxUnits = 1000;   // of UTF-16, that are looked at
+constexpr size_t kCutAtSpace = 350;  // bytes after which the next space ends the text
+constexpr size_t kCutAnywhere = 380;
+constexpr size_t kLongestWord = 70;
+constexpr size_t kGram = 4, kStride = 3;
+constexpr int kBasePoints = 53;  // of an n-gram: the table holds what is above
+constexpr double kScale = 25;    // of scores to 0..1
+
+bool is_apostrophe(uint32_t point) { return point == '\'' || point == '`' || point == 0x2019; }
+
+/// The key of an n-gram of up to 6 letters; longer ones, which no table holds, have a hash.
+uint64_t key_of(std::string_view gram) {
+  if (gram.size() > 6) return hash_word(gram) | uint64_t{1} << 63;
+  uint64_t key = static_cast<uint64_t>(gram.size()) << 56;
+  for (size_t i = 0; i < gram.size(); ++i) key |= uint64_t{static_cast<unsigned char>(gram[i])} << (8 * i);
+  return key;
+}
+
+}  // namespace
+
+LanguageDetector::LanguageDetector(LanguageTable table) : table_(std::move(table)) {
+  const size_t scores = table_.score_languages.size();
+  const bool fits = table_.score_ends.size() == table_.keys.size() && table_.score_points.size() == scores &&
+                    std::ranges::is_sorted(table_.score_ends) && table_.lower.size() % 2 == 0 &&
+                    (table_.keys.empty() || (table_.score_ends.front() >= 0 &&
+                                             static_cast<size_t>(table_.score_ends.back()) == scores)) &&
+                    std::ranges::all_of(table_.score_languages,
+                                        [&](uint8_t language) { return language < table_.num_languages; });
+  if (!fits) throw std::invalid_argument("options.rules.language.model: its parts do not fit together");
+  lower_.resize(0x10000);
+  for (uint32_t point = 0; point < lower_.size(); ++point) lower_[point] = point;
+  for (size_t i = 0; i < table_.lower.size(); i += 2) {
+    if (table_.lower[i] < lower_.size()) lower_[table_.lower[i]] = table_.lower[i + 1];
+  }
+  size_t capacity = 2;
+  shift_ = 63;
+  while (capacity < 2 * table_.keys.size()) {
+    capacity *= 2;
+    --shift_;
+  }
+  slots_.resize(capacity);
+  for (size_t i = 0; i < table_.keys.size(); ++i) {
+    size_t at = hash_pair(table_.keys[i]) >> shift_;
+    while (slots_[at] != 0) at = (at + 1) & (capacity - 1);
+    slots_[at] = static_cast<uint32_t>(i + 1);
+  }
+}
+
+/// The text's words in eld's letters, lower case, a space between two. What is no letter parts words, except
+/// apostrophes before a letter or at the end.
+void LanguageDetector::spell(std::string_view text, std::string& out) const {
+  out.clear();
+  size_t bytes = 0;
+  std::string pending;  // apostrophes since the last letter
+  bool gap = false;     // something else since then
+  bool done = false;
+  uint32_t before = 0;  // the letter before this one, 0 after a gap
+  const auto put = [&](uint32_t point) {
+    if (done) return;
+    if (point < 0x80) {
+      out.push_back(static_cast<char>(point));
+      ++bytes;
+    } else {
+      const size_t begin = out.size();
+      append_utf8(point, out);
+      bytes += out.size() - begin;
+      for (size_t i = begin; i < out.size(); ++i) {
+        out[i] = static_cast<char>(table_.letters[static_cast<unsigned char>(out[i])]);
+      }
+    }
+    done = bytes > kCutAnywhere;
+  };
+  const auto end_gap = [&] {
+    if (gap && !out.empty() && !done) {
+      out.push_back(' ');
+      done = bytes > kCutAtSpace || ++bytes > kCutAnywhere;
+    }
+    for (size_t i = 0; i < pending.size(); i += utf8_length(static_cast<unsigned char>(pending[i]))) {
+      put(utf8_point(&pending[i]));
+    }
+    if (gap || !pending.empty()) before = 0;
+    pending.clear();
+    gap = false;
+  };
+  constexpr uint32_t kSigma = 0x3A3, kFinalSigma = 0x3C2, kDottedI = 0x130, kDotAbove = 0x307;
+  for (size_t at = 0, units = 0; at < text.size() && units < kMaxUnits && !done;) {
+    const uint32_t point = utf8_point(&text[at]);
+    at += utf8_length(static_cast<unsigned char>(text[at]));
+    units += point < 0x10000 ? 1 : 2;
+    const bool letter = point < 0x10000 && (unicode_properties(point) & kLetter) != 0;
+    if (!letter) {
+      if (is_apostrophe(point)) {
+        append_utf8(point, pending);
+      } else {
+        gap = true;
+        pending.clear();
+      }
+      continue;
+    }
+    end_gap();
+    if (point == kSigma) {
+      const bool more =
+          at < text.size() && units < kMaxUnits && (unicode_properties(utf8_point(&text[at])) & kLetter) != 0;
+      put(before != 0 && !more ? kFinalSigma : lower_[point]);
+    } else if (point == kDottedI) {
+      put('i');
+      put(kDotAbove);
+    } else {
+      put(lower_[point]);
+    }
+    before = point;
+  }
+  if (!done && !pending.empty()) end_gap();
+}
+
+DetectedLanguage LanguageDetector::detect(std::string_view text, LanguageScratch& scratch) const {
+  spell(text, scratch.letters);
+  const std::string_view letters = scratch.letters;
+  std::vector<uint64_t>& keys = scratch.keys;
+  keys.clear();
+  std::string gram;
+  for (size_t begin = 0; begin < letters.size();) {
+    const size_t end = std::min(letters.find(' ', begin), letters.size());
+    const std::string_view word = letters.substr(begin, end - begin);
+    begin = end + 1;
+    if (word.empty()) continue;
+    const size_t length = std::min(word.size(), kLongestWord);
+    size_t at = 0;
+    for (; at + kGram < length; at += kStride) {
+      gram.assign(at == 0 ? 1 : 0, ' ');
+      gram.append(word.substr(at, kGram));
+      keys.push_back(key_of(gram));
+    }
+    gram.assign(at == 0 ? 1 : 0, ' ');
+    gram.append(word.substr(length > kGram ? length - kGram : 0));
+    gram.push_back(' ');
+    keys.push_back(key_of(gram));
+  }
+  std::ranges::sort(keys);
+  const auto repeated = std::ranges::unique(keys);
+  keys.erase(repeated.begin(), repeated.end());
+
+  scratch.scores.assign(table_.num_languages, 0);
+  for (const uint64_t key : keys) {
+    for (size_t at = hash_pair(key) >> shift_; slots_[at] != 0; at = (at + 1) & (slots_.size() - 1)) {
+      const size_t i = slots_[at] - 1;
+      if (table_.keys[i] != key) continue;
+      for (auto s = static_cast<size_t>(i == 0 ? 0 : table_.score_ends[i - 1]);
+           s < static_cast<size_t>(table_.score_ends[i]); ++s) {
+        scratch.scores[table_.score_languages[s]] += table_.score_points[s] + kBasePoints;
+      }
+      break;
+    }
+  }
+  const auto best = std::ranges::max_element(scratch.scores);
+  if (best == scratch.scores.end() || *best == 0) return {};
+  const double mean = static_cast<double>(*best) / static_cast<double>(keys.size());
+  return {static_cast<int>(best - scratch.scores.begin()), mean / (mean + kScale)};
+}
+
+}  // namespace anneal

@@ -1,0 +1,270 @@
+#include "data/cleaner.h"
+
+#include <algorithm>
+#include <limits>
+#include <stdexcept>
+
+#include "data/clean_filters.h"
+#include "data/clean_language.h"
+#include "data/clean_patterns.h"
+#include "data/clean_repair.h"
+#include "data/clean_text.h"
+#include "data/unicode.h"
+#include "tokenizer/parallel.h"
+
+namespace anneal {
+namespace {
+
+constexpr size_t kPartBytes = 1 << 18;
+/// An excerpt is about this many bytes, a third of them before the place that it shows.
+constexpr size_t kExcerptBytes = 160;
+
+/// The text around a place, cut at characters.
+std::string_view excerpt(std::string_view text, size_t place) {
+  place = std::min(place, text.size());
+  size_t begin = place - std::min(place, kExcerptBytes / 3);
+  size_t end = std::min(text.size(), begin + kExcerptBytes);
+  while (begin > 0 && begin < text.size() && is_continuation(text[begin])) --begin;
+  while (end < text.size() && is_continuation(text[end])) ++end;
+  return text.substr(begin, end - begin);
+}
+
+struct Example {
+  uint32_t document;
+  uint16_t rule;
+  std::string text;
+};
+
+/// Cleans one document after the other; one for each thread.
+class DocumentCleaner {
+ public:
+  DocumentCleaner(const CleanRules& rules, size_t examples, size_t num_rules)
+      : rules_(rules), examples_(examples), shown_(num_rules) {}
+
+  /// What the documents of a part came to.
+  struct Part {
+    size_t begin = 0, end = 0;  // documents
+    TextBatch texts;
+    std::vector<Example> examples;
+    std::vector<double> changed_documents, changes;
+  };
+
+  void run(const TextBatch& batch, Part& part, CleanedBatch& out) {
+    part.changed_documents.assign(shown_.size(), 0);
+    part.changes.assign(shown_.size(), 0);
+    std::ranges::fill(shown_, 0);
+    part_ = &part;
+    for (size_t i = part.begin; i < part.end; ++i) {
+      document_ = static_cast<uint32_t>(i);
+      findings_.clear();
+      seen_ = 0;
+      const std::optional<Drop> drop = clean(batch[i]);
+      out.changed[i] = text_.view() != batch[i] ? 1 : 0;
+      out.verdicts[i] = drop ? static_cast<uint16_t>(drop->rule + 1) : 0;
+      out.measures[i] = drop ? drop->measure : std::numeric_limits<double>::quiet_NaN();
+      part.texts.add(text_.view());
+      if (drop) {
+        // What was changed in it does not matter any more.
+        while (!part.examples.empty() && part.examples.back().document == document_) {
+          --shown_[part.examples.back().rule];
+          part.examples.pop_back();
+        }
+        show(drop->rule, place_of(drop->rule));
+        continue;
+      }
+      for (const Findings::Change& change : findings_.changes) {
+        part.changed_documents[change.rule] += 1;
+        part.changes[change.rule] += change.count;
+      }
+    }
+  }
+
+ private:
+  std::optional<Drop> clean(std::string_view document) {
+    repair(document);
+    if (auto drop = check_lengths()) return drop;
+    if (auto drop = check_language()) return drop;
+    if (auto drop = filter()) return drop;
+    if (auto drop = replace_patterns()) return drop;
+    // Characters that a rule left side by side may compose.
+    if (rules_.nfc && !text_.ascii()) {
+      size_t first = 0;
+      if (normalize_nfc(text_.view(), scratch_.text, first) > 0) text_.assign(scratch_.text);
+    }
+    if (text_.view().empty()) return Drop{kEmpty, 0};
+    return std::nullopt;
+  }
+
+  void repair(std::string_view document) {
+    if (valid_utf8_prefix(document) == document.size()) {
+      text_.assign(document);
+    } else {
+      scratch_.text.clear();
+      const size_t first = valid_utf8_prefix(document);
+      const size_t replaced = append_valid_utf8(document, scratch_.text);
+      findings_.add(kInvalidUtf8, first, static_cast<uint32_t>(replaced));
+      take_changed();
+    }
+    if (rules_.mojibake && !text_.ascii() && repair_mojibake(text_.view(), scratch_.text, findings_)) {
+      take_changed();
+    }
+    if (rules_.control_characters && remove_controls(text_.view(), scratch_.text, findings_)) take_changed();
+    if (rules_.nfc && !text_.ascii()) {
+      size_t first = 0;
+      if (const size_t count = normalize_nfc(text_.view(), scratch_.text, first); count > 0) {
+        findings_.add(kNfc, first, static_cast<uint32_t>(count));
+        take_changed();
+      }
+    }
+    if ((!rules_.boilerplate_lines.empty() || rules_.max_line_length > 0) &&
+        remove_lines(text_.view(), rules_.boilerplate_lines, rules_.max_line_length, scratch_.text,
+                     findings_)) {
+      take_changed();
+    }
+  }
+
+  std::optional<Drop> check_lengths() {
+    if (rules_.min_document_length == 0 && rules_.max_document_length == 0) return std::nullopt;
+    const auto length = static_cast<int64_t>(text_.characters());
+    const auto measure = static_cast<double>(length);
+    if (length < rules_.min_document_length) return Drop{kMinDocumentLength, measure};
+    if (rules_.max_document_length > 0 && length > rules_.max_document_length) {
+      return Drop{kMaxDocumentLength, measure};
+    }
+    return std::nullopt;
+  }
+
+  std::optional<Drop> check_language() {
+    if (!rules_.detector) return std::nullopt;
+    language_ = rules_.detector->detect(text_.view(), language_scratch_);
+    const bool wanted = rules_.languages.empty() ||
+                        (language_.index >= 0 && rules_.languages[static_cast<size_t>(language_.index)]);
+    if (!wanted || language_.score < rules_.min_language_score) return Drop{kLanguage, language_.score};
+    return std::nullopt;
+  }
+
+  [[nodiscard]] bool applies(const std::vector<bool>& languages) const {
+    return languages.empty() || (language_.index >= 0 && languages[static_cast<size_t>(language_.index)]);
+  }
+
+  std::optional<Drop> filter() {
+    if (rules_.gopher_repetition && applies(rules_.gopher_repetition_languages)) {
+      if (auto drop = gopher_repetition(*rules_.gopher_repetition, text_, scratch_)) return drop;
+    }
+    if (rules_.gopher_quality && applies(rules_.gopher_quality_languages)) {
+      if (auto drop = gopher_quality(*rules_.gopher_quality, text_)) return drop;
+    }
+    if (rules_.c4 && applies(rules_.c4_languages)) {
+      if (auto drop = c4(*rules_.c4, text_, scratch_, findings_)) return drop;
+      take_changed();
+    }
+    if (rules_.fineweb && applies(rules_.fineweb_languages)) return fineweb(*rules_.fineweb, text_, scratch_);
+    return std::nullopt;
+  }
+
+  std::optional<Drop> replace_patterns() {
+    if (!patterns_wanted(rules_)) return std::nullopt;
+    std::optional<Drop> drop;
+    if (mask_patterns(rules_, text_.view(), scratch_.text, findings_, drop)) take_changed();
+    return drop;
+  }
+
+  /// Goes on with scratch_.text; what was just found is shown in it.
+  void take_changed() {
+    if (scratch_.text != text_.view()) text_.assign(scratch_.text);
+    for (; seen_ < findings_.changes.size(); ++seen_) {
+      show(findings_.changes[seen_].rule, findings_.changes[seen_].first);
+    }
+  }
+
+  /// Where a rule that drops found its pattern; others speak of the whole document.
+  [[nodiscard]] size_t place_of(uint16_t rule) const {
+    const auto found = std::ranges::find(findings_.changes, rule, &Findings::Change::rule);
+    return found == findings_.changes.end() ? 0 : found->first;
+  }
+
+  void show(uint16_t rule, size_t place) {
+    if (shown_[rule] >= examples_) return;
+    ++shown_[rule];
+    std::string text(excerpt(text_.view(), place));
+    // A report must not tell what the dataset may not hold.
+    std::string masked;
+    Findings findings;
+    std::optional<Drop> drop;
+    if (patterns_wanted(rules_) && mask_patterns(rules_, text, masked, findings, drop))
+      text = std::move(masked);
+    part_->examples.push_back({document_, rule, std::move(text)});
+  }
+
+  const CleanRules& rules_;
+  size_t examples_;
+  std::vector<size_t> shown_;
+  Part* part_ = nullptr;
+  uint32_t document_ = 0;
+  CleanText text_;
+  FilterScratch scratch_;
+  Findings findings_;
+  size_t seen_ = 0;
+  LanguageScratch language_scratch_;
+  DetectedLanguage language_;
+};
+
+}  // namespace
+
+Cleaner::Cleaner(CleanRules rules, int threads, size_t examples)
+    : rules_(std::move(rules)), threads_(threads), examples_(examples), names_(rule_names(rules_)) {
+  std::ranges::sort(rules_.boilerplate_lines);
+}
+
+CleanedBatch Cleaner::run(const TextBatch& batch) const {
+  using Part = DocumentCleaner::Part;
+  CleanedBatch out;
+  out.verdicts.resize(batch.size());
+  out.measures.resize(batch.size());
+  out.changed.resize(batch.size());
+  out.changed_documents.assign(names_.size(), 0);
+  out.changes.assign(names_.size(), 0);
+  std::vector<Part> parts;
+  for (size_t i = 0; i < batch.size();) {
+    Part part;
+    part.begin = i;
+    for (size_t bytes = 0; i < batch.size() && bytes < kPartBytes; ++i) {
+      if (batch[i].size() >= std::numeric_limits<uint32_t>::max()) {
+        throw std::invalid_argument("documents: one of 4 GiB or more");
+      }
+      bytes += batch[i].size();
+    }
+    part.end = i;
+    parts.push_back(std::move(part));
+  }
+  std::vector<DocumentCleaner> cleaners;
+  for (int thread = 0; thread < threads_; ++thread) cleaners.emplace_back(rules_, examples_, names_.size());
+  for_each_part(threads_, parts.size(), [&](int thread, size_t part) {
+    cleaners[static_cast<size_t>(thread)].run(batch, parts[part], out);
+  });
+
+  size_t bytes = 0;
+  for (const Part& part : parts) bytes += part.texts.bytes.size();
+  out.texts.bytes.reserve(bytes);
+  out.texts.ends.reserve(batch.size());
+  std::vector<size_t> shown(names_.size());
+  for (Part& part : parts) {
+    const size_t offset = out.texts.bytes.size();
+    out.texts.bytes.insert(out.texts.bytes.end(), part.texts.bytes.begin(), part.texts.bytes.end());
+    for (const size_t end : part.texts.ends) out.texts.ends.push_back(offset + end);
+    part.texts = {};
+    for (size_t rule = 0; rule < names_.size(); ++rule) {
+      out.changed_documents[rule] += part.changed_documents[rule];
+      out.changes[rule] += part.changes[rule];
+    }
+    for (const Example& example : part.examples) {
+      if (shown[example.rule]++ >= examples_) continue;
+      out.example_documents.push_back(example.document);
+      out.example_rules.push_back(example.rule);
+      out.excerpts.add(example.text);
+    }
+  }
+  return out;
+}
+
+}  // namespace anneal

@@ -1,0 +1,40 @@
+// Cleaning of batches of documents by a list of rules, on all threads.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "data/clean_rules.h"
+#include "data/text_batch.h"
+
+namespace anneal {
+
+struct CleanedBatch {
+  TextBatch texts;
+  std::vector<uint16_t> verdicts;  // 0: kept, else 1 + the rule that dropped the document
+  std::vector<double> measures;
+  std::vector<uint8_t> changed;
+  std::vector<double> changed_documents, changes;  // by rule
+  std::vector<uint32_t> example_documents;
+  std::vector<uint16_t> example_rules;
+  TextBatch excerpts;
+};
+
+class Cleaner {
+ public:
+  /// `examples` are kept a rule and batch.
+  Cleaner(CleanRules rules, int threads, size_t examples);
+
+  [[nodiscard]] const std::vector<std::string>& names() const { return names_; }
+  /// Results are in the order of documents, whatever the threads.
+  [[nodiscard]] CleanedBatch run(const TextBatch& batch) const;
+
+ private:
+  CleanRules rules_;
+  int threads_;
+  size_t examples_;
+  std::vector<std::string> names_;
+};
+
+}  // namespace anneal
