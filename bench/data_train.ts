@@ -2,7 +2,8 @@
 import { stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { CORPUS_KINDS, type CorpusKind } from '../scripts/corpus/sources.ts';
-import { readRows, rowSettings } from '../src/data/rows.ts';
+import { readAllRows } from '../src/data/rows.ts';
+import { plainRows } from '../src/data/shapes/read.ts';
 import { loadAddon, type SplitPattern } from '../src/native/addon.ts';
 import { TextBatchBuilder } from '../src/native/text_batch.ts';
 import {
@@ -49,7 +50,7 @@ const bench: DataBench = {
     });
     const started = performance.now();
     const part = new TextBatchBuilder();
-    for await (const row of readRows(path, rowSettings.parse({ format: 'jsonl' }))) {
+    for await (const row of readAllRows(plainRows([path]))) {
       if (row.kind !== 'text') throw new Error(`${path} holds more than text`);
       part.add(row.text);
       if (part.byteLength >= 4 << 20) await trainer.feed(part.take());

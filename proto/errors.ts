@@ -42,6 +42,7 @@ export const ERRORS = {
   data_field: 'A row of a data file lacks a field or has one of the wrong type.',
   data_encoding: 'A data file is not UTF-8.',
   data_empty: 'A dataset has nothing to train on.',
+  data_rejected: 'More rows of a dataset do not fit than max_rejected of the recipe allows.',
   data_row_too_long: 'A row is longer than the context and the recipe does not say what to do.',
   audit_refused: 'The audit before the first step found that training would not do what is meant.',
   // Models

@@ -8,6 +8,7 @@ import type { CommandReply, CommandRequest } from '../../proto/commands.ts';
 import { AnnealError } from '../../proto/errors.ts';
 import type { HomeLayout } from '../../proto/home.ts';
 import type { Label } from '../../proto/ranking.ts';
+import { plainRows } from '../data/shapes/read.ts';
 import { LabelLog, labelFiles, labelFolder, readLabels } from '../ranking/labels.ts';
 import { filesId, locateDataset } from '../ranking/locate.ts';
 import { promptText, type ResponseRow, readResponses } from '../ranking/responses.ts';
@@ -67,7 +68,7 @@ export class Rankings {
     return {
       row: id,
       criterion: task.criterion,
-      messages: messages?.map(({ role, content }) => ({ role, content })) ?? [
+      messages: messages?.map(({ role, content }) => ({ role, content: content ?? '' })) ?? [
         { role: 'text', content: prompt ?? '' },
       ],
       responses: task.shown.map((index) => texts[index]!),
@@ -174,7 +175,7 @@ export class Rankings {
   async #dataset(reference: string): Promise<Dataset> {
     const { id, files } = await locateDataset(reference, this.#home, (path) => this.#fileId(path));
     return kept(this.#datasets, id, async () => {
-      const rows = (await readResponses(files)).map(
+      const rows = (await readResponses(plainRows(files))).map(
         ({ id: row, prompt, messages, responses }): Row => ({
           id: row,
           prompt,

@@ -6,7 +6,8 @@ import { AnnealError } from '../../proto/errors.ts';
 import { chatPrompt, rawPrompt } from '../models/complete.ts';
 import { encodeChat } from '../tokenizer/chat.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import type { GroupKind, RawAnswer, RawGroup, RawPrompt, TopLogProbs } from './preference_rows.ts';
+import type { RawAnswer, RawGroup, RawPrompt, TopLogProbs } from './shapes/answers.ts';
+import type { GroupKind } from './shapes/groups.ts';
 
 /** A prompt and its answers. */
 export interface AnswerGroup {
@@ -115,7 +116,9 @@ function encode(row: RawGroup, tokenizer: Tokenizer, options: EncodeOptions): An
 /** Ids of a prompt up to where the answer begins. */
 export function encodePrompt(prompt: RawPrompt, tokenizer: Tokenizer, takeIds: boolean): Int32Array {
   if (takeIds && prompt.ids) return Int32Array.from(prompt.ids);
-  return prompt.messages ? chatPrompt(tokenizer, prompt.messages) : rawPrompt(tokenizer, prompt.text ?? '');
+  return prompt.messages
+    ? chatPrompt(tokenizer, prompt.messages, prompt.tools)
+    : rawPrompt(tokenizer, prompt.text ?? '');
 }
 
 /** Ids of an answer with what ends it: as sampled, or encoded apart from its prompt. */
@@ -131,8 +134,8 @@ export function encodeAnswer(
     const ids = tokenizer.encode(answer.text);
     return tokenizer.eosId === undefined ? ids : Int32Array.from([...ids, tokenizer.eosId]);
   }
-  const turn = { role: 'assistant', content: answer.text };
-  const { ids, scored } = encodeChat(tokenizer, [...prompt.messages, turn]);
+  const turn = answer.message ?? { role: 'assistant', content: answer.text };
+  const { ids, scored } = encodeChat(tokenizer, [...prompt.messages, turn], { tools: prompt.tools });
   const end = scored.lastIndexOf(1) + 1;
   // Where the template renders an answered prompt otherwise, the answer is the run of scored tokens at the end.
   const joined = promptIds.every((id, i) => ids[i] === id);

@@ -7,7 +7,8 @@
 import { encodeChat } from '../tokenizer/chat.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { SupervisedRow } from './dataset.ts';
-import { type Row, type RowSettings, readRows, rowOrigin } from './rows.ts';
+import { type RowContent, SUPERVISED } from './shapes/content.ts';
+import { type RowSource, readRows } from './shapes/read.ts';
 
 /** Which tokens count, by the names that TRL's SFT settings have. */
 export interface LossSettings {
@@ -17,23 +18,25 @@ export interface LossSettings {
   completion_only_loss: boolean;
 }
 
-/** Reads and encodes the rows of files, in order. */
+/** Reads and encodes the rows of a stage's data, in order. */
 export async function* readSupervised(
-  files: readonly string[],
+  source: RowSource,
   tokenizer: Tokenizer,
-  settings: RowSettings & LossSettings,
+  settings: LossSettings,
 ): AsyncGenerator<SupervisedRow> {
-  for (const file of files) {
-    for await (const row of readRows(file, settings)) yield encodeRow(row, tokenizer, settings);
-  }
+  for await (const { content, origin } of readRows(source, SUPERVISED))
+    yield { ...encodeRow(content, tokenizer, settings), origin };
 }
 
 /** Encodes one row; plain text is scored throughout. */
-export function encodeRow(row: Row, tokenizer: Tokenizer, settings: LossSettings): SupervisedRow {
-  const origin = rowOrigin(row);
+export function encodeRow(
+  row: RowContent,
+  tokenizer: Tokenizer,
+  settings: LossSettings,
+): Omit<SupervisedRow, 'origin'> {
   if (row.kind === 'messages') {
-    const chat = encodeChat(tokenizer, row.messages);
-    return { ...chat, scored: settings.assistant_only_loss ? chat.scored : all(chat.ids.length), origin };
+    const chat = encodeChat(tokenizer, row.messages, { tools: row.tools });
+    return { ...chat, scored: settings.assistant_only_loss ? chat.scored : all(chat.ids.length) };
   }
   const prompt = row.kind === 'completion' ? tokenizer.encode(row.prompt) : new Int32Array(0);
   const answer = tokenizer.encode(row.kind === 'completion' ? row.completion : row.text);
@@ -44,7 +47,7 @@ export function encodeRow(row: Row, tokenizer: Tokenizer, settings: LossSettings
   ids.set(close, prompt.length + answer.length);
   const scored = all(ids.length);
   if (settings.completion_only_loss) scored.fill(0, 0, prompt.length);
-  return { ids, scored, origin };
+  return { ids, scored };
 }
 
 /** Every token but the first, which has nothing before it to be predicted from. */

@@ -1,6 +1,7 @@
 /** Settings of the `compare` stage: models, what they are asked, and who says which answer wins. */
 import { z } from 'zod';
 import { dataFiles } from '../data/files.ts';
+import { rowSettings } from '../data/shapes/settings.ts';
 import { rewardSettings } from '../rewards/index.ts';
 
 export const compareSchema = z
@@ -11,8 +12,9 @@ export const compareSchema = z
       .describe('Models by the name that the table gives them: stages, or folders.'),
     against: z.string().describe('The one of them that the others are compared with.'),
     dataset: dataFiles.describe(
-      'JSONL: `prompt` or `messages`, what the rewards need, and `answer` for exact match.',
+      'Data files: `prompt` or `messages`, what the rewards need, and `answer` for exact match.',
     ),
+    ...rowSettings.shape,
     rewards: rewardSettings
       .optional()
       .describe('Programs that judge, each with a weight: they say who wins.'),

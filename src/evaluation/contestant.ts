@@ -3,7 +3,6 @@
  * model that all are compared with.
  */
 import { AnnealError } from '../../proto/errors.ts';
-import { resolveFiles } from '../data/files.ts';
 import { asksInChat } from '../models/complete.ts';
 import { loadModel, openLanguageModel, sessionOptions } from '../models/load.ts';
 import { readAnswers, readingOptions } from '../models/reading.ts';
@@ -13,7 +12,7 @@ import { type DrawnResponse, drawLog, drawResponses } from '../ranking/draw.ts';
 import { openScorers } from '../rewards/index.ts';
 import { openRewardModel } from '../rewards/open_model.ts';
 import type { Response, Scorer } from '../rewards/scorer.ts';
-import { fitPrompts, type Prompt, readPrompts } from '../rollout/prompts.ts';
+import { encodePrompts, fitPrompts, type Prompt, type RawPromptRow } from '../rollout/prompts.ts';
 import { mixRewards, scoreResponses } from '../rollout/rewards.ts';
 import { type ServedModel, type StageContext, StageStopped } from '../stages/stage.ts';
 import { loadTokenizer } from '../tokenizer/tokenizer.ts';
@@ -61,13 +60,16 @@ export function contestantSession(
 }
 
 /** Opens a model of the stage; prompts that it has no room to answer are an error. */
-export async function openContestant(context: Context, label: string): Promise<Contestant> {
-  const { settings, inputs, addon, threads, name, baseDir } = context;
+export async function openContestant(
+  context: Context,
+  label: string,
+  rows: readonly RawPromptRow[],
+): Promise<Contestant> {
+  const { settings, inputs, addon, threads, name } = context;
   const { path, type } = inputs[`models.${label}`]!;
   const folder = await openLanguageModel(path);
   const tokenizer = await loadTokenizer(path, { threads });
-  const files = await resolveFiles(settings.dataset, baseDir);
-  const all = await readPrompts(files, tokenizer, asksInChat(type, tokenizer));
+  const all = encodePrompts(rows, tokenizer, asksInChat(type, tokenizer));
   const { maxPositions } = folder.architecture;
   const { prompts, tooLong } = fitPrompts(all, maxPositions, settings.max_new_tokens);
   if (tooLong.length > 0) {
@@ -203,8 +205,8 @@ async function scoreByModel(
 function responsesOf({ prompts }: Contestant, sampled: readonly DrawnResponse[][]): Response[] {
   return sampled.flatMap((of, i) =>
     of.map(({ text, ids, finish }): Response => {
-      const { text: prompt, messages, ids: promptIds, fields } = prompts[i]!;
-      return { prompt, messages, promptIds, text, ids: Int32Array.from(ids), finish, fields };
+      const { text: prompt, messages, tools, ids: promptIds, fields } = prompts[i]!;
+      return { prompt, messages, tools, promptIds, text, ids: Int32Array.from(ids), finish, fields };
     }),
   );
 }

@@ -2,7 +2,7 @@
 import type { EventBody } from '../../proto/events.ts';
 import { containsAnswer, isExactMatch } from './match.ts';
 import type { Outcome } from './outcome.ts';
-import type { EvaluationRow } from './rows.ts';
+import { type EvaluationRow, questionText } from './rows.ts';
 
 type Report = EventBody<'report'>;
 type Cell = Report['rows'][number][number];
@@ -128,7 +128,7 @@ function examples(
       .map((i) => {
         const question = rows[i]!.question!;
         return {
-          prompt: 'prompt' in question ? question.prompt : question.messages.at(-1)!.content,
+          prompt: questionText(question),
           expected: rows[i]!.answers.join(' / '),
           outputs: Object.fromEntries([...outcomes].map(([model, of]) => [model, of[i]!.output ?? ''])),
         };

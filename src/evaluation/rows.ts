@@ -1,11 +1,22 @@
-/** Rows of an evaluation: questions with answers, or texts whose likelihood is measured. One JSON object a line. */
-import { z } from 'zod';
+/** Rows of an evaluation: questions with answers, or texts whose likelihood is measured. */
 import { AnnealError } from '../../proto/errors.ts';
-import { readLines } from '../data/lines.ts';
+import { describe } from '../data/shapes/errors.ts';
+import { parsedJson, type Tool } from '../data/shapes/messages.ts';
+import { type RowSource, readRows } from '../data/shapes/read.ts';
+import type { FieldRow } from '../data/shapes/row.ts';
+import type { RowKind } from '../data/shapes/shaper.ts';
+import type { ChatMessage } from '../tokenizer/chat_template.ts';
+
+/** Raw text, or the turns of a conversation up to the answer. */
+export type Question = { prompt: string } | { messages: ChatMessage[]; tools?: Tool[] | undefined };
+
+/** What a question asks: of a conversation its last message. */
+export function questionText(question: Question): string {
+  return 'prompt' in question ? question.prompt : (question.messages.at(-1)!.content ?? '');
+}
 
 export interface EvaluationRow {
-  /** Raw text, or the turns of a conversation up to the answer. */
-  question: { prompt: string } | { messages: { role: string; content: string }[] } | undefined;
+  question: Question | undefined;
   /** Any of these is right. */
   answers: string[];
   /** Set where there is no question. */
@@ -15,66 +26,52 @@ export interface EvaluationRow {
   origin: string;
 }
 
-const rowSchema = z.looseObject({
-  prompt: z.string().optional(),
-  messages: z
-    .array(z.looseObject({ role: z.string(), content: z.string() }))
-    .min(1)
-    .optional(),
-  answer: z.union([z.string(), z.array(z.string()).min(1)]).optional(),
-  text: z.string().optional(),
-});
-
-/** Reads the rows of JSONL files, in order. */
-export async function readEvaluationRows(files: readonly string[]): Promise<EvaluationRow[]> {
+/** Reads the rows of a stage's data, in order. */
+export async function readEvaluationRows(source: RowSource): Promise<EvaluationRow[]> {
   const rows: EvaluationRow[] = [];
-  for (const file of files) {
-    for await (const lines of readLines(file)) {
-      for (const { bytes, number } of lines) {
-        const content = bytes.toString();
-        if (content.trim() !== '') rows.push(parseRow(content, `${file}:${number}`));
-      }
-    }
-  }
-  if (rows.length === 0) {
-    throw new AnnealError('data_empty', `There are no rows in ${files.join(', ')}.`, {
-      path: files[0] ?? 'dataset',
-    });
-  }
-  return rows;
+  for await (const { content, origin } of readRows(source, EVALUATION)) rows.push({ ...content, origin });
+  if (rows.length > 0) return rows;
+  throw new AnnealError('data_empty', `There are no rows in ${source.patterns.join(', ')}.`, {
+    path: source.patterns[0] ?? source.setting,
+  });
 }
 
-function parseRow(content: string, origin: string): EvaluationRow {
-  let value: unknown;
-  try {
-    value = JSON.parse(content);
-  } catch (cause) {
-    throw new AnnealError('data_syntax', `${origin} is not JSON: ${(cause as Error).message}`, {
-      path: origin,
-      cause,
-    });
-  }
-  const parsed = rowSchema.safeParse(value);
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0]!;
-    const field = issue.path.join('.') || 'row';
-    throw new AnnealError('data_field', `${origin}: ${field}: ${issue.message}.`, {
-      path: `${origin}:${field}`,
-    });
-  }
-  const { prompt, messages, answer, text } = parsed.data;
-  const question = messages ? { messages } : prompt === undefined ? undefined : { prompt };
-  if (question ? answer === undefined : text === undefined) {
-    throw new AnnealError('data_field', `${origin}: ${question ? 'answer' : 'prompt'} is missing.`, {
-      path: origin,
-      hint: 'A row has `prompt` (or `messages`) and `answer`, or `text` for perplexity.',
-    });
-  }
-  return {
-    question,
-    answers: answer === undefined ? [] : [answer].flat(),
-    text: question ? undefined : text,
-    fields: parsed.data,
-    origin,
-  };
+type EvaluationShape = 'question' | 'completion' | 'alpaca' | 'messages' | 'text';
+
+const EVALUATION: RowKind<EvaluationShape, Omit<EvaluationRow, 'origin'>> = {
+  takes: ['question', 'completion', 'alpaca', 'messages', 'text'],
+  parse(row, shape) {
+    const fields = row.rest();
+    if (shape === 'text') return { question: undefined, answers: [], text: row.text('text'), fields };
+    if (shape === 'messages' && !row.has('answer')) return { ...lastTurn(row), text: undefined, fields };
+    const asked = row.has('messages') ? row.messages('messages') : row.prompt();
+    const question = typeof asked === 'string' ? { prompt: asked } : { messages: asked, tools: row.tools() };
+    const answers =
+      shape === 'completion'
+        ? [row.text('completion')]
+        : shape === 'alpaca'
+          ? [row.text('output')]
+          : answersOf(row);
+    return { question, answers, text: undefined, fields };
+  },
+};
+
+/** A conversation that ends with its answer: that is what is right. */
+function lastTurn(row: FieldRow): Pick<EvaluationRow, 'question' | 'answers'> {
+  const messages = row.messages('messages');
+  const last = messages.at(-1)!;
+  if (last.role !== 'assistant' || last.content === null || messages.length < 2)
+    throw row.failRole(
+      'answer',
+      'is missing, and the conversation does not end with a question and its answer',
+    );
+  return { question: { messages: messages.slice(0, -1), tools: row.tools() }, answers: [last.content] };
+}
+
+/** The answers that are right: one text, or a list of them. */
+function answersOf(row: FieldRow): string[] {
+  const value = row.get('answer');
+  const given = Array.isArray(value) ? value : [parsedJson(value)].flat();
+  if (given.length > 0 && given.every((answer) => typeof answer === 'string')) return given;
+  throw row.failRole('answer', `must be text or a list of texts, is ${describe(value)}`);
 }

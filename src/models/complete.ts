@@ -27,8 +27,12 @@ export function rawPrompt(tokenizer: Tokenizer, text: string): Int32Array {
 }
 
 /** Ids of a conversation up to where the assistant begins to answer. */
-export function chatPrompt(tokenizer: Tokenizer, messages: readonly ChatMessage[]): Int32Array {
-  return encodeChat(tokenizer, messages, { addGenerationPrompt: true }).ids;
+export function chatPrompt(
+  tokenizer: Tokenizer,
+  messages: readonly ChatMessage[],
+  tools?: readonly Record<string, unknown>[],
+): Int32Array {
+  return encodeChat(tokenizer, messages, { addGenerationPrompt: true, tools }).ids;
 }
 
 /** Ids of a question: to a model with a chat template as its user asks it, else as text to go on from. */

@@ -6,10 +6,11 @@ import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import type { EventBody } from '../../proto/events.ts';
-import { resolveFiles } from '../data/files.ts';
 import { type AnswerGroup, encodeGroup, fitGroups, type Skips } from '../data/preference.ts';
-import { type GroupKind, readGroups } from '../data/preference_rows.ts';
-import type { Artifact, StageContext } from '../stages/stage.ts';
+import { type GroupKind, readGroups } from '../data/shapes/groups.ts';
+import { type RowSource, stageRows } from '../data/shapes/read.ts';
+import type { RowSettings } from '../data/shapes/settings.ts';
+import { type Artifact, type StageContext, StageStopped } from '../stages/stage.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { type AuditedRow, auditRows } from '../training/audit.ts';
 import { exists, readJson } from '../util/files.ts';
@@ -26,7 +27,10 @@ export interface DatasetRules {
   scored: 'answers' | 'all' | 'last';
 }
 
-type Context = Pick<StageContext<unknown>, 'name' | 'baseDir' | 'emit' | 'checkpointRequested'>;
+type Context = Pick<
+  StageContext<RowSettings>,
+  'name' | 'baseDir' | 'outDir' | 'settings' | 'emit' | 'checkpointRequested'
+>;
 
 export interface PreferenceData {
   groups: AnswerGroup[];
@@ -51,7 +55,8 @@ export async function readTrainingRows(
   rules: DatasetRules,
 ): Promise<PreferenceData> {
   const skips: Skips = new Map();
-  const groups = await readRows(context, dataset, artifact, tokenizer, rules, skips);
+  const files = artifact ? [await artifactFile(artifact, rules.kind, context.name)] : dataset;
+  const groups = await readRows(context, stageRows(context, files), tokenizer, rules, skips);
   const closingIds = closingTokens(groups, tokenizer);
   const { name } = context;
   if (groups.length === 0 && skips.size > 0) throw nothingLeft(name, skips);
@@ -82,7 +87,7 @@ export async function readValidationRows(
   rules: DatasetRules,
 ): Promise<AnswerGroup[]> {
   const skips: Skips = new Map();
-  const groups = await readRows(context, files, undefined, tokenizer, rules, skips);
+  const groups = await readRows(context, stageRows(context, files, 'eval_dataset'), tokenizer, rules, skips);
   const fitted = fitGroups(groups, { ...rules, tooLong: rules.tooLong ?? 'truncate' }, skips);
   if (fitted.length > 0) return fitted;
   throw new AnnealError('data_empty', `${context.name}: the rows to validate on teach nothing.`, {
@@ -92,44 +97,44 @@ export async function readValidationRows(
 
 async function readRows(
   context: Context,
-  dataset: readonly string[],
-  artifact: Artifact | undefined,
+  source: RowSource,
   tokenizer: Tokenizer,
   { kind }: DatasetRules,
   skips: Skips,
 ): Promise<AnswerGroup[]> {
-  const files = artifact
-    ? [await artifactFile(artifact, kind, context.name)]
-    : await resolveFiles(dataset, context.baseDir);
   const groups: AnswerGroup[] = [];
-  for (const file of files) {
-    const origin = await sampledWith(dirname(file), tokenizer);
-    let encodedAnew = false;
-    for await (const row of readGroups([file], kind)) {
-      const ids = row.answers.some((answer) => answer.ids !== undefined);
-      if (row.teacher && origin === 'another') throw otherTeacher(row.origin);
-      // A teacher's tokens are ids of the student's vocabulary, or they could not be compared at all.
-      const takeIds = origin === 'same' || (row.teacher !== undefined && ids);
-      encodedAnew ||= ids && !takeIds;
-      const group = encodeGroup(row, tokenizer, { kind, takeIds }, skips);
-      if (group) groups.push(checked(group, tokenizer));
-      if (groups.length % 1_000 === 999 && context.checkpointRequested()) break;
-    }
-    if (encodedAnew) {
-      const why =
-        origin === 'unknown'
-          ? 'no dataset.json beside it names their tokenizer'
-          : 'they are of another tokenizer';
-      const text = `${file}: the ids of its answers are not used (${why}); the texts are encoded anew.`;
-      context.emit(
-        'notice',
-        { stage: context.name, level: 'warning', text },
-        `${context.name}/encoded/${file}`,
-      );
-    }
+  /** By folder, whether its ids are the tokenizer's; and the files whose ids were not used. */
+  const folders = new Map<string, Origin>();
+  const encodedAnew = new Map<string, Origin>();
+  for await (const { content: row, unit } of readGroups(source, kind)) {
+    const folder = dirname(unit.path);
+    const origin = folders.get(folder) ?? (await sampledWith(folder, tokenizer));
+    folders.set(folder, origin);
+    const ids = row.answers.some((answer) => answer.ids !== undefined);
+    if (row.teacher && origin === 'another') throw otherTeacher(row.origin);
+    // A teacher's tokens are ids of the student's vocabulary, or they could not be compared at all.
+    const takeIds = origin === 'same' || (row.teacher !== undefined && ids);
+    if (ids && !takeIds) encodedAnew.set(unit.location, origin);
+    const group = encodeGroup(row, tokenizer, { kind, takeIds }, skips);
+    if (group) groups.push(checked(group, tokenizer));
+    if (groups.length % 1_000 === 999 && context.checkpointRequested()) throw new StageStopped();
+  }
+  for (const [file, origin] of encodedAnew) {
+    const why =
+      origin === 'unknown'
+        ? 'no dataset.json beside it names their tokenizer'
+        : 'they are of another tokenizer';
+    const text = `${file}: the ids of its answers are not used (${why}); the texts are encoded anew.`;
+    context.emit(
+      'notice',
+      { stage: context.name, level: 'warning', text },
+      `${context.name}/encoded/${file}`,
+    );
   }
   return groups;
 }
+
+type Origin = 'same' | 'another' | 'unknown';
 
 const datasetSchema = z.looseObject({
   tokenizer_hash: z.string(),
@@ -137,7 +142,7 @@ const datasetSchema = z.looseObject({
 });
 
 /** Whether what lies in a folder was sampled with this tokenizer and template; unknown where nothing says so. */
-async function sampledWith(dir: string, tokenizer: Tokenizer): Promise<'same' | 'another' | 'unknown'> {
+async function sampledWith(dir: string, tokenizer: Tokenizer): Promise<Origin> {
   const path = join(dir, 'dataset.json');
   if (!(await exists(path))) return 'unknown';
   const parsed = datasetSchema.safeParse(await readJson(path, 'artifact_corrupt'));

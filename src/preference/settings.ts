@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { dataFiles } from '../data/files.ts';
+import { rowSettings } from '../data/shapes/settings.ts';
 import { MODEL_TYPES } from '../stages/model_types.ts';
 import {
   checkTraining,
@@ -17,8 +18,9 @@ import { TOO_LONG } from './dataset.ts';
 export function preferenceFields(learningRate: number) {
   return {
     model: z.string().describe('The model to train: a stage, or a folder.'),
-    dataset: dataFiles.describe('A `rank` stage, the folder of its result, or JSONL files.'),
-    eval_dataset: dataFiles.optional().describe('JSONL files for the validation loss.'),
+    dataset: dataFiles.describe('A `rank` stage, the folder of its result, or data files.'),
+    eval_dataset: dataFiles.optional().describe('Data files for the validation loss.'),
+    ...rowSettings.shape,
     packing: z
       .boolean()
       .default(false)

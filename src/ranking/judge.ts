@@ -139,7 +139,7 @@ function repliesTo(
 export function question(rubric: string, row: ResponseRow, first: string, second: string): string {
   const asked =
     row.messages && row.messages.length > 1
-      ? row.messages.map(({ role, content }) => `${role}: ${content}`).join('\n')
+      ? row.messages.map(({ role, content }) => `${role}: ${content ?? ''}`).join('\n')
       : promptText(row);
   return [
     rubric,

@@ -1,11 +1,15 @@
 /**
- * Datasets of responses: JSONL, a prompt with its responses a line, as the `generate` stage writes it, or of one's
- * own (`prompt` or `messages`, and `responses` as texts or objects with `text`).
+ * Datasets of responses: rows with a prompt and its responses, as the `generate` stage writes them, or of one's own
+ * (`prompt` or `messages`, and `responses` as texts or objects with `text`).
  */
 import { join } from 'node:path';
 import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
-import { readLines } from '../data/lines.ts';
+import { promptOf } from '../data/shapes/answers.ts';
+import { describe, isRecord } from '../data/shapes/errors.ts';
+import { parsedJson, type Tool } from '../data/shapes/messages.ts';
+import { type RowSource, readRows } from '../data/shapes/read.ts';
+import type { RowKind } from '../data/shapes/shaper.ts';
 import type { Artifact } from '../stages/stage.ts';
 import type { ChatMessage } from '../tokenizer/chat_template.ts';
 import { exists, readJson } from '../util/files.ts';
@@ -34,17 +38,7 @@ const responseSchema = z.looseObject({
   model: z.string().optional(),
   finish: z.enum(['stop', 'length']).optional(),
 });
-const rowSchema = z.looseObject({
-  id: z.union([z.string(), z.number()]).optional(),
-  prompt: z.string().optional(),
-  messages: z
-    .array(z.looseObject({ role: z.string(), content: z.string() }))
-    .min(1)
-    .optional(),
-  prompt_ids: ids.nullish(),
-  fields: z.record(z.string(), z.unknown()).optional(),
-  responses: z.array(z.union([z.string().transform((text) => ({ text })), responseSchema])).min(1),
-});
+const responsesSchema = z.array(z.union([z.string().transform((text) => ({ text })), responseSchema])).min(1);
 
 export type StoredResponse = z.output<typeof responseSchema>;
 
@@ -54,6 +48,8 @@ export interface ResponseRow {
   id: string;
   prompt: string | undefined;
   messages: ChatMessage[] | undefined;
+  /** What the assistant may call. */
+  tools?: Tool[] | undefined;
   promptIds: number[] | undefined;
   /** Other fields of the row that the prompt came from. */
   fields: Record<string, unknown>;
@@ -62,34 +58,26 @@ export interface ResponseRow {
   origin: string;
 }
 
-/** Reads the rows of files, in order; a line that does not fit is an error with its place. */
-export async function readResponses(files: readonly string[]): Promise<ResponseRow[]> {
+/** Reads the rows of a dataset, in order. */
+export async function readResponses(source: RowSource): Promise<ResponseRow[]> {
   const rows: ResponseRow[] = [];
   const origins = new Map<string, string>();
-  for (const file of files) {
-    for await (const lines of readLines(file)) {
-      for (const { bytes, number } of lines) {
-        const line = bytes.toString();
-        if (line.trim() === '') continue;
-        const row = parseRow(line, `${file}:${number}`, String(rows.length));
-        const other = origins.get(row.id);
-        if (other !== undefined) {
-          throw new AnnealError('data_field', `${row.origin}: id ${row.id} is that of ${other} as well.`, {
-            path: `${row.origin}:id`,
-            hint: 'Labels belong to rows by their id: give each its own, or none.',
-          });
-        }
-        origins.set(row.id, row.origin);
-        rows.push(row);
-      }
+  for await (const { content, origin } of readRows(source, RESPONSES)) {
+    const row = { ...content, id: content.id ?? String(rows.length), origin };
+    const other = origins.get(row.id);
+    if (other !== undefined) {
+      throw new AnnealError('data_field', `${row.origin}: id ${row.id} is that of ${other} as well.`, {
+        path: `${row.origin}:id`,
+        hint: 'Labels belong to rows by their id: give each its own, or none.',
+      });
     }
+    origins.set(row.id, row.origin);
+    rows.push(row);
   }
-  if (rows.length === 0) {
-    throw new AnnealError('data_empty', `There are no responses in ${files.join(', ')}.`, {
-      path: files[0] ?? 'dataset',
-    });
-  }
-  return rows;
+  if (rows.length > 0) return rows;
+  throw new AnnealError('data_empty', `There are no responses in ${source.patterns.join(', ')}.`, {
+    path: source.patterns[0] ?? source.setting,
+  });
 }
 
 /** The file of an artifact that holds responses. */
@@ -109,38 +97,32 @@ export function promptText({ prompt, messages }: Pick<ResponseRow, 'prompt' | 'm
   return messages?.at(-1)?.content ?? prompt ?? '';
 }
 
-function parseRow(line: string, origin: string, number: string): ResponseRow {
-  let value: unknown;
-  try {
-    value = JSON.parse(line);
-  } catch (cause) {
-    throw new AnnealError('data_syntax', `${origin} is not valid JSON: ${(cause as Error).message}`, {
-      path: origin,
-      hint: 'JSONL has one JSON object a line.',
-      cause,
-    });
-  }
-  const parsed = rowSchema.safeParse(value);
-  const field = parsed.success
-    ? parsed.data.prompt === undefined && parsed.data.messages === undefined
-      ? 'prompt'
-      : undefined
-    : parsed.error.issues[0]!.path.join('.') || 'row';
-  if (!parsed.success || field !== undefined) {
-    const problem = parsed.success ? 'is missing' : parsed.error.issues[0]!.message;
-    throw new AnnealError('data_field', `${origin}: ${field}: ${problem}.`, {
-      path: `${origin}:${field}`,
-      hint: 'A row has `prompt` (or `messages`) and `responses`: texts, or objects with `text`.',
-    });
-  }
-  const { id, prompt, messages, prompt_ids, fields, responses } = parsed.data;
-  return {
-    id: String(id ?? number),
-    prompt: messages ? undefined : prompt,
-    messages,
-    promptIds: prompt_ids ?? undefined,
-    fields: fields ?? {},
-    responses,
-    origin,
-  };
-}
+const RESPONSES: RowKind<'responses', Omit<ResponseRow, 'id' | 'origin'> & { id: string | undefined }> = {
+  takes: ['responses'],
+  parse(row) {
+    const id = row.get('id');
+    if (id !== undefined && typeof id !== 'string' && typeof id !== 'number')
+      throw row.failRole('id', `must be text or a number, is ${describe(id)}`);
+    const parsed = responsesSchema.safeParse(parsedJson(row.get('responses')));
+    if (!parsed.success) {
+      const issue = parsed.error.issues[0]!;
+      const below = issue.path.map((part) => `.${String(part)}`).join('');
+      throw row.failRole(
+        'responses',
+        `is not a list of texts or of objects with text: ${issue.message}`,
+        below,
+      );
+    }
+    const { text, messages, tools, ids } = promptOf(row);
+    const fields = row.get('fields');
+    return {
+      id: id === undefined ? undefined : String(id),
+      prompt: text,
+      messages,
+      tools,
+      promptIds: ids,
+      fields: isRecord(fields) ? fields : {},
+      responses: parsed.data,
+    };
+  },
+};

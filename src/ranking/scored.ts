@@ -86,6 +86,7 @@ function toResponses(row: ResponseRow): Response[] {
   return row.responses.map(({ text, ids, finish }) => ({
     prompt: promptText(row),
     messages: row.messages,
+    tools: row.tools,
     promptIds: Int32Array.from(row.promptIds ?? []),
     text,
     ids: Int32Array.from(ids ?? []),

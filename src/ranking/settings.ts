@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { labelName } from '../../proto/ranking.ts';
 import { dataFiles } from '../data/files.ts';
+import { rowSettings } from '../data/shapes/settings.ts';
 import { rewardSettings } from '../rewards/index.ts';
 import { PAIRINGS } from './order.ts';
 
@@ -27,8 +28,9 @@ export const DEFAULT_RUBRIC =
 export const rankSchema = z
   .strictObject({
     dataset: dataFiles.describe(
-      'A `generate` stage, or JSONL with `prompt` (or `messages`) and `responses`.',
+      'A `generate` stage, or data files with `prompt` (or `messages`) and `responses`.',
     ),
+    ...rowSettings.shape,
     labels: z
       .enum(['people', 'reward_model', 'judge', 'programs'])
       .describe('Who says which response is better. People label with `anneal rank`.'),
@@ -86,5 +88,11 @@ export const rankSchema = z
     }
     if (labels === 'people' && settings.dataset.length > 1)
       issue('dataset', 'must be one file where people label');
+    // What people are shown is the file itself: another set of rows in the recipe would have other numbers.
+    for (const key of ['fields', 'where'] as const) {
+      if (labels === 'people' && settings[key] !== undefined) issue(key, 'does not go with labels: people');
+    }
+    if (labels === 'people' && settings.max_rejected > 0)
+      issue('max_rejected', 'does not go with labels: people');
   });
 export type RankSettings = z.output<typeof rankSchema>;

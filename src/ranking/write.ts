@@ -20,9 +20,10 @@ export async function writeRankings(
   const pairs: string[] = [];
   for (const [i, row] of rows.entries()) {
     const { scores } = labels[i]!;
-    const { id, prompt, messages, promptIds, fields, responses } = row;
+    const { id, prompt, messages, tools, promptIds, fields, responses } = row;
     const asked = {
       ...(messages ? { messages } : { prompt }),
+      ...(messages && tools ? { tools } : {}),
       ...(promptIds ? { prompt_ids: promptIds } : {}),
     };
     rankings.push(

@@ -63,6 +63,7 @@ function encode(response: Response, tokenizer: Tokenizer, takeIds: boolean): Ans
   const asked = {
     text: response.messages ? undefined : response.prompt,
     messages: response.messages && [...response.messages],
+    tools: response.tools && [...response.tools],
     ids: [...response.promptIds],
   };
   const prompt = encodePrompt(asked, tokenizer, takeIds);

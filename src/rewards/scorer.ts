@@ -2,6 +2,7 @@
  * What gives a response a number: a program, a reward model, a judge. Used to rank stored responses and to reward
  * those that are drawn in training.
  */
+import type { Tool } from '../data/shapes/messages.ts';
 import type { ChatMessage } from '../tokenizer/chat_template.ts';
 
 /** A response with all that a scorer may look at. */
@@ -10,6 +11,8 @@ export interface Response {
   prompt: string;
   /** The conversation, where the prompt is one. */
   messages: readonly ChatMessage[] | undefined;
+  /** What the assistant may call. */
+  tools?: readonly Tool[] | undefined;
   promptIds: Int32Array;
   /** Without special tokens. */
   text: string;

@@ -166,6 +166,7 @@ export class RolloutMaker {
     return {
       prompt: prompt.text,
       messages: prompt.messages,
+      tools: prompt.tools,
       promptIds: prompt.ids,
       text: this.#options.tokenizer.decode(tokens, { skipSpecials: true }),
       ids: tokens,

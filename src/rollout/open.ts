@@ -4,7 +4,8 @@
 
 import { join } from 'node:path';
 import { AnnealError } from '../../proto/errors.ts';
-import { resolveFiles } from '../data/files.ts';
+import { stageRows } from '../data/shapes/read.ts';
+import type { RowSettings } from '../data/shapes/settings.ts';
 import { asksInChat } from '../models/complete.ts';
 import type { Batch, Session } from '../native/addon.ts';
 import type { KlController } from '../objectives/kl.ts';
@@ -56,18 +57,14 @@ export interface RolloutRuntime {
   stopIds: readonly number[];
 }
 
-/** Rows of prompts of a dataset: the responses of an earlier stage, or files. */
-export async function promptFiles(
-  artifact: Artifact | undefined,
-  dataset: readonly string[],
-  baseDir: string,
-): Promise<string[]> {
-  if (!artifact) return resolveFiles(dataset, baseDir);
+/** Where the prompts of a dataset are: the responses of an earlier stage, or files. */
+export function promptFiles(artifact: Artifact | undefined, dataset: readonly string[]): readonly string[] {
+  if (!artifact) return dataset;
   return [join(artifact.path, artifact.type === 'rank' ? 'rankings.jsonl' : 'responses.jsonl')];
 }
 
 /** How the prompts of a stage are read. */
-export type PromptSettings = Pick<RolloutSettings, 'dataset' | 'prompting'>;
+export type PromptSettings = Pick<RolloutSettings, 'dataset' | 'prompting' | keyof RowSettings>;
 
 /** Reads the prompts of a stage, and tells what the policy will be asked. */
 export async function stagePrompts(
@@ -76,8 +73,8 @@ export async function stagePrompts(
   maxLength: number,
   completionLength: number,
 ): Promise<Prompt[]> {
-  const { settings, inputs, baseDir } = context;
-  const paths = await promptFiles(inputs.dataset, settings.dataset, baseDir);
+  const { settings, inputs } = context;
+  const paths = promptFiles(inputs.dataset, settings.dataset);
   const lengths = { maxLength, completionLength };
   const { prompts, tooLong } = await fittingPrompts(context, 'dataset', paths, tokenizer, lengths);
   auditPrompts(context, prompts, tokenizer, tooLong);
@@ -96,12 +93,17 @@ export async function heldOutPrompts(
   tokenizer: Tokenizer,
   maxLength: number,
 ): Promise<Prompt[]> {
-  const { settings, baseDir } = context;
+  const { settings } = context;
   if (settings.eval_dataset === undefined) return [];
-  const paths = await resolveFiles(settings.eval_dataset, baseDir);
   const { maxCompletionLength: completionLength } = method;
   const lengths = { maxLength, completionLength };
-  const { prompts } = await fittingPrompts(context, 'eval_dataset', paths, tokenizer, lengths);
+  const { prompts } = await fittingPrompts(
+    context,
+    'eval_dataset',
+    settings.eval_dataset,
+    tokenizer,
+    lengths,
+  );
   const samples = heldOutSamples(method, settings);
   return validationPrompts(prompts, samples, completionLength, settings.max_eval_tokens);
 }
@@ -117,7 +119,7 @@ async function fittingPrompts(
   const { settings, inputs, name } = context;
   const chat = asksInChat(inputs.model!.type, tokenizer, settings.prompting);
   const { prompts, tooLong } = fitPrompts(
-    await readPrompts(paths, tokenizer, chat),
+    await readPrompts(stageRows(context, paths, setting), tokenizer, chat),
     maxLength,
     completionLength,
   );

@@ -1,11 +1,15 @@
 /**
- * Prompts that completions are drawn for: JSONL rows with `prompt` (text, or messages) or `messages`, and further
- * fields that rewards may look at (`answer`, ...). The rows of a `generate` or `rank` stage are read as well: their
- * prompts and fields, not their responses.
+ * Prompts that completions are drawn for: rows with a question (`prompt`, `messages`, Alpaca's `instruction`), and
+ * further fields that rewards may look at (`answer`, ...). The rows of a `generate` or `rank` stage are read as well:
+ * their prompts and fields, not their responses.
  */
 import { AnnealError } from '../../proto/errors.ts';
-import { readLines } from '../data/lines.ts';
 import { DataRandom } from '../data/random.ts';
+import { isRecord } from '../data/shapes/errors.ts';
+import type { Tool } from '../data/shapes/messages.ts';
+import { type RowSource, readRows } from '../data/shapes/read.ts';
+import type { FieldRow } from '../data/shapes/row.ts';
+import type { RowKind } from '../data/shapes/shaper.ts';
 import { chatPrompt, rawPrompt } from '../models/complete.ts';
 import type { ChatMessage } from '../tokenizer/chat_template.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
@@ -17,33 +21,47 @@ export interface Prompt {
   text: string;
   /** The conversation, where the prompt is one. */
   messages: readonly ChatMessage[] | undefined;
+  /** What the assistant may call. */
+  tools?: Tool[] | undefined;
   ids: Int32Array;
   /** The row's other fields. */
   fields: Readonly<Record<string, unknown>>;
 }
 
-/** Reads the prompts of files, in order. `chat` asks a plain text as the user of a conversation. */
-export async function readPrompts(
-  files: readonly string[],
-  tokenizer: Tokenizer,
-  chat: boolean,
-): Promise<Prompt[]> {
-  const prompts: Prompt[] = [];
-  for (const file of files) {
-    for await (const lines of readLines(file)) {
-      for (const { bytes, number } of lines) {
-        const line = bytes.toString();
-        if (line.trim() !== '') prompts.push(parsePrompt(line, `${file}:${number}`, tokenizer, chat));
-      }
-    }
-  }
-  if (prompts.length === 0) {
-    throw new AnnealError('data_empty', `There are no prompts in ${files.join(', ')}.`, {
-      path: files[0] ?? 'dataset',
-      hint: 'A row has `prompt` (or `messages`), and what the rewards need, such as `answer`.',
-    });
-  }
-  return prompts;
+/** A prompt before any tokenizer has seen it. */
+export interface RawPromptRow {
+  origin: string;
+  /** Text, or a conversation that is to be answered. */
+  asked: string | ChatMessage[];
+  tools: Tool[] | undefined;
+  fields: Readonly<Record<string, unknown>>;
+}
+
+/** Reads the prompts of a stage's data, in order. */
+export async function readPromptRows(source: RowSource): Promise<RawPromptRow[]> {
+  const rows: RawPromptRow[] = [];
+  for await (const { content, origin } of readRows(source, PROMPTS)) rows.push({ ...content, origin });
+  if (rows.length > 0) return rows;
+  throw new AnnealError('data_empty', `There are no prompts in ${source.patterns.join(', ')}.`, {
+    path: source.patterns[0] ?? source.setting,
+    hint: 'A row has `prompt` (or `messages`), and what the rewards need, such as `answer`.',
+  });
+}
+
+/** Prompts as a model is asked them. `chat` asks a plain text as the user of a conversation. */
+export function encodePrompts(rows: readonly RawPromptRow[], tokenizer: Tokenizer, chat: boolean): Prompt[] {
+  return rows.map(({ origin, asked, tools, fields }): Prompt => {
+    if (typeof asked === 'string' && !chat)
+      return { origin, text: asked, messages: undefined, ids: rawPrompt(tokenizer, asked), fields };
+    const messages = typeof asked === 'string' ? [{ role: 'user', content: asked }] : asked;
+    const ids = chatPrompt(tokenizer, messages, tools);
+    return { origin, text: messages.at(-1)!.content ?? '', messages, tools, ids, fields };
+  });
+}
+
+/** Reads the prompts of a stage's data as a model is asked them. */
+export async function readPrompts(source: RowSource, tokenizer: Tokenizer, chat: boolean): Promise<Prompt[]> {
+  return encodePrompts(await readPromptRows(source), tokenizer, chat);
 }
 
 /** The prompts that leave room for a completion of `completionLength` in rows of `maxLength`, and how many do not. */
@@ -80,63 +98,41 @@ export class PromptOrder {
   }
 }
 
-function parsePrompt(line: string, origin: string, tokenizer: Tokenizer, chat: boolean): Prompt {
-  let row: unknown;
-  try {
-    row = JSON.parse(line);
-  } catch (cause) {
-    throw new AnnealError('data_syntax', `${origin} is not valid JSON: ${(cause as Error).message}`, {
-      path: origin,
-      hint: 'JSONL has one JSON object a line.',
-      cause,
-    });
-  }
-  if (row === null || typeof row !== 'object' || Array.isArray(row)) {
-    throw new AnnealError('data_syntax', `${origin} is not a JSON object.`, { path: origin });
-  }
-  const { prompt, messages, fields, ...rest } = row as Record<string, unknown>;
-  const asked = messages ?? prompt;
-  const own = isRecord(fields) ? fields : rest;
-  if (typeof asked === 'string') {
-    if (asked === '') throw badField(origin, 'prompt', 'is empty');
-    const turns = [{ role: 'user', content: asked }];
-    const ids = chat ? chatPrompt(tokenizer, turns) : rawPrompt(tokenizer, asked);
-    return { origin, text: asked, messages: chat ? turns : undefined, ids, fields: own };
-  }
-  const name = messages === undefined ? 'prompt' : 'messages';
-  const turns = parseMessages(asked, origin, name);
-  // A conversation that ends with its answer: the answer is what is to be written anew.
-  const answered = turns.at(-1)!.role === 'assistant' ? turns.at(-1)!.content : undefined;
-  const open = answered === undefined ? turns : turns.slice(0, -1);
-  if (open.length === 0) throw badField(origin, name, 'has nothing before the answer');
-  return {
-    origin,
-    text: open.at(-1)!.content,
-    messages: open,
-    ids: chatPrompt(tokenizer, open),
-    fields: answered === undefined ? own : { completion: answered, ...own },
-  };
-}
+const PROMPTS: RowKind<'messages' | 'prompt' | 'instruction', Omit<RawPromptRow, 'origin'>> = {
+  takes: ['messages', 'prompt', 'instruction'],
+  parse: parsePrompt,
+};
 
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return value !== null && typeof value === 'object' && !Array.isArray(value);
-}
+/** Roles that say what is asked; the row's other fields go to the rewards. */
+const ASKS = [
+  'messages',
+  'prompt',
+  'instruction',
+  'input',
+  'history',
+  'system',
+  'tools',
+  'fields',
+  'output',
+] as const;
 
-function parseMessages(value: unknown, origin: string, name: string): ChatMessage[] {
-  if (!Array.isArray(value) || value.length === 0) {
-    throw badField(origin, name, 'must be text or a list of messages');
+function parsePrompt(
+  row: FieldRow,
+  shape: 'messages' | 'prompt' | 'instruction',
+): Omit<RawPromptRow, 'origin'> {
+  const tools = row.tools();
+  const own = row.get('fields');
+  const fields = isRecord(own) ? own : row.rest(ASKS);
+  const asked = shape === 'messages' ? row.messages('messages') : row.prompt();
+  if (asked === '') throw row.failRole('prompt', 'is empty');
+  // What a row gives as the answer is what is to be written anew.
+  if (shape === 'instruction') {
+    const output = row.textIfAny('output');
+    return { asked, tools, fields: output === undefined ? fields : { completion: output, ...fields } };
   }
-  for (const message of value as unknown[]) {
-    if (!isRecord(message) || typeof message.role !== 'string' || typeof message.content !== 'string') {
-      throw badField(origin, name, 'has a message without role and content as text');
-    }
-  }
-  return value as ChatMessage[];
-}
-
-function badField(origin: string, name: string, problem: string): AnnealError {
-  return new AnnealError('data_field', `${origin}: field ${name} ${problem}.`, {
-    path: `${origin}:${name}`,
-    hint: 'A row has `prompt` (text, or messages) or `messages`, and further fields that rewards look at.',
-  });
+  const last = typeof asked === 'string' ? undefined : asked.at(-1)!;
+  if (typeof asked === 'string' || last?.role !== 'assistant') return { asked, tools, fields };
+  const open = asked.slice(0, -1);
+  if (open.length === 0) throw row.failRole(shape, 'has nothing before the answer');
+  return { asked: open, tools, fields: { completion: last.content ?? '', ...fields } };
 }

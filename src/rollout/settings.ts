@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { dataFiles } from '../data/files.ts';
+import { rowSettings } from '../data/shapes/settings.ts';
 import type { KlController } from '../objectives/kl.ts';
 import { rewardSettings } from '../rewards/index.ts';
 import { MODEL_TYPES } from '../stages/model_types.ts';
@@ -24,13 +25,14 @@ export function rolloutFields(defaults: { learning_rate: number; temperature: nu
   return {
     model: z.string().describe('The policy to go on from: a stage, or a folder.'),
     dataset: dataFiles.describe(
-      'Prompts: a `generate` or `rank` stage, or JSONL with `prompt` or `messages` and what rewards need.',
+      'Prompts: a `generate` or `rank` stage, or data files with `prompt` or `messages` and what rewards need.',
     ),
     eval_dataset: dataFiles
       .optional()
       .describe(
-        'JSONL files of prompts that are not trained on: at eval_steps completions of them are rewarded.',
+        'Data files of prompts that are not trained on: at eval_steps completions of them are rewarded.',
       ),
+    ...rowSettings.shape,
     num_generations_eval: count
       .optional()
       .describe('Completions of a prompt of eval_dataset. Default: as many as in training.'),

@@ -19,14 +19,7 @@ import { requireRoom } from '../training/planned.ts';
 import { planTraining, rowLength, runTraining } from '../training/run.ts';
 import { type Critic, openCritic } from './critic.ts';
 import { arrangeModels, besideBytes, knownModel, type Models, type Place } from './models.ts';
-import {
-  heldOutPrompts,
-  type Method,
-  promptFiles,
-  rolloutWork,
-  stagePrompts,
-  stepsOfRollout,
-} from './open.ts';
+import { heldOutPrompts, type Method, rolloutWork, stagePrompts, stepsOfRollout } from './open.ts';
 import type { WeightedScorer } from './rewards.ts';
 import { type GroupSettings, generationBatchSize, type RolloutSettings, rolloutInputs } from './settings.ts';
 
@@ -78,8 +71,7 @@ export function rolloutStage<Schema extends z.ZodType<RolloutSettings>>(
 
     async files(settings, baseDir) {
       return [
-        ...(await promptFiles(undefined, settings.dataset, baseDir)),
-        ...(await resolveFiles(settings.eval_dataset ?? [], baseDir)),
+        ...(await resolveFiles([...(settings.dataset ?? []), ...(settings.eval_dataset ?? [])], baseDir)),
         ...(settings.rewards ? await rewardFiles(settings.rewards, baseDir) : []),
         ...(stage.files?.(settings, baseDir) ?? []),
       ];

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import type { EventBody } from '../../proto/events.ts';
 import { readLineage } from '../artifacts/store.ts';
 import { resolveFiles } from '../data/files.ts';
+import { stageRows } from '../data/shapes/read.ts';
 import { meanScore, winRate } from '../evaluation/compare.ts';
 import { type CompareSettings, compareSchema } from '../evaluation/compare_settings.ts';
 import {
@@ -19,7 +20,7 @@ import {
 import { reportMarkdown } from '../evaluation/report.ts';
 import { readingOptions } from '../models/reading.ts';
 import { rewardFiles } from '../rewards/index.ts';
-import type { Prompt } from '../rollout/prompts.ts';
+import { type Prompt, readPromptRows } from '../rollout/prompts.ts';
 import { plannedArchitecture, requireRoom } from '../training/planned.ts';
 import { readJson, writeFileAtomic } from '../util/files.ts';
 import { MODEL_TYPES } from './model_types.ts';
@@ -67,11 +68,12 @@ export const compareStage = defineStage({
   async run(context) {
     const { settings, outDir, name } = context;
     const labels = Object.keys(settings.models);
-    const against = await openContestant(context, settings.against);
+    const rows = await readPromptRows(stageRows(context, settings.dataset));
+    const against = await openContestant(context, settings.against, rows);
     const judged = new Map<string, Judged>();
     try {
       for (const [index, label] of labels.entries()) {
-        const own = label === settings.against ? against : await openContestant(context, label);
+        const own = label === settings.against ? against : await openContestant(context, label, rows);
         try {
           judged.set(label, await judgeContestant(context, own, against, index));
         } finally {

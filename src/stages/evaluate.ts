@@ -6,10 +6,12 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { EventBody } from '../../proto/events.ts';
 import { dataFiles, resolveFiles } from '../data/files.ts';
+import { stageRows } from '../data/shapes/read.ts';
+import { rowSettings } from '../data/shapes/settings.ts';
 import { textLikelihood } from '../evaluation/likelihood.ts';
 import type { Outcome } from '../evaluation/outcome.ts';
 import { reportMarkdown, reportTable } from '../evaluation/report.ts';
-import { type EvaluationRow, readEvaluationRows } from '../evaluation/rows.ts';
+import { type EvaluationRow, type Question, questionText, readEvaluationRows } from '../evaluation/rows.ts';
 import { asksInChat, chatPrompt, completeBatch, rawPrompt } from '../models/complete.ts';
 import { loadModel, openLanguageModel } from '../models/load.ts';
 import { readStopIds } from '../models/save.ts';
@@ -30,7 +32,10 @@ const schema = z
       .record(z.string(), z.string())
       .refine((models) => Object.keys(models).length > 0, 'names no model')
       .describe('Models by the name that the table gives them: stages, or folders.'),
-    dataset: dataFiles.describe('JSONL: `prompt` (or `messages`) and `answer`, or `text`.'),
+    dataset: dataFiles.describe(
+      'Data files: `prompt` (or `messages`) and `answer`, prompts with completions, or `text`.',
+    ),
+    ...rowSettings.shape,
     prompting: promptingField,
     max_new_tokens: z.int().positive().default(64).describe('Tokens of an answer at most.'),
     stop: z.array(z.string().min(1)).default([]).describe('Texts that end an answer.'),
@@ -70,7 +75,7 @@ export const evaluateStage = defineStage({
 
   async run(context) {
     const { settings, name, outDir } = context;
-    const rows = await readEvaluationRows(await resolveFiles(settings.dataset, context.baseDir));
+    const rows = await readEvaluationRows(stageRows(context, settings.dataset));
     const outcomes = new Map<string, Outcome[]>();
     for (const [model, artifact] of Object.entries(context.inputs)) {
       const label = model.slice('models.'.length);
@@ -177,17 +182,13 @@ async function outcomesOf(
   return outcomes;
 }
 
-function questionPrompt(
-  tokenizer: Tokenizer,
-  question: NonNullable<EvaluationRow['question']>,
-  chat: boolean,
-): Int32Array {
+function questionPrompt(tokenizer: Tokenizer, question: Question, chat: boolean): Int32Array {
   if (chat) {
-    const messages =
-      'messages' in question ? question.messages : [{ role: 'user', content: question.prompt }];
-    return chatPrompt(tokenizer, messages);
+    return 'messages' in question
+      ? chatPrompt(tokenizer, question.messages, question.tools)
+      : chatPrompt(tokenizer, [{ role: 'user', content: question.prompt }]);
   }
-  return rawPrompt(tokenizer, 'prompt' in question ? question.prompt : question.messages.at(-1)!.content);
+  return rawPrompt(tokenizer, questionText(question));
 }
 
 function sessionOptions(settings: Settings, architecture: Architecture, threads: number): SessionOptions {

@@ -8,6 +8,8 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { AnnealError, toAnnealError } from '../../proto/errors.ts';
 import { dataFiles, resolveFiles } from '../data/files.ts';
+import { stageRows } from '../data/shapes/read.ts';
+import { rowSettings } from '../data/shapes/settings.ts';
 import { constraintOf, prepareVocabulary } from '../generation/constraint.ts';
 import { type HeldModel, heldOver } from '../models/adapter_base.ts';
 import { asksInChat } from '../models/complete.ts';
@@ -18,7 +20,7 @@ import type { Architecture, SessionOptions } from '../native/addon.ts';
 import { type DrawnResponse, drawLog, drawResponses } from '../ranking/draw.ts';
 import { DATASET_FILE, type DatasetFile, RESPONSES_FILE } from '../ranking/responses.ts';
 import { promptFiles } from '../rollout/open.ts';
-import { type Prompt, readPrompts } from '../rollout/prompts.ts';
+import { encodePrompts, type Prompt, readPromptRows } from '../rollout/prompts.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { plannedArchitecture, requireRoom } from '../training/planned.ts';
 import { writeFileAtomic } from '../util/files.ts';
@@ -34,8 +36,9 @@ const schema = z
       .refine((models) => Object.keys(models).length > 0, 'names no model')
       .describe('Models by the name that responses are labelled with: stages, or folders.'),
     dataset: dataFiles.describe(
-      'Prompts: JSONL with `prompt` or `messages`, or a `generate` or `rank` stage.',
+      'Prompts: data files with `prompt` or `messages`, or a `generate` or `rank` stage.',
     ),
+    ...rowSettings.shape,
     num_generations: z
       .int()
       .positive()
@@ -138,8 +141,8 @@ interface OpenedModel {
 }
 
 async function openModels(context: StageContext<Settings>): Promise<OpenedModel[]> {
-  const { settings, inputs, threads, baseDir } = context;
-  const files = await promptFiles(inputs.dataset, settings.dataset, baseDir);
+  const { settings, inputs, threads } = context;
+  const rows = await readPromptRows(stageRows(context, promptFiles(inputs.dataset, settings.dataset)));
   const opened: OpenedModel[] = [];
   for (const [key, artifact] of Object.entries(inputs)) {
     if (!key.startsWith('models.')) continue;
@@ -148,7 +151,7 @@ async function openModels(context: StageContext<Settings>): Promise<OpenedModel[
     const held = await heldOver(artifact.path);
     const tokenizer = await loadTokenizer(artifact.path, { threads });
     const chat = asksInChat(artifact.type, tokenizer, settings.prompting[label]);
-    const prompts = await readPrompts(files, tokenizer, chat);
+    const prompts = encodePrompts(rows, tokenizer, chat);
     opened.push({ label, index: opened.length, artifact, folder, held, tokenizer, chat, prompts });
   }
   return opened;
@@ -247,12 +250,13 @@ async function writeDataset(
   // A prompt that one model was asked in conversation is one for all who read the dataset.
   const shown = models.find(({ chat }) => chat) ?? models[0]!;
   const lines = rows.map((row, i) => {
-    const { text, messages, ids, fields } = shown.prompts[row]!;
+    const { text, messages, tools, ids, fields } = shown.prompts[row]!;
     const { id, ...rest } = fields;
     const responses = drawn.flatMap((of) => of[i]!);
     return JSON.stringify({
       id: typeof id === 'string' || typeof id === 'number' ? id : String(row),
       ...(messages ? { messages } : { prompt: text }),
+      ...(messages && tools ? { tools } : {}),
       ...(withIds ? { prompt_ids: [...ids] } : {}),
       fields: rest,
       responses: withIds ? responses : responses.map(({ ids: _, log_probs: __, ...response }) => response),

@@ -13,7 +13,9 @@ import { AnnealError } from '../../proto/errors.ts';
 import { type Manifest, openTokenDataset, type Split, verifyTokenDataset } from '../data/dataset.ts';
 import { resolveFiles } from '../data/files.ts';
 import { copiesFor, splitFraction } from '../data/mix.ts';
-import { type Row, readAllRows, readableBytes, rowSettings } from '../data/rows.ts';
+import { type Row, readAllRows } from '../data/rows.ts';
+import { stageRows } from '../data/shapes/read.ts';
+import { rowSettings } from '../data/shapes/settings.ts';
 import { SplitWriter, tokenBytesFor } from '../data/shards.ts';
 import { textBatch } from '../native/text_batch.ts';
 import { encodeChat } from '../tokenizer/chat.ts';
@@ -98,14 +100,15 @@ export const prepareStage = defineStage({
 
 /** The one source that `files` names, or the list of them. */
 function sourcesOf(settings: Settings): Source[] {
-  const { files, sources, format, text_unit, text_field, max_document_bytes } = settings;
+  const { files, sources, format, text_unit, max_document_bytes, fields, where, max_rejected } = settings;
   if ((files === undefined) === (sources === undefined)) {
     throw new AnnealError('recipe_invalid', 'A prepare stage needs either files or sources.', {
       path: 'sources',
       hint: 'Name files, or a list of sources with files and weight each.',
     });
   }
-  return sources ?? [{ files: files!, weight: 1, format, text_unit, text_field, max_document_bytes }];
+  const reading = { format, text_unit, max_document_bytes, fields, where, max_rejected };
+  return sources ?? [{ files: files!, weight: 1, ...reading }];
 }
 
 async function allFiles(settings: Settings, baseDir: string): Promise<string[]> {
@@ -131,8 +134,8 @@ class Preparation {
   #partBytes = 0;
   #documents = 0;
   #bytesRead = 0;
-  /** Bytes to read in all, where that can be known. */
-  #bytes: number | null = null;
+  /** Bytes to read in all. */
+  #bytes = 0;
   #writers: Record<Split, SplitWriter> | undefined;
   /** Ids of a few documents, for the check of what is saved. */
   readonly #samples: { split: Split; document: number; ids: Int32Array }[] = [];
@@ -149,7 +152,7 @@ class Preparation {
       train: await SplitWriter.create(outDir, 'train', vocabSize),
       validation: await SplitWriter.create(outDir, 'validation', vocabSize),
     };
-    this.#bytes = await readableBytes(await allFiles(settings, baseDir));
+    for (const file of await allFiles(settings, baseDir)) this.#bytes += (await stat(file)).size;
     for (const source of sourcesOf(settings)) await this.#readSource(source);
     await this.#flush();
     const splits = {
@@ -194,10 +197,11 @@ class Preparation {
     for (const file of files)
       this.#sources.push({ file, sha256: await hashFile(file), weight: source.weight });
     const before = this.#bytesRead;
-    for await (const { row, fileNumber, bytesRead } of readAllRows(files, source)) {
+    const rows = stageRows({ ...this.#context, settings: source }, source.files, 'files');
+    for await (const row of readAllRows(rows)) {
       if (this.#documents === settings.max_documents) return;
-      this.#bytesRead = before + bytesRead;
-      this.#add(row, first + fileNumber, source.weight);
+      this.#bytesRead = before + row.bytesRead;
+      this.#add(row, first + files.indexOf(row.unit.path), source.weight);
       if (this.#partBytes >= PART_BYTES || this.#part.length >= PART_DOCUMENTS) await this.#flush();
     }
   }
@@ -224,7 +228,7 @@ class Preparation {
     if (row.kind === 'completion') {
       return concat(this.#tokenizer.encode(row.prompt), this.#tokenizer.encode(row.completion));
     }
-    const { ids, scored } = encodeChat(this.#tokenizer, row.messages);
+    const { ids, scored } = encodeChat(this.#tokenizer, row.messages, { tools: row.tools });
     return row.messages.at(-1)!.role === 'assistant' ? ids.subarray(0, scored.lastIndexOf(1) + 1) : ids;
   }
 

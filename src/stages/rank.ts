@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path';
 import type { EventBody } from '../../proto/events.ts';
 import { homeLayout } from '../../proto/home.ts';
 import { resolveFiles } from '../data/files.ts';
+import { stageRows } from '../data/shapes/read.ts';
 import { reportMarkdown } from '../evaluation/report.ts';
 import { readingOptions } from '../models/reading.ts';
 import type { Labelled } from '../ranking/labelled.ts';
@@ -65,7 +66,7 @@ export const rankStage = defineStage({
     const files = inputs.dataset
       ? [responsesFile(inputs.dataset)]
       : await resolveFiles(settings.dataset, baseDir);
-    const rows = await readResponses(files);
+    const rows = await readResponses(stageRows(context, files));
     const dataset = await readDatasetFile(dirname(files[0]!));
     const labelled = await labelRows(context, rows, files, dataset);
     tellSkips(context, labelled);

@@ -8,7 +8,8 @@ import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import type { SupervisedRow } from '../data/dataset.ts';
 import { dataFiles, resolveFiles } from '../data/files.ts';
-import { rowSettings } from '../data/rows.ts';
+import { stageRows } from '../data/shapes/read.ts';
+import { rowSettings } from '../data/shapes/settings.ts';
 import { readSupervised } from '../data/supervised.ts';
 import { userPrompt } from '../models/complete.ts';
 import { openLanguageModel } from '../models/load.ts';
@@ -31,7 +32,7 @@ const TOO_LONG = ['truncate', 'drop'] as const;
 const schema = z
   .strictObject({
     model: z.string().describe('The model to fine-tune: a stage, or a folder.'),
-    dataset: dataFiles.describe('Data files: names or glob patterns.'),
+    dataset: dataFiles.describe('Data files, of any format and shape: names or glob patterns.'),
     eval_dataset: dataFiles.optional().describe('Data files for the validation loss.'),
     ...rowSettings.shape,
     assistant_only_loss: z
@@ -90,7 +91,7 @@ export const sftStage = defineStage({
     const { settings, name } = context;
     const base = await openLanguageModel(context.inputs.model!.path);
     const tokenizer = await stageTokenizer(context);
-    const rows = await readRows(context, settings.dataset, tokenizer);
+    const rows = await readRows(context, 'dataset', tokenizer);
     const maxLength = rowLength(settings, base.architecture, name);
     const closing = closingTokens(rows, tokenizer);
     const rules = {
@@ -103,7 +104,7 @@ export const sftStage = defineStage({
     context.emit('audit', auditRows(rows, tokenizer, rules), `${name}/audit`);
     const evalRows = settings.eval_dataset
       ? fitRows(
-          await readRows(context, settings.eval_dataset, tokenizer),
+          await readRows(context, 'eval_dataset', tokenizer),
           maxLength,
           settings.too_long ?? 'truncate',
         )
@@ -162,12 +163,12 @@ async function templateFile(value: string, baseDir: string): Promise<string | un
 
 async function readRows(
   context: StageContext<Settings>,
-  patterns: string[],
+  setting: 'dataset' | 'eval_dataset',
   tokenizer: Tokenizer,
 ): Promise<SupervisedRow[]> {
   const rows: SupervisedRow[] = [];
-  const paths = await resolveFiles(patterns, context.baseDir);
-  for await (const row of readSupervised(paths, tokenizer, context.settings)) {
+  const source = stageRows(context, context.settings[setting] ?? [], setting);
+  for await (const row of readSupervised(source, tokenizer, context.settings)) {
     rows.push(row);
     if (rows.length % 1_000 === 0 && context.checkpointRequested()) throw new StageStopped();
   }

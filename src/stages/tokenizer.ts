@@ -7,7 +7,9 @@ import { stat } from 'node:fs/promises';
 import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import { resolveFiles } from '../data/files.ts';
-import { type Row, readAllRows, readableBytes, rowSettings } from '../data/rows.ts';
+import { type Row, readAllRows } from '../data/rows.ts';
+import { stageRows } from '../data/shapes/read.ts';
+import { rowSettings } from '../data/shapes/settings.ts';
 import type { Addon, BpeTrainer } from '../native/addon.ts';
 import { TextBatchBuilder } from '../native/text_batch.ts';
 import { checkTemplate, DEFAULT_CHAT_TEMPLATE, DEFAULT_TURN_TOKEN } from '../tokenizer/chat_template.ts';
@@ -125,7 +127,7 @@ async function totalBytes(files: readonly string[]): Promise<number> {
 function rowTexts(row: Row): Buffer[] {
   if (row.kind === 'text') return [row.text];
   if (row.kind === 'completion') return [Buffer.from(row.prompt), Buffer.from(row.completion)];
-  return row.messages.map(({ content }) => Buffer.from(content));
+  return row.messages.map(({ content }) => Buffer.from(content ?? ''));
 }
 
 /** Counts the words of all files; returns a few documents for the check of what is saved. */
@@ -133,7 +135,7 @@ async function feed(trainer: BpeTrainer, context: StageContext<Settings>): Promi
   const { settings, name } = context;
   const samples: Buffer[] = [];
   const files = await resolveFiles(settings.files, context.baseDir);
-  const total = await readableBytes(files);
+  const total = await totalBytes(files);
   const part = new TextBatchBuilder();
   let documents = 0;
   let done = 0;
@@ -146,8 +148,8 @@ async function feed(trainer: BpeTrainer, context: StageContext<Settings>): Promi
       `${name}/byte/${done}`,
     );
   };
-  for await (const { row, bytesRead } of readAllRows(files, settings)) {
-    done = bytesRead;
+  for await (const row of readAllRows(stageRows(context, settings.files, 'files'))) {
+    done = row.bytesRead;
     for (const text of rowTexts(row)) {
       documents += 1;
       if (samples.length < NUM_SAMPLES) samples.push(text.subarray(0, SAMPLE_BYTES));

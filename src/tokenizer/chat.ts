@@ -6,7 +6,12 @@
  * training saw.
  */
 import { AnnealError } from '../../proto/errors.ts';
-import { type AssistantSpan, type ChatMessage, renderChatWithSpans } from './chat_template.ts';
+import {
+  type AssistantSpan,
+  type ChatMessage,
+  type RenderOptions,
+  renderChatWithSpans,
+} from './chat_template.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
 export interface EncodedChat {
@@ -24,7 +29,7 @@ function tokenText(tokenizer: Tokenizer, id: number | undefined): string | undef
 export function encodeChat(
   tokenizer: Tokenizer,
   messages: readonly ChatMessage[],
-  options: { addGenerationPrompt?: boolean } = {},
+  options: Pick<RenderOptions, 'addGenerationPrompt' | 'tools'> = {},
 ): EncodedChat {
   if (tokenizer.chatTemplate === undefined) {
     throw new AnnealError('template_invalid', 'The tokenizer has no chat template.', {

@@ -12,7 +12,8 @@ import { AnnealError } from '../../proto/errors.ts';
 /** One turn. Further fields (`name`, `tool_calls`, ...) reach the template as they are. */
 export interface ChatMessage {
   role: string;
-  content: string;
+  /** Null is nothing: beside tool calls. */
+  content: string | null;
   [field: string]: unknown;
 }
 
@@ -25,6 +26,8 @@ export interface AssistantSpan {
 export interface RenderOptions {
   /** Ends the text where the assistant's answer begins. */
   addGenerationPrompt?: boolean;
+  /** What the assistant may call, as templates write it. */
+  tools?: readonly Record<string, unknown>[] | undefined;
   /** Special tokens by the names that templates use. */
   bosToken?: string | undefined;
   eosToken?: string | undefined;
@@ -134,7 +137,7 @@ function run(template: Program, messages: readonly ChatMessage[], options: Rende
   const names = {
     ...GLOBALS,
     messages,
-    tools: null,
+    tools: options.tools ?? null,
     documents: null,
     add_generation_prompt: options.addGenerationPrompt ?? false,
     ...(options.bosToken === undefined ? {} : { bos_token: options.bosToken }),

@@ -5,7 +5,9 @@ import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { afterAll, describe, expect, it } from 'vitest';
 import { AnnealError } from '../../proto/errors.ts';
 import { resolveFiles } from '../../src/data/files.ts';
-import { type Row, readRows, rowOrigin, rowSettings } from '../../src/data/rows.ts';
+import { type Row, readAllRows } from '../../src/data/rows.ts';
+import { plainRows } from '../../src/data/shapes/read.ts';
+import { rowSettings } from '../../src/data/shapes/settings.ts';
 import { temporaryFolder } from './stage_context.ts';
 
 const folder = temporaryFolder();
@@ -19,7 +21,8 @@ function write(name: string, content: string | Uint8Array): string {
 
 async function rows(path: string, settings: object = {}): Promise<Row[]> {
   const all: Row[] = [];
-  for await (const row of readRows(path, rowSettings.parse(settings))) all.push(row);
+  const source = { ...plainRows([path]), settings: rowSettings.parse(settings) };
+  for await (const row of readAllRows(source)) all.push(row);
   return all;
 }
 
@@ -44,7 +47,10 @@ describe('text files', () => {
     expect(await texts(path)).toEqual(['one\ntwo\n\n \nthree\nfour']);
     expect(await texts(path, { text_unit: 'paragraph' })).toEqual(['one\ntwo', 'three\nfour']);
     expect(await texts(path, { text_unit: 'line' })).toEqual(['one', 'two', 'three', 'four']);
-    expect((await rows(path, { text_unit: 'paragraph' })).map(rowOrigin)).toEqual([`${path}:1`, `${path}:5`]);
+    expect((await rows(path, { text_unit: 'paragraph' })).map(({ origin }) => origin)).toEqual([
+      `${path}:1`,
+      `${path}:5`,
+    ]);
   });
 
   it('may be gzip or zstd, whatever their name', async () => {
@@ -63,7 +69,7 @@ describe('text files', () => {
 
   it('say how far they are read', async () => {
     const path = write('ends.txt', 'ab\ncd\n');
-    expect((await rows(path, { text_unit: 'line' })).map(({ end }) => end)).toEqual([3, 6]);
+    expect((await rows(path, { text_unit: 'line' })).map(({ bytesRead }) => bytesRead)).toEqual([3, 6]);
   });
 });
 
@@ -82,9 +88,9 @@ describe('JSONL files', () => {
       { kind: 'messages', line: 3, messages },
       { kind: 'completion', line: 4, prompt: 'p', completion: 'c' },
     ]);
-    expect(await texts(write('other.ndjson.gz', gzipSync('{"body":"b"}')), { text_field: 'body' })).toEqual([
-      'b',
-    ]);
+    expect(
+      await texts(write('other.ndjson.gz', gzipSync('{"body":"b"}')), { fields: { text: 'body' } }),
+    ).toEqual(['b']);
   });
 
   it.each([
@@ -109,7 +115,10 @@ describe('JSONL files', () => {
 describe('broken files', () => {
   it('not UTF-8', async () => {
     const path = write('latin1.txt', Buffer.from('fine\ncaf\xe9\n', 'latin1'));
-    expect(await failure(rows(path))).toMatchObject({ code: 'data_encoding', path: `${path}:2` });
+    expect(await failure(rows(path, { text_unit: 'line' }))).toMatchObject({
+      code: 'data_encoding',
+      path: `${path}:2`,
+    });
   });
 
   it('a gigantic line, with bounded memory', async () => {

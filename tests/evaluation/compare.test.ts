@@ -2,6 +2,7 @@
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { stageRows } from '../../src/data/shapes/read.ts';
 import { type CompareSettings, compareSchema } from '../../src/evaluation/compare_settings.ts';
 import {
   type Contestant,
@@ -12,6 +13,7 @@ import {
 import { openModelFolder } from '../../src/models/load.ts';
 import { readingOptions } from '../../src/models/reading.ts';
 import { loadAddon } from '../../src/native/addon.ts';
+import { readPromptRows } from '../../src/rollout/prompts.ts';
 import { compareStage } from '../../src/stages/compare.ts';
 import type { PlannedInput, StageContext } from '../../src/stages/stage.ts';
 import {
@@ -259,10 +261,11 @@ describe('the divergence', () => {
 
   it('is that of the responses by the full logits, and none of a model from itself', async () => {
     const asked = context();
+    const rows = await readPromptRows(stageRows(asked, asked.settings.dataset));
     const [against, own, twin] = [
-      await openContestant(asked, 'early'),
-      await openContestant(asked, 'assistant'),
-      await openContestant(asked, 'twin'),
+      await openContestant(asked, 'early', rows),
+      await openContestant(asked, 'assistant', rows),
+      await openContestant(asked, 'twin', rows),
     ];
     try {
       const judged = await judgeContestant(asked, own, against, 0);

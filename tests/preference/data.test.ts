@@ -3,7 +3,9 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type AnswerGroup, encodeGroup, fitGroups, type Skips } from '../../src/data/preference.ts';
-import { type GroupKind, type RawGroup, readGroups } from '../../src/data/preference_rows.ts';
+import type { RawGroup } from '../../src/data/shapes/answers.ts';
+import { type GroupKind, readGroups } from '../../src/data/shapes/groups.ts';
+import { plainRows } from '../../src/data/shapes/read.ts';
 import type { Tokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { temporaryFolder } from '../data/stage_context.ts';
 import { trainTokenizer } from '../tokenizer/fixture.ts';
@@ -20,7 +22,7 @@ async function raw(kind: GroupKind, ...rows: unknown[]): Promise<RawGroup[]> {
   const path = join(folder.path, `rows-${files++}.jsonl`);
   writeFileSync(path, `${rows.map((row) => JSON.stringify(row)).join('\n')}\n`);
   const groups: RawGroup[] = [];
-  for await (const group of readGroups([path], kind)) groups.push(group);
+  for await (const { content } of readGroups(plainRows([path]), kind)) groups.push(content);
   return groups;
 }
 
@@ -274,7 +276,7 @@ describe('completions', () => {
 describe('a row that does not fit', () => {
   const responses = ['a', 'b'];
   it.each<[GroupKind, object, RegExp]>([
-    ['pairs', { prompt: 'p', chosen: 'a' }, /rejected must be text or a list of messages, is missing/],
+    ['pairs', { prompt: 'p', chosen: 'a' }, /rejected is missing \(the row has prompt, chosen\)/],
     ['pairs', { prompt: 'p', chosen: 'a', rejected: 3 }, /rejected/],
     ['pairs', { prompt: 'p', chosen: 'a', rejected: 'b', margin: 'x' }, /margin must be a number/],
     ['pairs', { chosen: 'a', rejected: 'b' }, /no common beginning/],

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import type { Label } from '../../proto/ranking.ts';
+import { plainRows } from '../../src/data/shapes/read.ts';
 import { LabelLog, labelFiles, readLabels } from '../../src/ranking/labels.ts';
 import { peopleLabels } from '../../src/ranking/people.ts';
 import { readResponses } from '../../src/ranking/responses.ts';
@@ -100,7 +101,7 @@ describe("people's labels as scores", () => {
         .map((row) => JSON.stringify(row))
         .join('\n'),
     );
-    return readResponses([file]);
+    return readResponses(plainRows([file]));
   }
 
   it('weigh criteria and people, and give equal texts an equal place', async () => {
@@ -159,6 +160,6 @@ describe('files of responses', () => {
   ])('%s is refused with its place', async (text, code, place) => {
     const file = join(root, 'bad.jsonl');
     writeFileSync(file, text);
-    await expect(readResponses([file])).rejects.toMatchObject({ code, path: `${file}${place}` });
+    await expect(readResponses(plainRows([file]))).rejects.toMatchObject({ code, path: `${file}${place}` });
   });
 });

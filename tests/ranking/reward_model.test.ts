@@ -65,7 +65,7 @@ describe('rank by a reward model', () => {
     copyOf('reward', 'other', (text) => `${text}\n`);
     const channel = await runHere(fixture, scoredBy('other'), { job: 'j2' });
     expect(channel.outcome().error).toBeNull();
-    expect(channel.events('notice').map(({ key }) => key)).toEqual(['scored/reward_model/tokenizer']);
+    expect(channel.warnings().map(({ key }) => key)).toEqual(['scored/reward_model/tokenizer']);
     const { responses } = jsonl(join(fixture.home, 'datasets/tiny/scored/rankings.jsonl'))[0]!;
     const whole = (responses as { finish: string }[]).map(({ finish }) => finish === 'stop');
     // Those that were cut had no closing token; as texts they are closed.

@@ -2,6 +2,7 @@
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { plainRows } from '../../src/data/shapes/read.ts';
 import { loadAddon } from '../../src/native/addon.ts';
 import { LabelLog, labelFolder } from '../../src/ranking/labels.ts';
 import { datasetFileSchema, readResponses } from '../../src/ranking/responses.ts';
@@ -23,7 +24,7 @@ const artifact = (channel: TestChannel, stage: string) =>
 describe('generate', () => {
   it('makes responses with ids, log-probabilities and where they came from', async () => {
     expect(first.outcome()).toEqual({ outcome: 'succeeded', error: null });
-    const rows = await readResponses([join(dataset('generate'), 'responses.jsonl')]);
+    const rows = await readResponses(plainRows([join(dataset('generate'), 'responses.jsonl')]));
     expect(rows.length).toBe(12);
     for (const { responses, fields, messages, promptIds } of rows) {
       expect(responses.map(({ model }) => model)).toEqual([
@@ -89,7 +90,7 @@ describe('generate', () => {
     );
     const channel = await runHere(fixture, MODELS + asked, { job: 'j2' });
     expect(channel.outcome().error).toBeNull();
-    expect(channel.events('notice').map(({ body }) => body.text)).toEqual([
+    expect(channel.warnings().map(({ body }) => body.text)).toEqual([
       expect.stringMatching(/^1 of 2 prompts left out.*mixed\.jsonl:1/),
     ]);
     expect(jsonl(join(dataset('mixed'), 'responses.jsonl')).map(({ id }) => id)).toEqual(['short']);
@@ -112,7 +113,7 @@ describe('generate under constraints', () => {
     for (const [job, setting, form] of forms) {
       const channel = await runHere(fixture, asked(setting), { job });
       expect(channel.outcome()).toEqual({ outcome: 'succeeded', error: null });
-      const rows = await readResponses([join(dataset('formed'), 'responses.jsonl')]);
+      const rows = await readResponses(plainRows([join(dataset('formed'), 'responses.jsonl')]));
       const responses = rows.flatMap((row) => row.responses);
       expect(responses.length).toBe(12 * 12);
       for (const { text, finish } of responses) {
@@ -154,7 +155,7 @@ describe('generate from adapters', () => {
       create.mockClear();
       const channel = await runHere(fixture, MODELS + loras + draw(models), { job });
       expect(channel.outcome()).toEqual({ outcome: 'succeeded', error: null });
-      const rows = await readResponses([join(dataset('drawn'), 'responses.jsonl')]);
+      const rows = await readResponses(plainRows([join(dataset('drawn'), 'responses.jsonl')]));
       return rows.flatMap((row) =>
         row.responses.map(({ model, ids, log_probs }) => ({ model, ids, log_probs })),
       );
@@ -226,7 +227,7 @@ describe('rank by programs', () => {
     expect(failed.outcome().error).toMatchObject({ code: 'reward_invalid', path: 'rewards.module' });
     const skipped = await runHere(fixture, rank(', on_error: skip'), { job: 'j6' });
     expect(skipped.outcome().error).toBeNull();
-    expect(skipped.events('notice').map(({ body }) => body.text)).toEqual([
+    expect(skipped.warnings().map(({ body }) => body.text)).toEqual([
       expect.stringMatching(/^72 times: module gave NaN/),
       expect.stringMatching(/^No pairs/),
     ]);
@@ -249,7 +250,7 @@ describe('rank by people', () => {
       message: expect.stringContaining('0 of 12 prompts'),
       hint: expect.stringContaining('`anneal rank tiny/generate --criteria fun`'),
     });
-    const rows = await readResponses([join(dataset('generate'), 'responses.jsonl')]);
+    const rows = await readResponses(plainRows([join(dataset('generate'), 'responses.jsonl')]));
     const folder = labelFolder(join(fixture.home, 'labels'), artifact(first, 'generate'));
     const log = await LabelLog.open(folder, 'ida');
     const of = (texts: string[]) => [...new Set(texts)].map((each) => texts.indexOf(each));
@@ -289,7 +290,7 @@ describe('rank by a judge', () => {
     const channel = await runHere(fixture, wide, { job: 'j10' });
     expect(channel.outcome().error).toBeNull();
     // What it has not learnt it says by place, which the two orders show: nothing is better than anything.
-    expect(channel.events('notice').map(({ key }) => key)).toEqual(['judged/no-pairs']);
+    expect(channel.warnings().map(({ key }) => key)).toEqual(['judged/no-pairs']);
     const [, agreement] = channel.events('report').map(({ body }) => body);
     const [criterion, labellers, pairs] = agreement!.rows[0]!;
     expect([criterion, labellers]).toEqual(['rubric', 2]);

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { plainRows } from '../../src/data/shapes/read.ts';
 import { fitPrompts, type Prompt, PromptOrder, readPrompts } from '../../src/rollout/prompts.ts';
 import type { Tokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { trainTokenizer } from '../tokenizer/fixture.ts';
@@ -28,7 +29,7 @@ describe('prompts', () => {
       { messages: [turn, { role: 'assistant', content: 'Anna.' }] },
       { id: 'x', prompt: 'Who?', prompt_ids: [1], fields: { answer: 'Anna' }, responses: [] },
     ]);
-    const chats = await readPrompts([path], tokenizer, true);
+    const chats = await readPrompts(plainRows([path]), tokenizer, true);
     for (const { ids, text } of chats) expect([text, [...ids]]).toEqual(['Who?', [...chats[0]!.ids]]);
     expect(chats.map(({ fields }) => fields)).toEqual([
       { answer: 'Anna' },
@@ -36,7 +37,7 @@ describe('prompts', () => {
       { completion: 'Anna.' },
       { answer: 'Anna' },
     ]);
-    const raw = await readPrompts([path], tokenizer, false);
+    const raw = await readPrompts(plainRows([path]), tokenizer, false);
     expect([...raw[0]!.ids]).toEqual([...tokenizer.encode('Who?')]);
     expect(raw[0]!.messages).toBeUndefined();
   });
@@ -49,7 +50,7 @@ describe('prompts', () => {
     ['a number as content', { messages: [{ role: 'user', content: 3 }] }, 'data_field'],
   ])('are refused by file and line: %s', async (_, row, code) => {
     const path = write('bad.jsonl', [{ prompt: 'fine' }, row]);
-    await expect(readPrompts([path], tokenizer, false)).rejects.toMatchObject({
+    await expect(readPrompts(plainRows([path]), tokenizer, false)).rejects.toMatchObject({
       code,
       message: expect.stringContaining(`${path}:2`),
     });

@@ -184,6 +184,10 @@ export class TestChannel implements WorkerChannel {
         : [],
     );
   }
+  /** Notices that are more than information. */
+  warnings(): { body: EventBody<'notice'>; key: string | undefined }[] {
+    return this.events('notice').filter(({ body }) => body.level !== 'info');
+  }
   outcome(): { outcome: string; error: ErrorBody | null } {
     const last = this.sent.findLast((message) => message.type === 'done');
     if (last?.type !== 'done') throw new Error('the worker has not ended');

@@ -40,7 +40,7 @@ describe('guard', () => {
     const often = withOddDocument();
     const channel = await runHere(often, spiky(1));
     expect(channel.outcome()).toEqual({ outcome: 'succeeded', error: null });
-    const notices = channel.events('notice');
+    const notices = channel.warnings();
     expect(notices.length).toBeGreaterThan(0);
     expect(notices[0]!.body.text).toMatch(/loss .* rows set aside: corpus\.jsonl:\d+/);
 

@@ -1,0 +1,93 @@
+/**
+ * What language modelling and supervised training read of a row: text, a conversation, or a prompt with its
+ * completion; OpenAI's messages, ShareGPT and Alpaca are all conversations.
+ */
+import type { ChatMessage } from '../../tokenizer/chat_template.ts';
+import type { RawRecord } from '../sources/unit.ts';
+import type { RowError } from './errors.ts';
+import { parseSide, type Tool } from './messages.ts';
+import type { FieldRow } from './row.ts';
+import type { ShapeSettings } from './settings.ts';
+import { type RowKind, type ShapedRow, Shaper } from './shaper.ts';
+
+export type RowContent =
+  | { kind: 'text'; text: Buffer }
+  | { kind: 'completion'; prompt: string; completion: string }
+  | {
+      kind: 'messages';
+      messages: ChatMessage[];
+      /** What the assistant may call; templates get it as `tools`. */
+      tools?: Tool[];
+      /** Of a prompt and its completion: the first message of the completion. */
+      completionFrom?: number;
+    };
+
+type SupervisedShape = 'messages' | 'completion' | 'alpaca' | 'text';
+
+/** What a stage of supervised training takes. */
+export const SUPERVISED: RowKind<SupervisedShape, RowContent> = {
+  takes: ['messages', 'completion', 'alpaca', 'text'],
+  parse(row, shape) {
+    switch (shape) {
+      case 'text':
+        return { kind: 'text', text: Buffer.from(row.text('text')) };
+      case 'messages':
+        return conversation(row, row.messages('messages'));
+      case 'alpaca': {
+        const answer = { role: 'assistant', content: row.text('output') };
+        return conversation(row, [...row.alpaca(), answer]);
+      }
+      case 'completion':
+        return completion(row);
+    }
+  },
+  missing: isPair,
+};
+
+/** Reads records as RowContent; undefined is a row that `where` leaves out, a RowError one that does not fit. */
+export class SupervisedShaper extends Shaper<SupervisedShape, RowContent> {
+  constructor(settings: Pick<ShapeSettings, 'fields' | 'where'>) {
+    super(settings, SUPERVISED);
+    this.#filtered = settings.where !== undefined;
+  }
+
+  readonly #filtered: boolean;
+
+  /** As in Shaper; the bytes of a text that nothing asks about are not made a string on the way. */
+  override read(record: RawRecord, origin: string): ShapedRow<RowContent> | undefined {
+    if (record.text === undefined || record.bad) return super.read(record, origin);
+    if (this.#filtered && super.read(record, origin) === undefined) return undefined;
+    return { content: { kind: 'text', text: record.text }, shape: 'text', besides: [] };
+  }
+}
+
+function conversation(row: FieldRow, messages: ChatMessage[], completionFrom?: number): RowContent {
+  const tools = row.tools();
+  return {
+    kind: 'messages',
+    messages,
+    ...(tools === undefined ? {} : { tools }),
+    ...(completionFrom === undefined ? {} : { completionFrom }),
+  };
+}
+
+function completion(row: FieldRow): RowContent {
+  const value = row.get('completion');
+  const chat = typeof value !== 'string';
+  const prompt = row.prompt(chat);
+  if (typeof prompt === 'string') return { kind: 'completion', prompt, completion: row.text('completion') };
+  const answer = chat
+    ? parseSide(value, row.field('completion'), row.fail)
+    : [{ role: 'assistant', content: value }];
+  return conversation(row, [...prompt, ...answer], prompt.length);
+}
+
+/** Says more of a row that has something else than texts. */
+function isPair(row: FieldRow): RowError | undefined {
+  return row.has('chosen') && row.has('rejected')
+    ? row.failRole(
+        'text',
+        'is missing: this is a preference pair (`fields: { messages: chosen }` reads one side)',
+      )
+    : undefined;
+}

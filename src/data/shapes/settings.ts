@@ -1,0 +1,31 @@
+/** How rows are read, whatever stage reads them: the sources' settings, and which field is what. */
+import { z } from 'zod';
+import { sourceSettings } from '../sources/settings.ts';
+import { fieldsSetting } from './roles.ts';
+import { whereSetting } from './where.ts';
+
+export const shapeSettings = z.strictObject({
+  fields: fieldsSetting
+    .optional()
+    .describe(
+      'Fields by what they are for, where they have other names than usual: `{ prompt: question, completion: answers.0.text }`.',
+    ),
+  where: whereSetting
+    .optional()
+    .describe(
+      'Rows that are kept: `{ language: en, stars: { min: 10 }, text: { matches: "^#" } }`; of a list of such maps one must hold.',
+    ),
+  max_rejected: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0)
+    .describe(
+      'Share of the rows that may be set aside because they do not fit (`rejected.jsonl` of the result); 0: the first one is an error.',
+    ),
+});
+export type ShapeSettings = z.output<typeof shapeSettings>;
+
+/** The settings of every stage that reads rows. */
+export const rowSettings = z.strictObject({ ...sourceSettings.shape, ...shapeSettings.shape });
+export type RowSettings = z.output<typeof rowSettings>;
