@@ -103,7 +103,7 @@ describe('a checkpoint', () => {
     bytes[bytes.length >> 1]! ^= 1;
     writeFileSync(newest, bytes);
     const channel = await runHere(damaged, text);
-    expect(channel.events('notice').map(({ body }) => body.text)).toEqual([
+    expect(channel.warnings().map(({ body }) => body.text)).toEqual([
       expect.stringMatching(/damaged: snapshot-1\.bin does not match its checksum/),
     ]);
     expect(differences(modelFolder(undisturbed, 'ppo'), modelFolder(damaged, 'ppo'))).toEqual([]);

@@ -63,7 +63,7 @@ describe('ppo from a reward model', () => {
     const further = [...OTHER, ...rewardStage('other')];
     const channel = await runHere(fixture, digitsRecipe('ppo', settings, 7, further));
     expect(channel.outcome()).toEqual({ outcome: 'succeeded', error: null });
-    const notices = channel.events('notice').filter(({ body }) => body.stage === 'ppo');
+    const notices = channel.warnings().filter(({ body }) => body.stage === 'ppo');
     expect(notices.map(({ body }) => body.text)).toEqual([ANOTHER_TOKENIZER]);
     const [first] = stepsOf(channel, 'ppo');
     expect(first!['rewards/reward_model/std']).toBeGreaterThan(0);
