@@ -8,7 +8,7 @@ export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 export PATH="$ROOT/node_modules/node/bin:$ROOT/node_modules/.bin:$PATH"
 
 # The one list of Debian packages. The second is only needed by scripts/test.
-DEBIAN_PACKAGES=(g++ make cmake libopenblas-openmp-dev libhwy-dev)
+DEBIAN_PACKAGES=(g++ make cmake libopenblas-openmp-dev libhwy-dev libxxhash-dev)
 DEBIAN_TEST_PACKAGES=(doctest-dev clang-format-14 python3 python3-venv)
 
 # The Python peers that the numbers are compared with; torch first and alone, so that its CPU build is taken.

@@ -3,6 +3,7 @@
 
 #include "addon/calls.h"
 #include "addon/cleaning.h"
+#include "addon/fingerprinter.h"
 #include "addon/options.h"
 #include "addon/session.h"
 #include "addon/tokenizer.h"
@@ -19,9 +20,10 @@ struct Environment {
         trainer(Napi::Persistent(Trainer::define(env))),
         encoder(Napi::Persistent(Encoder::define(env))),
         cleaner(Napi::Persistent(CleanerObject::define(env))),
+        fingerprinter(Napi::Persistent(FingerprinterObject::define(env))),
         calls(env, "anneal", [](bool) {}) {}
 
-  Napi::FunctionReference session, trainer, encoder, cleaner;
+  Napi::FunctionReference session, trainer, encoder, cleaner, fingerprinter;
   Calls calls;
   TaskThread thread;  // of calls that belong to no object
 };
@@ -52,6 +54,10 @@ Napi::Value create_bpe_encoder(const Napi::CallbackInfo& info) {
 
 Napi::Value create_cleaner(const Napi::CallbackInfo& info) {
   return environment(info).cleaner.New({info[0]});
+}
+
+Napi::Value create_fingerprinter(const Napi::CallbackInfo& info) {
+  return environment(info).fingerprinter.New({info[0]});
 }
 
 Napi::Value machine_info(const Napi::CallbackInfo& info) {
@@ -93,6 +99,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   add("createBpeTrainer", create_bpe_trainer);
   add("createBpeEncoder", create_bpe_encoder);
   add("createCleaner", create_cleaner);
+  add("createFingerprinter", create_fingerprinter);
   add("machineInfo", machine_info);
   add("measureMatrixSpeed", measure_speed);
   add("crc32cFile", checksum_file);

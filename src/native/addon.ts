@@ -14,6 +14,7 @@ import { createRequire } from 'node:module';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import type { Cleaner, CleanerOptions } from './cleaning.ts';
+import type { Fingerprinter, NearOptions } from './dedup.ts';
 import { Generations } from './generations.ts';
 import type { SessionOptions, SessionPlan } from './model.ts';
 import type { Session } from './session.ts';
@@ -45,6 +46,7 @@ export interface Addon {
     threads: number;
   }): BpeEncoder;
   createCleaner(options: CleanerOptions): Cleaner;
+  createFingerprinter(options: { threads: number; near?: NearOptions }): Fingerprinter;
   machineInfo(): MachineInfo;
   /** Measures the speed of matrix products, in FLOP/s: the fastest of some large ones. */
   measureMatrixSpeed(threads: number): Promise<number>;

@@ -12,6 +12,7 @@ export function trackedAddon(addon: Addon, track: Track): Addon {
     createBpeTrainer: (options) => withTracking(addon.createBpeTrainer(options), track),
     createBpeEncoder: (options) => addon.createBpeEncoder(options),
     createCleaner: (options) => withTracking(addon.createCleaner(options), track),
+    createFingerprinter: (options) => withTracking(addon.createFingerprinter(options), track),
     machineInfo: () => addon.machineInfo(),
     measureMatrixSpeed: (threads) => track(addon.measureMatrixSpeed(threads)),
     crc32cFile: (path) => track(addon.crc32cFile(path)),

@@ -1,0 +1,51 @@
+// What duplicates are known by: a 128-bit hash of each document, and keys of bands of its MinHash signature
+// (locality-sensitive hashing): documents that share a key are near-duplicate candidates.
+//
+// Fingerprints are stored in files that several machines share, so they depend on the text and the options
+// alone.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "data/minhash.h"
+#include "data/shingles.h"
+#include "data/text_batch.h"
+
+namespace anneal {
+
+struct NearOptions {
+  ShingleUnit unit;
+  int shingle;  // units of a shingle
+  int bands;
+  int rows;  // least hashes of a band: the signature has bands * rows
+  uint64_t seed;
+};
+
+struct Fingerprints {
+  /// Two a document: XXH3-128 of the text, white space at the ends left out and every run of it taken as one
+  /// space. Low half first.
+  std::vector<uint64_t> exact;
+  /// `bands` a document; none without near options. A document without a shingle has keys that only equal
+  /// documents share.
+  std::vector<uint64_t> bands;
+};
+
+class Fingerprinter {
+ public:
+  Fingerprinter(std::optional<NearOptions> near, int threads);
+
+  [[nodiscard]] Fingerprints run(const TextBatch& batch) const;
+
+  /// The signatures themselves, bands * rows a document. Needs near options.
+  [[nodiscard]] std::vector<uint32_t> signatures(const TextBatch& batch) const;
+
+ private:
+  std::optional<NearOptions> near_;
+  std::optional<MinHash> minhash_;
+  int threads_;
+};
+
+}  // namespace anneal

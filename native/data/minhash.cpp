@@ -1,0 +1,88 @@
+#include "data/minhash.h"
+
+#include <algorithm>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "data/minhash.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace anneal::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+/// `least[p]` becomes the least of itself and of factors[p] x + terms[p] over all x of the set. `count`
+/// permutations, a multiple of four vectors.
+void least_hashes(const uint32_t* set, size_t size, const uint32_t* factors, const uint32_t* terms,
+                  size_t count, uint32_t* least) {
+  const hn::ScalableTag<uint32_t> d;
+  const size_t lanes = hn::Lanes(d);
+  for (size_t p = 0; p < count; p += 4 * lanes) {
+    const auto a0 = hn::LoadU(d, factors + p), a1 = hn::LoadU(d, factors + p + lanes);
+    const auto a2 = hn::LoadU(d, factors + p + 2 * lanes), a3 = hn::LoadU(d, factors + p + 3 * lanes);
+    const auto b0 = hn::LoadU(d, terms + p), b1 = hn::LoadU(d, terms + p + lanes);
+    const auto b2 = hn::LoadU(d, terms + p + 2 * lanes), b3 = hn::LoadU(d, terms + p + 3 * lanes);
+    auto m0 = hn::LoadU(d, least + p), m1 = hn::LoadU(d, least + p + lanes);
+    auto m2 = hn::LoadU(d, least + p + 2 * lanes), m3 = hn::LoadU(d, least + p + 3 * lanes);
+    for (size_t i = 0; i < size; ++i) {
+      const auto x = hn::Set(d, set[i]);
+      m0 = hn::Min(m0, hn::Add(hn::Mul(a0, x), b0));
+      m1 = hn::Min(m1, hn::Add(hn::Mul(a1, x), b1));
+      m2 = hn::Min(m2, hn::Add(hn::Mul(a2, x), b2));
+      m3 = hn::Min(m3, hn::Add(hn::Mul(a3, x), b3));
+    }
+    hn::StoreU(m0, d, least + p);
+    hn::StoreU(m1, d, least + p + lanes);
+    hn::StoreU(m2, d, least + p + 2 * lanes);
+    hn::StoreU(m3, d, least + p + 3 * lanes);
+  }
+}
+
+}  // namespace anneal::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace anneal {
+
+HWY_EXPORT(least_hashes);
+
+namespace {
+
+/// Permutations of four vectors of the widest machine.
+constexpr size_t kBlock = 64;
+/// Shingles that are gone through for all permutations before the next: they stay in the first-level cache.
+constexpr size_t kChunk = 4096;
+
+/// SplitMix64 (Steele, Lea and Flood 2014).
+uint64_t next_random(uint64_t& state) {
+  uint64_t z = state += 0x9E3779B97F4A7C15u;
+  z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+  return z ^ z >> 31;
+}
+
+}  // namespace
+
+MinHash::MinHash(int permutations, uint64_t seed) : permutations_(permutations) {
+  const size_t padded = (static_cast<size_t>(permutations) + kBlock - 1) / kBlock * kBlock;
+  uint64_t state = seed;
+  for (size_t p = 0; p < padded; ++p) {
+    const uint64_t bits = next_random(state);
+    factors_.push_back(static_cast<uint32_t>(bits) | 1);
+    terms_.push_back(static_cast<uint32_t>(bits >> 32));
+  }
+}
+
+void MinHash::signature(std::span<const uint32_t> set, std::span<uint32_t> signature) const {
+  thread_local std::vector<uint32_t> least;
+  least.assign(factors_.size(), UINT32_MAX);
+  for (size_t begin = 0; begin < set.size(); begin += kChunk) {
+    const auto chunk = set.subspan(begin, std::min(kChunk, set.size() - begin));
+    HWY_DYNAMIC_DISPATCH(least_hashes)
+    (chunk.data(), chunk.size(), factors_.data(), terms_.data(), factors_.size(), least.data());
+  }
+  std::copy_n(least.begin(), signature.size(), signature.begin());
+}
+
+}  // namespace anneal
+#endif

@@ -1,0 +1,31 @@
+// MinHash (Broder 1997): for each of many permutations of the hashes, the least hash of a set. Two sets agree
+// in a share of their least hashes that estimates their Jaccard similarity.
+//
+// A permutation is x -> a x + b mod 2^32 with an odd a: a bijection, one multiplication, and after the mixing
+// that the shingles' hashes have had as good an estimate as any (tests/data hold it to exact similarities).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace anneal {
+
+class MinHash {
+ public:
+  /// The same seed gives the same permutations on every machine.
+  MinHash(int permutations, uint64_t seed);
+
+  [[nodiscard]] int permutations() const { return permutations_; }
+
+  /// The least hash under each permutation; of an empty set all ones. `signature` has permutations()
+  /// elements.
+  void signature(std::span<const uint32_t> set, std::span<uint32_t> signature) const;
+
+ private:
+  int permutations_;
+  std::vector<uint32_t> factors_;  // padded to whole vectors of any machine, as the terms
+  std::vector<uint32_t> terms_;
+};
+
+}  // namespace anneal
