@@ -24,8 +24,10 @@ export async function* readSupervised(
   tokenizer: Tokenizer,
   settings: LossSettings,
 ): AsyncGenerator<SupervisedRow> {
-  for await (const { content, origin } of readRows(source, SUPERVISED))
-    yield { ...encodeRow(content, tokenizer, settings), origin };
+  for await (const row of readRows(source, SUPERVISED)) {
+    const encoded = row.attempt((content) => encodeRow(content, tokenizer, settings));
+    if (encoded) yield { ...encoded, origin: row.origin };
+  }
 }
 
 /** Encodes one row; plain text is scored throughout. */

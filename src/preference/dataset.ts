@@ -106,17 +106,22 @@ async function readRows(
   /** By folder, whether its ids are the tokenizer's; and the files whose ids were not used. */
   const folders = new Map<string, Origin>();
   const encodedAnew = new Map<string, Origin>();
-  for await (const { content: row, unit } of readGroups(source, kind)) {
+  for await (const row of readGroups(source, kind)) {
+    const { unit } = row;
     const folder = dirname(unit.path);
     const origin = folders.get(folder) ?? (await sampledWith(folder, tokenizer));
     folders.set(folder, origin);
-    const ids = row.answers.some((answer) => answer.ids !== undefined);
-    if (row.teacher && origin === 'another') throw otherTeacher(row.origin);
-    // A teacher's tokens are ids of the student's vocabulary, or they could not be compared at all.
-    const takeIds = origin === 'same' || (row.teacher !== undefined && ids);
-    if (ids && !takeIds) encodedAnew.set(unit.location, origin);
-    const group = encodeGroup(row, tokenizer, { kind, takeIds }, skips);
-    if (group) groups.push(checked(group, tokenizer));
+    const encoded = row.attempt((content) =>
+      content.flatMap((group) => {
+        const ids = group.answers.some((answer) => answer.ids !== undefined);
+        if (group.teacher && origin === 'another') throw otherTeacher(group.origin);
+        // A teacher's tokens are ids of the student's vocabulary, or they could not be compared at all.
+        const takeIds = origin === 'same' || (group.teacher !== undefined && ids);
+        if (ids && !takeIds) encodedAnew.set(unit.location, origin);
+        return encodeGroup(group, tokenizer, { kind, takeIds }, skips) ?? [];
+      }),
+    );
+    for (const group of encoded ?? []) groups.push(checked(group, tokenizer));
     if (groups.length % 1_000 === 999 && context.checkpointRequested()) throw new StageStopped();
   }
   for (const [file, origin] of encodedAnew) {

@@ -5,7 +5,7 @@
  */
 import { AnnealError } from '../../proto/errors.ts';
 import { DataRandom } from '../data/random.ts';
-import { isRecord } from '../data/shapes/errors.ts';
+import { isRecord, rowErrorOf } from '../data/shapes/errors.ts';
 import type { Tool } from '../data/shapes/messages.ts';
 import { type RowSource, readRows } from '../data/shapes/read.ts';
 import type { FieldRow } from '../data/shapes/row.ts';
@@ -41,6 +41,10 @@ export interface RawPromptRow {
 export async function readPromptRows(source: RowSource): Promise<RawPromptRow[]> {
   const rows: RawPromptRow[] = [];
   for await (const { content, origin } of readRows(source, PROMPTS)) rows.push({ ...content, origin });
+  return atLeastOne(rows, source);
+}
+
+function atLeastOne<Row>(rows: Row[], source: RowSource): Row[] {
   if (rows.length > 0) return rows;
   throw new AnnealError('data_empty', `There are no prompts in ${source.patterns.join(', ')}.`, {
     path: source.patterns[0] ?? source.setting,
@@ -50,18 +54,36 @@ export async function readPromptRows(source: RowSource): Promise<RawPromptRow[]>
 
 /** Prompts as a model is asked them. `chat` asks a plain text as the user of a conversation. */
 export function encodePrompts(rows: readonly RawPromptRow[], tokenizer: Tokenizer, chat: boolean): Prompt[] {
-  return rows.map(({ origin, asked, tools, fields }): Prompt => {
-    if (typeof asked === 'string' && !chat)
-      return { origin, text: asked, messages: undefined, ids: rawPrompt(tokenizer, asked), fields };
-    const messages = typeof asked === 'string' ? [{ role: 'user', content: asked }] : asked;
-    const ids = chatPrompt(tokenizer, messages, tools);
-    return { origin, text: messages.at(-1)!.content ?? '', messages, tools, ids, fields };
+  return rows.map((row) => {
+    try {
+      return encodePrompt(row, tokenizer, chat);
+    } catch (error) {
+      throw rowErrorOf(error, row.origin);
+    }
   });
 }
 
-/** Reads the prompts of a stage's data as a model is asked them. */
+function encodePrompt(
+  { origin, asked, tools, fields }: RawPromptRow,
+  tokenizer: Tokenizer,
+  chat: boolean,
+): Prompt {
+  if (typeof asked === 'string' && !chat)
+    return { origin, text: asked, messages: undefined, ids: rawPrompt(tokenizer, asked), fields };
+  const messages = typeof asked === 'string' ? [{ role: 'user', content: asked }] : asked;
+  const ids = chatPrompt(tokenizer, messages, tools);
+  return { origin, text: messages.at(-1)!.content ?? '', messages, tools, ids, fields };
+}
+
+/** Reads the prompts of a stage's data as a model is asked them; one that its template refuses does not fit. */
 export async function readPrompts(source: RowSource, tokenizer: Tokenizer, chat: boolean): Promise<Prompt[]> {
-  return encodePrompts(await readPromptRows(source), tokenizer, chat);
+  const prompts: Prompt[] = [];
+  for await (const row of readRows(source, PROMPTS)) {
+    const { origin } = row;
+    const prompt = row.attempt((content) => encodePrompt({ ...content, origin }, tokenizer, chat));
+    if (prompt) prompts.push(prompt);
+  }
+  return atLeastOne(prompts, source);
 }
 
 /** The prompts that leave room for a completion of `completionLength` in rows of `maxLength`, and how many do not. */

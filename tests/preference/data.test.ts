@@ -22,7 +22,7 @@ async function raw(kind: GroupKind, ...rows: unknown[]): Promise<RawGroup[]> {
   const path = join(folder.path, `rows-${files++}.jsonl`);
   writeFileSync(path, `${rows.map((row) => JSON.stringify(row)).join('\n')}\n`);
   const groups: RawGroup[] = [];
-  for await (const { content } of readGroups(plainRows([path]), kind)) groups.push(content);
+  for await (const { content } of readGroups(plainRows([path]), kind)) groups.push(...content);
   return groups;
 }
 

@@ -1,7 +1,7 @@
 /** Rows that do not fit, as errors that know their place: what a stage throws, or keeps aside and counts. */
 import { AnnealError } from '../../../proto/errors.ts';
 
-type RowCode = 'data_field' | 'data_syntax' | 'data_encoding' | 'data_row_too_long';
+type RowCode = 'data_field' | 'data_syntax' | 'data_encoding' | 'template_invalid';
 
 /** What is wrong with a row, and where. */
 export class RowError extends AnnealError {
@@ -29,6 +29,16 @@ export class RowError extends AnnealError {
     this.field = field;
     this.problem = problem;
   }
+}
+
+/** What was thrown about a row as its error: a template's refusal is about the row that it refuses. */
+export function rowErrorOf(error: unknown, origin: string): RowError {
+  if (error instanceof RowError) return error;
+  if (!(error instanceof AnnealError) || error.code !== 'template_invalid') throw error;
+  return new RowError(error.code, origin, undefined, `cannot be used: ${error.message}`, {
+    hint: error.hint,
+    cause: error,
+  });
 }
 
 /** Makes the error of a field, in the place that a parser is at. */

@@ -35,13 +35,8 @@ const TAKES: Record<GroupKind, readonly ShapeName[]> = {
 };
 
 /** Reads rows, in order, as what a stage trains on; a row may give several groups (or none). */
-export async function* readGroups(
-  source: RowSource,
-  kind: GroupKind,
-): AsyncGenerator<Pick<ReadRow<RawGroup>, 'content' | 'unit'>> {
-  for await (const { content, unit } of readRows(source, groupKind(kind))) {
-    for (const group of content) yield { content: group, unit };
-  }
+export function readGroups(source: RowSource, kind: GroupKind): AsyncGenerator<ReadRow<RawGroup[]>> {
+  return readRows(source, groupKind(kind));
 }
 
 /** How a kind of groups is read. */

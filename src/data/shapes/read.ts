@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { AnnealError } from '../../../proto/errors.ts';
 import { readRecords } from '../sources/read.ts';
 import { recordOrigin, type SourceUnit } from '../sources/unit.ts';
-import { RowError } from './errors.ts';
+import { RowError, rowErrorOf } from './errors.ts';
 import { REJECTED_FILE, Rejects } from './rejects.ts';
 import { type RowSettings, rowSettings } from './settings.ts';
 import { type RowKind, Shaper } from './shaper.ts';
@@ -28,15 +28,39 @@ export interface RowSource {
   tell?: ((level: 'info' | 'warning', text: string, about: 'shapes' | 'rejected') => void) | undefined;
 }
 
-export interface ReadRow<T> {
-  content: T;
+/** A row, to be used before the next one is read. */
+export class ReadRow<T> {
+  readonly content: T;
   /** `file:12` */
-  origin: string;
+  readonly origin: string;
   /** The row's number in its unit. */
-  line: number;
-  unit: SourceUnit;
+  readonly line: number;
+  readonly unit: SourceUnit;
   /** Bytes of all units that were read up to the end of the row. */
-  bytesRead: number;
+  readonly bytesRead: number;
+  /** Why it does not fit after all. */
+  refused: RowError | undefined;
+
+  constructor(content: T, origin: string, line: number, unit: SourceUnit, bytesRead: number) {
+    this.content = content;
+    this.origin = origin;
+    this.line = line;
+    this.unit = unit;
+    this.bytesRead = bytesRead;
+  }
+
+  /**
+   * Reads the row on, as encoding does. What a chat template or a later check has against it is about this row: it
+   * is set aside like one that has no shape, and the result is undefined.
+   */
+  attempt<U>(work: (content: T) => U): U | undefined {
+    try {
+      return work(this.content);
+    } catch (error) {
+      this.refused = rowErrorOf(error, this.origin);
+      return undefined;
+    }
+  }
 }
 
 /** Data of a stage, with what it says about it as notices. */
@@ -96,9 +120,11 @@ export async function* readRows<Name extends ShapeName, T>(
       try {
         const shaped = shaper.read(record, origin);
         if (shaped === undefined) continue;
+        const row = new ReadRow(shaped.content, origin, record.line, unit, before + record.end);
+        yield row;
+        if (row.refused) throw row.refused;
         rejects.fits();
         shapes.add(shaped.shape, shaped.besides);
-        yield { content: shaped.content, origin, line: record.line, unit, bytesRead: before + record.end };
       } catch (error) {
         if (!(error instanceof RowError)) throw error;
         await rejects.reject(error, record.bad?.excerpt ?? record.fields ?? record.text?.toString());
