@@ -3,6 +3,7 @@
  * `docs/protocol.md` and `proto/schema/` are generated from here by `scripts/generate-docs`.
  */
 import { z } from 'zod';
+import { DATA_COMMANDS } from './data.ts';
 import { EVENTS, eventSchema } from './events.ts';
 import { RANK_COMMANDS } from './ranking.ts';
 import { jobStates } from './states.ts';
@@ -246,6 +247,7 @@ export const COMMANDS = {
     }),
     reply: z.strictObject({ job: jobSchema }),
   },
+  ...DATA_COMMANDS,
   ...RANK_COMMANDS,
 } as const;
 

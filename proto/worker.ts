@@ -2,7 +2,7 @@
  * Messages between the daemon and a worker process, over the child's IPC channel (both ends are of one build, so
  * these are plain types). The worker is the only process that loads the addon.
  */
-import type { CommandReply, Sampling } from './commands.ts';
+import type { CommandReply, CommandRequest, Sampling } from './commands.ts';
 import type { ErrorBody } from './errors.ts';
 import type { EventBody, EventKind } from './events.ts';
 
@@ -23,6 +23,7 @@ export type WorkerTask =
     }
   | { task: 'plan'; home: string; recipe: RecipeSource; check_only: boolean }
   | { task: 'doctor'; home: string }
+  | { task: 'data'; home: string; request: CommandRequest<'data.query'> }
   /** Stays up to answer `generate` messages for one model, and for adapters over it, until it is told to stop. */
   | { task: 'serve'; home: string; model: string };
 
@@ -86,9 +87,10 @@ export type FromWorker =
   | WorkerEvent
   | { type: 'planned'; plan: CommandReply<'job.plan'>; recipe: RecipeHead }
   | { type: 'doctored'; report: CommandReply<'doctor'> }
+  | { type: 'answered'; answer: CommandReply<'data.query'> }
   | { type: 'generated'; request: string; error: ErrorBody | null }
   /**
-   * Last message of a recipe: how it ended (`main.ts` sends it for a plan or doctor that throws). A worker that
+   * Last message of a recipe: how it ended (`main.ts` sends it for a short task that throws). A worker that
    * exits without one has died. `stopped`: it has checkpointed because it was asked to stop.
    */
   | { type: 'done'; outcome: 'succeeded' | 'failed' | 'stopped'; error: ErrorBody | null };

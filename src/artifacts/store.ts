@@ -1,7 +1,8 @@
 /**
  * The store of finished stages: `$ANNEAL_HOME/artifacts/<hash>/`, each folder complete or absent, with its
  * lineage in `artifact.json`. `$ANNEAL_HOME/models/<job name>/<stage>` are links to those that are models, and
- * `$ANNEAL_HOME/datasets/<job name>/<stage>` to those that are datasets of responses.
+ * `$ANNEAL_HOME/datasets/<job name>/<stage>` to those that are datasets, of responses or
+ * prepared.
  */
 import { lstat, readdir, readFile, readlink, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve } from 'node:path';
@@ -136,10 +137,11 @@ export class ArtifactStore {
     return { hash: lineage.hash, path, type: lineage.type };
   }
 
-  /** Makes `<job name>/<stage>` the name of a model, or of a dataset of responses. */
+  /** Makes `<job name>/<stage>` the name of a model, or of a dataset: of responses, or prepared. */
   async nameArtifact(jobName: string, stage: string, artifact: Artifact): Promise<void> {
     const isModel = await isModelFolder(artifact.path);
-    if (!isModel && !(await exists(join(artifact.path, 'dataset.json')))) return;
+    const isDataset = async (file: string) => exists(join(artifact.path, file));
+    if (!isModel && !(await isDataset('dataset.json')) && !(await isDataset('manifest.json'))) return;
     const link = join(isModel ? this.#models : this.#datasets, jobName, stage);
     await linkAtomic(artifact.path, link);
   }

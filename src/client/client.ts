@@ -32,7 +32,12 @@ interface PendingCall {
 
 const TIMEOUT_MS = 30_000;
 /** Commands that a worker answers, after it has loaded the engine and perhaps read the data. */
-const SLOW: ReadonlySet<CommandName> = new Set<CommandName>(['job.submit', 'job.plan', 'doctor']);
+const SLOW: ReadonlySet<CommandName> = new Set<CommandName>([
+  'job.submit',
+  'job.plan',
+  'doctor',
+  'data.query',
+]);
 const SLOW_TIMEOUT_MS = 600_000;
 const PATIENCE_MS = 3_000;
 const FIRST_RETRY_MS = 1_000;

@@ -1,5 +1,6 @@
 /**
- * Short workers that answer one question: is this recipe right, what will it need, what can this machine do. Few at
+ * Short workers that answer one question: is this recipe right, what will it need, what can this machine do, what is in
+ * these data. Few at
  * once; the rest wait in line.
  */
 import { join } from 'node:path';
@@ -9,6 +10,7 @@ import type { WorkerTask } from '../../proto/worker.ts';
 import type { Settings } from './settings.ts';
 import { type WorkerMessage, WorkerProcess } from './worker-process.ts';
 
+type ShortAnswer = 'planned' | 'doctored' | 'answered';
 type Answer<T extends WorkerMessage['type']> = Extract<WorkerMessage, { type: T }>;
 
 const SIDE_BY_SIDE = 2;
@@ -29,7 +31,7 @@ export class OneShots {
   }
 
   /** Runs the task in a worker; resolves with its message of type `answer`, rejects with the error it reports. */
-  async run<T extends 'planned' | 'doctored'>(task: WorkerTask, answer: T): Promise<Answer<T>> {
+  async run<T extends ShortAnswer>(task: WorkerTask, answer: T): Promise<Answer<T>> {
     await this.#turn();
     try {
       return await this.#runNow(task, answer);
@@ -57,7 +59,7 @@ export class OneShots {
     this.#active += 1;
   }
 
-  #runNow<T extends 'planned' | 'doctored'>(task: WorkerTask, answer: T): Promise<Answer<T>> {
+  #runNow<T extends ShortAnswer>(task: WorkerTask, answer: T): Promise<Answer<T>> {
     if (this.#stopped)
       throw new AnnealError('shutting_down', 'The daemon is going down and takes no new work.');
     return new Promise((resolve, reject) => {

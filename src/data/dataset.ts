@@ -28,6 +28,8 @@ export interface TokenDataset {
   length(i: number): number;
   /** Where document i came from: source file and row, for the ledger and for messages. */
   origin(i: number): string;
+  /** Where document i stands: its shard, and the byte that it begins at. */
+  place(i: number): { shard: string; offset: number };
   close(): void;
 }
 
@@ -126,6 +128,7 @@ class ShardedDataset implements TokenDataset {
   /** First token of each shard, and the end of the last one. */
   readonly #shardStarts: number[] = [0];
   readonly #shards: number[] = [];
+  readonly #shardFiles: string[];
   readonly #origins: number;
 
   constructor(dir: string, manifest: Manifest, entry: SplitEntry) {
@@ -137,6 +140,7 @@ class ShardedDataset implements TokenDataset {
     const indexPath = join(dir, entry.index.file);
     this.#ends = readIndex(indexPath, entry);
     this.lengths = Uint32Array.from(this.#ends, (end, i) => end - (i === 0 ? 0 : this.#ends[i - 1]!));
+    this.#shardFiles = entry.shards.map(({ file }) => file);
     this.#origins = openSync(join(dir, entry.origins.file), 'r');
     for (const { file, bytes } of entry.shards) {
       this.#shards.push(openSync(join(dir, file), 'r'));
@@ -170,6 +174,15 @@ class ShardedDataset implements TokenDataset {
     const bytes = Buffer.alloc(8);
     readFully(this.#origins, bytes, this.#check(i) * 8);
     return `${this.#sources[bytes.readUInt32LE(0)]}:${bytes.readUInt32LE(4)}`;
+  }
+
+  place(i: number): { shard: string; offset: number } {
+    const first = this.#ends[this.#check(i)]! - this.length(i);
+    const shard = this.#shardOf(first);
+    return {
+      shard: this.#shardFiles[shard]!,
+      offset: (first - this.#shardStarts[shard]!) * this.#tokenBytes,
+    };
   }
 
   close(): void {

@@ -66,7 +66,7 @@ export function auditRows(
       firstTooLong ??= { origin, length: ids.length };
     }
     if (report.examples.length < EXAMPLES)
-      report.examples.push({ row: origin, spans: spans(ids, scored, tokenizer) });
+      report.examples.push({ row: origin, spans: tokenSpans(ids, scored, tokenizer) });
   }
   const settings = `stages.${rules.stage}`;
   if (report.rows === 0) {
@@ -112,7 +112,7 @@ export function auditRows(
 }
 
 /** Runs of scored and unscored tokens as text; the first EXAMPLE_TOKENS tokens. */
-function spans(
+export function tokenSpans(
   ids: Int32Array,
   scored: Uint8Array | undefined,
   tokenizer: Pick<Tokenizer, 'decode'>,

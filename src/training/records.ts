@@ -10,6 +10,8 @@ import { fileHeader, sampleText, scalarRecord, TENSORBOARD_FILE, textRecord } fr
 
 export const METRICS_FILE = 'metrics.jsonl';
 export const LEDGER_FILE = 'ledger.jsonl';
+/** Origins of the rows that the ledger numbers, one a line. */
+export const ROWS_FILE = 'rows.txt';
 
 const FILES = [METRICS_FILE, LEDGER_FILE, TENSORBOARD_FILE] as const;
 

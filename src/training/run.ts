@@ -27,7 +27,7 @@ import { sha256 } from '../util/hash.ts';
 import { requireMemory } from '../util/memory.ts';
 import { openTrainingModel, type TrainingModel, type TrainingRuntime, trainingAdapters } from './model.ts';
 import { parameterGroups } from './optimizer.ts';
-import { Records } from './records.ts';
+import { Records, ROWS_FILE } from './records.ts';
 import { type TrainingSettings, warmupSteps } from './settings.ts';
 import type { TrainerState } from './state.ts';
 import { SAMPLES_FILE, Trainer } from './trainer.ts';
@@ -222,7 +222,7 @@ export async function runTraining(
     if (settings.sample_prompts.length > 0)
       await copyFile(join(context.workDir, SAMPLES_FILE), join(context.outDir, SAMPLES_FILE));
     const origins = Array.from({ length: task.rows }, (_, row) => `${work.origin(row)}\n`);
-    await writeFileAtomic(join(context.outDir, 'rows.txt'), origins.join(''));
+    await writeFileAtomic(join(context.outDir, ROWS_FILE), origins.join(''));
     context.record({
       parameters: plan.parameters,
       trained_parameters: trainedParameters(settings, options, plan),

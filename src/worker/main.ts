@@ -1,6 +1,6 @@
 /**
  * Entry of a worker process: takes one task from the daemon over IPC, says every second that it lives, runs the
- * task and exits. What the tasks do stands in `job.ts`, `plan.ts`, `doctor.ts` and `serve.ts`, imported when needed.
+ * task and exits. What the tasks do stands in `job.ts`, `plan.ts`, `doctor.ts`, `data.ts` and `serve.ts`, imported when needed.
  */
 import { writeFileSync } from 'node:fs';
 import { getPriority, setPriority } from 'node:os';
@@ -20,6 +20,8 @@ async function run(task: WorkerTask, channel: WorkerChannel): Promise<void> {
       return (await import('./plan.ts')).runPlan(task, channel);
     case 'doctor':
       return (await import('./doctor.ts')).runDoctor(task, channel);
+    case 'data':
+      return (await import('./data.ts')).runData(task, channel);
     case 'serve':
       return (await import('./serve.ts')).runServe(task, channel);
   }

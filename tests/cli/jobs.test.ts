@@ -3,7 +3,7 @@
  * a fine-tuned one and an evaluation.
  */
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -179,6 +179,25 @@ describe('a job', { timeout: 120_000 }, () => {
     expect((await run('evaluate', 'tiny/pretrain', path('texts.jsonl'))).stdout).toMatch(/perplexity/);
     expect((await run('evaluate', 'tiny/none', path('texts.jsonl'))).status).toBe(4);
     expect((await run('generate', 'tiny/none', 'x')).stderr).toContain('(model_not_found)');
+  });
+
+  test('data: raw files and the dataset of a stage, as text, JSON and HTML', async () => {
+    const inspected = await run('data', 'inspect', path('chat.jsonl'), '--model', 'tiny/sft', '-n', '1');
+    expect(inspected.stdout).toMatch(/^rows +200$/m);
+    expect(inspected.stdout).toMatch(/^│ \[1\..*\]$/m);
+    const page = await json('data', 'stats', 'tiny/prepare', '--html', path('page.html'));
+    expect(page.sections[0].facts[0]).toEqual({ name: 'documents', value: 200 });
+    expect(readFileSync(path('page.html'), 'utf8')).toContain('<h1>tiny/prepare</h1>');
+    expect((await run('data', 'grep', 'follows 17\\?', 'tiny/prepare')).stdout).toMatch(
+      /text\.txt:18\n│ .*\[follows 17/,
+    );
+    expect((await run('data', 'sample', path('chat.jsonl'), '-n', '2')).stdout).toMatch(/2 of 200/);
+    const trace = await json('data', 'trace', 'text.txt:18', 'tiny/prepare');
+    const trained = trace.sections.find((each: { title: string }) => each.title === 'Trained on by');
+    expect(trained.rows.map((row: string[]) => row[0])).toEqual(['tiny/pretrain']);
+    expect((await run('data', 'diff', path('chat.jsonl'), path('text.txt'))).stdout).toMatch(/Only in/);
+    const refused = await run('data', 'diff', path('chat.jsonl'));
+    expect([refused.status, refused.stderr]).toEqual([4, expect.stringContaining('diff compares two')]);
   });
 
   test('a recipe that is wrong is refused before anything starts', async () => {

@@ -1,5 +1,6 @@
 /** Every command with its handler; the type holds this map to the protocol. */
 import type { CommandName } from '../../../proto/commands.ts';
+import { dataQuery } from './data-query.ts';
 import { doctor } from './doctor.ts';
 import type { Handler } from './handler.ts';
 import { hello } from './hello.ts';
@@ -36,6 +37,7 @@ export const HANDLERS: { [C in CommandName]: Handler<C> } = {
   'job.events': jobEvents,
   'model.list': modelList,
   'model.generate': modelGenerate,
+  'data.query': dataQuery,
   'rank.open': rankOpen,
   'rank.task': rankTask,
   'rank.label': rankLabel,

@@ -1,0 +1,137 @@
+/** `anneal data`: looks at data, raw or prepared. The daemon's worker reads them; this prints the page that it makes. */
+import { resolve } from 'node:path';
+import { Argument } from 'commander';
+import type { CommandInput } from '../../../proto/commands.ts';
+import { AnnealError } from '../../../proto/errors.ts';
+import { type CommandContext, defineCommand } from '../command.ts';
+import { exitStatus } from '../output.ts';
+import { integer } from '../recipe.ts';
+import { renderPage } from '../view/page.ts';
+
+interface Options {
+  model?: string;
+  set?: string[];
+  limit?: number;
+  ignoreCase?: boolean;
+  seed?: number;
+  maxRows?: number;
+  html?: string;
+}
+
+type Ask = CommandInput<'data.query'>['ask'];
+
+const ACTIONS = ['inspect', 'stats', 'grep', 'sample', 'trace', 'diff'] as const;
+type Action = (typeof ACTIONS)[number];
+
+export default defineCommand<Options>({
+  options: (command) =>
+    void command
+      .addArgument(new Argument('<action>', 'what to do').choices(ACTIONS))
+      .argument('<arguments...>', 'files, patterns, or a prepared dataset; for grep the pattern first')
+      .option('--model <model>', 'inspect: show examples as this model would be trained on them')
+      .option('--set <key=value>', 'inspect: a setting of the recipe, such as format or text_field', collect)
+      .option('--max-rows <n>', 'inspect: rows to read at most (100,000)', integer(1))
+      .option('-n, --limit <n>', 'rows to show', integer(0))
+      .option('-i, --ignore-case', 'grep: whatever the case')
+      .option('--seed <n>', 'sample: another draw', integer(0))
+      .option('--html <file>', 'write the page to a file for the browser as well'),
+  examples: [
+    ['anneal data inspect chats.jsonl', 'shape, fields, lengths, languages, duplicates, examples'],
+    [
+      'anneal data inspect chats.jsonl --model quickstart/sft',
+      'as the model is trained on them, scored text marked',
+    ],
+    ['anneal data stats quickstart/prepare --html page.html', 'a prepared dataset, and as a page with plots'],
+    ["anneal data grep -i 'as an ai' 'data/*.jsonl.gz'", 'rows that match a regular expression'],
+    ['anneal data sample quickstart/prepare -n 3', 'documents drawn at random'],
+    ['anneal data trace facts.jsonl:12 quickstart/prepare', 'where a row is, and which jobs trained on it'],
+    ['anneal data diff old/prepare new/prepare', 'which documents one has and the other has not'],
+  ],
+  async run(context) {
+    const { options, out, connect } = context;
+    const ask = askOf(context);
+    const client = await connect();
+    const { page } = await client.call('data.query', {
+      base_dir: process.cwd(),
+      ask,
+      ...(options.html === undefined ? {} : { html: resolve(options.html) }),
+    });
+    out.value(page);
+    for (const line of renderPage(page, { width: out.width(), paint: out.paint, color: out.color }))
+      out.line(line);
+    if (options.html !== undefined) out.line(`The page is in ${options.html}.`);
+    return exitStatus.ok;
+  },
+});
+
+function askOf({ args, options }: CommandContext<Options>): Ask {
+  const [action, ...rest] = args as [Action, ...string[]];
+  const limit = options.limit;
+  switch (action) {
+    case 'inspect':
+      return {
+        query: action,
+        in: rest,
+        settings: settingsOf(options.set ?? []),
+        ...(options.model === undefined ? {} : { model: options.model }),
+        ...(options.maxRows === undefined ? {} : { max_rows: options.maxRows }),
+        ...(limit === undefined ? {} : { examples: limit }),
+      };
+    case 'stats':
+      return { query: action, in: rest };
+    case 'grep':
+      return {
+        query: action,
+        pattern: rest[0]!,
+        in: needed(rest.slice(1), 'grep needs a pattern and then files or a dataset'),
+        ignore_case: options.ignoreCase ?? false,
+        ...(limit === undefined ? {} : { limit }),
+      };
+    case 'sample':
+      return {
+        query: action,
+        in: rest,
+        ...(limit === undefined ? {} : { count: limit }),
+        ...(options.seed === undefined ? {} : { seed: options.seed }),
+      };
+    case 'trace':
+      return { query: action, row: rest[0]!, ...(rest.length > 1 ? { in: rest.slice(1) } : {}) };
+    case 'diff': {
+      const [a, b] = rest;
+      if (rest.length !== 2) throw usage('diff compares two datasets or files');
+      return { query: action, a: a!, b: b!, ...(limit === undefined ? {} : { examples: limit }) };
+    }
+  }
+}
+
+function collect(value: string, before: string[] = []): string[] {
+  return [...before, value];
+}
+
+/** `key=value` as settings; a value is YAML's plain text, a number, true or false, or JSON. */
+function settingsOf(pairs: readonly string[]): Record<string, unknown> {
+  return Object.fromEntries(
+    pairs.map((pair) => {
+      const at = pair.indexOf('=');
+      if (at < 1) throw usage(`--set takes key=value, not '${pair}'`);
+      return [pair.slice(0, at), settingOf(pair.slice(at + 1))];
+    }),
+  );
+}
+
+function settingOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+function needed(list: string[], message: string): string[] {
+  if (list.length === 0) throw usage(message);
+  return list;
+}
+
+function usage(message: string): AnnealError {
+  return new AnnealError('bad_request', `anneal data: ${message}.`, { hint: 'See: anneal data --help' });
+}

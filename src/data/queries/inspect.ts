@@ -1,0 +1,196 @@
+/**
+ * What raw files hold: the shape of their rows and whether they fit it, fields, lengths, languages, duplicates, and
+ * examples; for a model, as it would be trained on them, the scored text marked.
+ */
+import { createHash } from 'node:crypto';
+import { join, resolve } from 'node:path';
+import { z } from 'zod';
+import type { DataQueryOf } from '../../../proto/data.ts';
+import { AnnealError } from '../../../proto/errors.ts';
+import type { Page, Section, SectionOf } from '../../../proto/page.ts';
+import { ArtifactStore } from '../../artifacts/store.ts';
+import { loadTokenizer, type Tokenizer } from '../../tokenizer/tokenizer.ts';
+import { tokenSpans } from '../../training/audit.ts';
+import { exists } from '../../util/files.ts';
+import { formatFact } from '../page/format.ts';
+import { LengthHistogram } from '../page/histogram.ts';
+import { SUPERVISED } from '../shapes/content.ts';
+import { RowError } from '../shapes/errors.ts';
+import { type RowSettings, rowSettings } from '../shapes/settings.ts';
+import { Shaper } from '../shapes/shaper.ts';
+import { SHAPES, ShapeCounts, type ShapeName } from '../shapes/shapes.ts';
+import { readRecords } from '../sources/read.ts';
+import { type RawRecord, recordOrigin } from '../sources/unit.ts';
+import { encodeRow } from '../supervised.ts';
+import { FieldSurvey } from './fields.ts';
+import { LanguageSurvey } from './languages.ts';
+import { type QueryContext, textsOf } from './place.ts';
+import { spansOf } from './sample.ts';
+
+const MOST_PROBLEMS = 5;
+
+export async function inspect(ask: DataQueryOf<'inspect'>, context: QueryContext): Promise<Page> {
+  const survey = new Survey(ask, settingsOf(ask.settings), await tokenizerOf(ask.model, context));
+  for await (const { unit, records } of readRecords(ask.in, survey.settings, context.baseDir)) {
+    for (const record of records) {
+      survey.add(record, recordOrigin(unit, record.line));
+      if (survey.full) return survey.page();
+    }
+  }
+  return survey.page();
+}
+
+class Survey {
+  readonly settings: RowSettings;
+  readonly #ask: DataQueryOf<'inspect'>;
+  readonly #tokenizer: Tokenizer | undefined;
+  readonly #shaper: Shaper<ShapeName, undefined>;
+  readonly #supervised: Shaper<(typeof SUPERVISED.takes)[number], unknown>;
+  readonly #shapes = new ShapeCounts();
+  readonly #fields = new FieldSurvey();
+  readonly #characters = new LengthHistogram();
+  readonly #tokens = new LengthHistogram();
+  readonly #languages = new LanguageSurvey();
+  readonly #hashes = new Set<string>();
+  readonly #problems: SectionOf<'rows'>['rows'] = [];
+  readonly #examples: SectionOf<'rows'>['rows'] = [];
+  #rows = 0;
+  #misfits = 0;
+  #bytes = 0;
+  #scored = 0;
+
+  constructor(ask: DataQueryOf<'inspect'>, settings: RowSettings, tokenizer: Tokenizer | undefined) {
+    this.#ask = ask;
+    this.settings = settings;
+    this.#tokenizer = tokenizer;
+    this.#shaper = new Shaper(settings, {
+      takes: Object.keys(SHAPES) as ShapeName[],
+      parse: () => undefined,
+    });
+    this.#supervised = new Shaper(settings, SUPERVISED);
+  }
+
+  get full(): boolean {
+    return this.#rows >= this.#ask.max_rows;
+  }
+
+  add(record: RawRecord, origin: string): void {
+    this.#rows += 1;
+    if (record.fields) this.#fields.add(record.fields);
+    const texts =
+      record.text === undefined
+        ? textsOf(record.fields ?? {})
+        : [{ field: undefined, text: record.text.toString() }];
+    const whole = texts.map(({ text }) => text).join('\n');
+    this.#bytes += Buffer.byteLength(whole);
+    this.#characters.add(whole.length);
+    this.#languages.add(whole);
+    this.#hashes.add(createHash('sha256').update(whole).digest('base64').slice(0, 22));
+    try {
+      const shaped = this.#shaper.read(record, origin);
+      if (shaped === undefined) return;
+      this.#shapes.add(shaped.shape, shaped.besides);
+      this.#example(record, origin, texts);
+    } catch (error) {
+      if (!(error instanceof RowError)) throw error;
+      this.#misfits += 1;
+      if (this.#problems.length < MOST_PROBLEMS) {
+        const text = record.bad?.excerpt ?? whole;
+        this.#problems.push({
+          origin,
+          label: `${error.field === undefined ? '' : `${error.field} `}${error.problem}`,
+          spans: spansOf([{ field: undefined, text }]),
+        });
+      }
+    }
+  }
+
+  /** For a model rows are encoded, all of them: their lengths count. */
+  #example(record: RawRecord, origin: string, texts: ReturnType<typeof textsOf>): void {
+    const wanted = this.#examples.length < this.#ask.examples;
+    if (this.#tokenizer === undefined) {
+      if (wanted) this.#examples.push({ origin, spans: spansOf(texts) });
+      return;
+    }
+    const shaped = this.#supervised.read(record, origin);
+    if (shaped === undefined) return;
+    const { ids, scored } = encodeRow(shaped.content as never, this.#tokenizer, {
+      assistant_only_loss: true,
+      completion_only_loss: true,
+    });
+    this.#tokens.add(ids.length);
+    this.#scored += scored.reduce((sum, each) => sum + each, 0);
+    if (!wanted) return;
+    const spans = tokenSpans(ids, scored, this.#tokenizer);
+    this.#examples.push({ origin, spans: spans.map(({ text, scored: marked }) => ({ text, marked })) });
+  }
+
+  page(): Page {
+    const sections: (Section | undefined)[] = [
+      this.#facts(),
+      this.#problems.length === 0
+        ? undefined
+        : {
+            kind: 'rows',
+            title: 'Rows that do not fit',
+            note: `${formatFact(this.#misfits)} of ${formatFact(this.#rows)}; the first of them.`,
+            rows: this.#problems,
+          },
+      this.#fields.section(),
+      this.#characters.section('Length of rows', 'characters'),
+      this.#tokenizer && this.#tokens.section('Length of rows as they are trained on', 'tokens'),
+      this.#languages.section(),
+      this.#examples.length === 0
+        ? undefined
+        : {
+            kind: 'rows',
+            title: 'Examples',
+            ...(this.#tokenizer ? { note: 'Scored text is marked: it is what the loss is of.' } : {}),
+            rows: this.#examples,
+          },
+    ];
+    return { title: this.#ask.in.join(', '), sections: sections.filter((section) => section !== undefined) };
+  }
+
+  #facts(): SectionOf<'facts'> {
+    const duplicates = this.#rows - this.#hashes.size;
+    const tokens = this.#tokens.stored().sum;
+    return {
+      kind: 'facts',
+      title: 'What it holds',
+      ...(this.full ? { note: `The first ${formatFact(this.#rows)} rows; --max-rows reads more.` } : {}),
+      facts: [
+        { name: 'rows', value: this.#rows },
+        { name: 'shape', value: this.#shapes.rows === 0 ? 'none that is known' : this.#shapes.describe() },
+        { name: 'do not fit', value: this.#misfits },
+        { name: 'text', value: this.#bytes, note: 'bytes of UTF-8' },
+        { name: 'duplicates', value: duplicates, note: 'rows whose text an earlier row has' },
+        ...(this.#tokenizer
+          ? [
+              { name: 'tokens', value: tokens },
+              { name: 'scored', value: this.#scored, note: 'tokens, if only answers count' },
+            ]
+          : []),
+      ],
+    };
+  }
+}
+
+function settingsOf(settings: Record<string, unknown>): RowSettings {
+  const parsed = rowSettings.safeParse(settings);
+  if (parsed.success) return parsed.data;
+  throw new AnnealError('bad_request', `A setting cannot be used: ${z.prettifyError(parsed.error)}`, {
+    path: 'settings',
+    hint: 'They are those of a recipe that reads data: format, text_unit, fields, where, ...',
+  });
+}
+
+async function tokenizerOf(
+  model: string | undefined,
+  { home, baseDir, threads }: QueryContext,
+): Promise<Tokenizer | undefined> {
+  if (model === undefined) return undefined;
+  const folder = resolve(baseDir, model);
+  if (await exists(join(folder, 'tokenizer.json'))) return loadTokenizer(folder, { threads });
+  return loadTokenizer(await new ArtifactStore(home).resolveModel(model), { threads });
+}
