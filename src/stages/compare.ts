@@ -114,7 +114,7 @@ async function makeReport(
     columns: [
       'model',
       'win_rate',
-      'win_rate_stderr',
+      'stderr',
       ...(settings.rewards ? ['reward'] : []),
       ...(settings.reward_model === undefined ? [] : ['reward_model']),
       'kl',

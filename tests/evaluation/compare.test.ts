@@ -79,7 +79,7 @@ describe('compare', () => {
     expect(columns).toEqual([
       'model',
       'win_rate',
-      'win_rate_stderr',
+      'stderr',
       'reward',
       'kl',
       'exact_match',
@@ -167,7 +167,7 @@ describe('compare', () => {
     const channel = await runHere(fixture, text, { job: 'j3' });
     expect(channel.outcome().error).toBeNull();
     const { columns, rows } = report(channel);
-    expect(columns.slice(0, 5)).toEqual(['model', 'win_rate', 'win_rate_stderr', 'reward_model', 'kl']);
+    expect(columns.slice(0, 5)).toEqual(['model', 'win_rate', 'stderr', 'reward_model', 'kl']);
     expect(rows[0]![3]).not.toBe(rows[1]![3]);
     expect(rows[1]![1]).toBeGreaterThanOrEqual(0);
     expect(rows[1]![1]).toBeLessThanOrEqual(1);
