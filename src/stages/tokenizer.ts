@@ -4,64 +4,51 @@
  * kill it starts again and ends with the same bits.
  */
 import { stat } from 'node:fs/promises';
-import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import { resolveFiles } from '../data/files.ts';
-import { type Row, readAllRows } from '../data/rows.ts';
-import { stageRows } from '../data/shapes/read.ts';
-import { rowSettings } from '../data/shapes/settings.ts';
 import type { Addon, BpeTrainer } from '../native/addon.ts';
-import { TextBatchBuilder } from '../native/text_batch.ts';
-import { checkTemplate, DEFAULT_CHAT_TEMPLATE, DEFAULT_TURN_TOKEN } from '../tokenizer/chat_template.ts';
+import { compressionReport } from '../tokenizer/compression.ts';
+import { type CountedText, countWords } from '../tokenizer/count_words.ts';
 import { newTokenizerFiles } from '../tokenizer/new_tokenizer.ts';
-import { loadTokenizer, saveTokenizer } from '../tokenizer/tokenizer.ts';
+import type { Sample } from '../tokenizer/samples.ts';
+import { loadTokenizer, saveTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { type NewTokenizer, vocabularyStrings } from '../tokenizer/tokenizer_json.ts';
+import {
+  checkSettings,
+  newSettings,
+  type TokenizerSettings,
+  tokenizerSettings,
+} from '../tokenizer/training_settings.ts';
 import { defineStage, type StageContext, StageStopped } from './stage.ts';
 
-const schema = rowSettings.extend({
-  files: z.array(z.string().min(1)).min(1).describe('Data files: names or glob patterns.'),
-  vocab_size: z
-    .int()
-    .min(257)
-    .default(32_000)
-    .describe('Tokens in all: special tokens, 256 bytes and merges.'),
-  min_frequency: z.int().min(0).default(2).describe('A pair must occur this often to be merged.'),
-  pattern: z
-    .enum(['gpt2', 'cl100k', 'llama3'])
-    .default('llama3')
-    .describe('How text is split into words first.'),
-  special_tokens: z.array(z.string().min(1)).default([DEFAULT_TURN_TOKEN]),
-  eos_token: z.string().min(1).default('<|im_end|>').describe('Ends documents and answers.'),
-  bos_token: z.string().min(1).optional(),
-  chat_template: z
-    .string()
-    .min(1)
-    .default(DEFAULT_CHAT_TEMPLATE)
-    .describe('Jinja, as transformers reads it.'),
-});
-type Settings = z.output<typeof schema>;
+type Context = StageContext<TokenizerSettings>;
 
-/** Documents are handed to the trainer in parts of about this size. */
-const PART_BYTES = 4 << 20;
-const NUM_SAMPLES = 16;
-const SAMPLE_BYTES = 10_000;
 /** Bytes of text whose words one thread counts in a second, on the reference machine, with room to spare. */
-const BYTES_PER_THREAD_SECOND = 10e6;
+const BYTES_PER_THREAD_SECOND = 20e6;
+/** The process itself, and what reading and samples take. */
+const FIXED_BYTES = 256 << 20;
+/** Memory of a distinct word in the trainer. */
+const WORD_BYTES = 50;
+/** Distinct words grow much slower than text; one in this many bytes is more than seen in practice. */
+const BYTES_PER_DISTINCT_WORD = 40;
 
 export const tokenizerStage = defineStage({
   type: 'tokenizer',
   doc: 'Trains a byte-level BPE tokenizer on text.',
-  schema,
-  inputs: {},
+  schema: tokenizerSettings,
+  inputs: {
+    compare_with: { types: ['tokenizer'], optional: true },
+  },
   files: (settings, baseDir) => resolveFiles(settings.files, baseDir),
 
   async plan({ settings, baseDir, threads }) {
     checkSettings(settings);
     const files = await resolveFiles(settings.files, baseDir);
-    const bytes = await totalBytes(files);
-    // Distinct words grow much slower than text: a tenth of it, with their pairs, is more than seen in practice.
+    let bytes = 0;
+    for (const file of files) bytes += (await stat(file)).size;
+    const words = Math.min(settings.max_words ?? Number.POSITIVE_INFINITY, bytes / BYTES_PER_DISTINCT_WORD);
     return {
-      memoryBytes: (256 << 20) + Math.min(bytes, 4 * 2 ** 30),
+      memoryBytes: FIXED_BYTES + WORD_BYTES * words,
       diskBytes: settings.vocab_size * 100,
       seconds: 2 + bytes / (BYTES_PER_THREAD_SECOND * threads),
       detail: { files: files.length, bytes },
@@ -69,12 +56,17 @@ export const tokenizerStage = defineStage({
   },
 
   async run(context) {
-    const { settings, name } = context;
+    const { settings, name, outDir } = context;
     checkSettings(settings);
-    const specialTokens = specialTokensOf(settings);
-    const trainer = context.addon.createBpeTrainer({ pattern: settings.pattern, threads: context.threads });
-    const samples = await feed(trainer, context);
-    const wanted = settings.vocab_size - 256 - specialTokens.length;
+    const fresh = newSettings(settings);
+    const trainer = context.addon.createBpeTrainer({
+      pattern: fresh.pattern,
+      threads: context.threads,
+      ...(settings.max_words === undefined ? {} : { maxWords: settings.max_words }),
+    });
+    const text = await countWords(trainer, context);
+    const distinct = await tellWords(trainer, context);
+    const wanted = settings.vocab_size - 256 - fresh.specialTokens.length;
     const merges = await train(trainer, wanted, context);
     const found = merges.length / 2;
     context.emit(
@@ -85,97 +77,37 @@ export const tokenizerStage = defineStage({
     if (found < wanted) {
       context.log(
         'warning',
-        `The text has only ${found} pairs that occur ${settings.min_frequency} times: the vocabulary has ${found + 256 + specialTokens.length} tokens, not ${settings.vocab_size}.`,
+        `The text has only ${found} pairs that occur ${settings.min_frequency} times: the vocabulary has ${settings.vocab_size - wanted + found} tokens, not ${settings.vocab_size}.`,
       );
     }
-    const made: NewTokenizer = { pattern: settings.pattern, merges, specialTokens };
-    const files = newTokenizerFiles(made, {
-      eosToken: settings.eos_token,
-      bosToken: settings.bos_token,
-      chatTemplate: settings.chat_template,
+    const made: NewTokenizer = { pattern: fresh.pattern, merges, specialTokens: fresh.specialTokens };
+    await saveTokenizer({ files: newTokenizerFiles(made, fresh) }, outDir);
+    const tokenizer = await readBack(outDir, made, [...text.samples.values()], context.addon);
+    await report(tokenizer, text, context);
+    context.record({
+      vocabulary: tokenizer.vocabSize,
+      merges: found,
+      documents: text.documents,
+      bytes: text.bytes,
+      distinct_words: distinct,
     });
-    await saveTokenizer({ files }, context.outDir);
-    await readBack(context.outDir, made, samples, context.addon);
-    context.record({ vocabulary: vocabularyStrings(made).length, merges: found });
   },
 });
 
-function specialTokensOf(settings: Settings): string[] {
-  const bos = settings.bos_token === undefined ? [] : [settings.bos_token];
-  return [...new Set([...bos, settings.eos_token, ...settings.special_tokens])];
-}
-
-function checkSettings(settings: Settings): void {
-  const specials = specialTokensOf(settings).length;
-  if (settings.vocab_size < 256 + specials) {
-    throw new AnnealError(
-      'recipe_invalid',
-      `vocab_size ${settings.vocab_size} has no room for 256 bytes and ${specials} special tokens.`,
-      { path: 'vocab_size', hint: `Set it to ${256 + specials} or more.` },
+/** The number of distinct words; says what became of rare ones. */
+async function tellWords(trainer: BpeTrainer, { log }: Context): Promise<number> {
+  const { distinct, prunings, droppedBelow } = await trainer.totals();
+  if (prunings > 0) {
+    log(
+      'warning',
+      `The text has more distinct words than max_words: ${prunings} times, words that had occurred less than up to ${droppedBelow} times by then were dropped. Counts are approximate: a word may have occurred up to ${prunings * (droppedBelow - 1)} times more than it was counted, and merges may differ from those of all words.`,
     );
   }
-  checkTemplate(settings.chat_template);
+  return distinct;
 }
 
-async function totalBytes(files: readonly string[]): Promise<number> {
-  let bytes = 0;
-  for (const file of files) bytes += (await stat(file)).size;
-  return bytes;
-}
-
-/** Plain text of a row, as the words are counted. */
-function rowTexts(row: Row): Buffer[] {
-  if (row.kind === 'text') return [row.text];
-  if (row.kind === 'completion') return [Buffer.from(row.prompt), Buffer.from(row.completion)];
-  return row.messages.map(({ content }) => Buffer.from(content ?? ''));
-}
-
-/** Counts the words of all files; returns a few documents for the check of what is saved. */
-async function feed(trainer: BpeTrainer, context: StageContext<Settings>): Promise<Buffer[]> {
-  const { settings, name } = context;
-  const samples: Buffer[] = [];
-  const files = await resolveFiles(settings.files, context.baseDir);
-  const total = await totalBytes(files);
-  const part = new TextBatchBuilder();
-  let documents = 0;
-  let done = 0;
-  const flush = async (): Promise<void> => {
-    if (context.checkpointRequested()) throw new StageStopped();
-    await trainer.feed(part.take());
-    context.emit(
-      'progress',
-      { stage: name, done, total, unit: 'byte', metrics: { documents } },
-      `${name}/byte/${done}`,
-    );
-  };
-  for await (const row of readAllRows(stageRows(context, settings.files, 'files'))) {
-    done = row.bytesRead;
-    for (const text of rowTexts(row)) {
-      documents += 1;
-      if (samples.length < NUM_SAMPLES) samples.push(text.subarray(0, SAMPLE_BYTES));
-      part.add(text);
-    }
-    if (part.byteLength >= PART_BYTES) await flush();
-  }
-  if (documents === 0) {
-    throw new AnnealError(
-      'data_empty',
-      `The files of stage ${name} hold no text: ${files.slice(0, 3).join(', ')}.`,
-      {
-        path: 'files',
-        hint: 'Name files with text in them.',
-      },
-    );
-  }
-  await flush();
-  return samples;
-}
-
-async function train(
-  trainer: BpeTrainer,
-  merges: number,
-  context: StageContext<Settings>,
-): Promise<Int32Array> {
+async function train(trainer: BpeTrainer, merges: number, context: Context): Promise<Int32Array> {
+  const { min_frequency, prune_below } = context.settings;
   const stop = new AbortController();
   const poll = setInterval(() => {
     if (context.checkpointRequested()) stop.abort();
@@ -183,7 +115,8 @@ async function train(
   try {
     const result = await trainer.train({
       merges,
-      minFrequency: context.settings.min_frequency,
+      minFrequency: min_frequency,
+      minWordCount: prune_below,
       signal: stop.signal,
     });
     if (stop.signal.aborted) throw new StageStopped();
@@ -197,7 +130,12 @@ async function train(
 }
 
 /** Loads what was written and compares ids and text of samples with an encoder made from the merges themselves. */
-async function readBack(dir: string, made: NewTokenizer, samples: Buffer[], addon: Addon): Promise<void> {
+async function readBack(
+  dir: string,
+  made: NewTokenizer,
+  samples: readonly Sample[],
+  addon: Addon,
+): Promise<Tokenizer> {
   const { pattern, merges, specialTokens } = made;
   const loaded = await loadTokenizer(dir, { threads: 1 });
   const size = vocabularyStrings(made).length;
@@ -207,15 +145,38 @@ async function readBack(dir: string, made: NewTokenizer, samples: Buffer[], addo
     ids: Int32Array.from({ length: size - specialTokens.length }, (_, unit) => specialTokens.length + unit),
     threads: 1,
   });
-  const same = samples.every((sample) => {
-    const ids = loaded.encode(sample);
-    return (
-      Buffer.from(ids.buffer).equals(Buffer.from(direct.encode(sample).buffer)) &&
-      loaded.decode(ids) === new TextDecoder('utf-8', { ignoreBOM: true }).decode(sample)
-    );
-  });
-  if (same && loaded.vocabSize === size) return;
-  throw new AnnealError('readback_failed', `The tokenizer in ${dir}, loaded again, gives other ids.`, {
+  for (const document of samples.flatMap((sample) => sample.documents.slice(0, READ_BACK_DOCUMENTS))) {
+    const ids = loaded.encode(document);
+    const same =
+      Buffer.from(ids.buffer).equals(Buffer.from(direct.encode(document).buffer)) &&
+      loaded.decode(ids) === new TextDecoder('utf-8', { ignoreBOM: true }).decode(document);
+    if (!same) throw readBackFailed(dir);
+  }
+  if (loaded.vocabSize !== size) throw readBackFailed(dir);
+  return loaded;
+}
+
+const READ_BACK_DOCUMENTS = 16;
+
+function readBackFailed(dir: string): AnnealError {
+  return new AnnealError('readback_failed', `The tokenizer in ${dir}, loaded again, gives other ids.`, {
     path: dir,
   });
+}
+
+/** Bytes a token by source, of the new tokenizer and of those that it is to be compared with. */
+async function report(made: Tokenizer, text: CountedText, context: Context): Promise<void> {
+  const { name, inputs, threads } = context;
+  const tokenizers = new Map([[name, made]]);
+  for (const other of Object.keys(context.settings.compare_with ?? {})) {
+    tokenizers.set(other, await loadTokenizer(inputs[`compare_with.${other}`]!.path, { threads }));
+  }
+  const table = await compressionReport(name, text.samples, tokenizers);
+  context.emit('report', table, `${name}/report`);
+  const names = [...tokenizers.keys()];
+  for (const [source, ...rates] of table.rows) {
+    context.record(
+      Object.fromEntries(names.map((other, i) => [`bytes_per_token/${source}/${other}`, rates[i] as number])),
+    );
+  }
 }

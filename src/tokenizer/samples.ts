@@ -20,7 +20,7 @@ export class Sample {
   add(document: Uint8Array): void {
     if (this.#seen++ % this.#stride !== 0) return;
     // A copy: what was read lies in large pieces that a small view would keep.
-    const kept = Buffer.from(wholeCharacters(document.subarray(0, MAX_DOCUMENT_BYTES), document.length));
+    const kept = Buffer.from(beginning(document, MAX_DOCUMENT_BYTES));
     this.#documents.push(kept);
     this.#bytes += kept.length;
     while (this.#bytes > MAX_BYTES) {
@@ -46,10 +46,10 @@ export async function bytesPerToken(tokenizer: Tokenizer, sample: Sample): Promi
   return batch.bytes.length / Math.max(1, ids.length);
 }
 
-/** Without the beginning of a character that was cut off. */
-function wholeCharacters(bytes: Uint8Array, whole: number): Uint8Array {
-  if (bytes.length === whole) return bytes;
-  let end = bytes.length;
-  while (end > bytes.length - 4 && (bytes[end]! & 0xc0) === 0x80) end--;
-  return bytes.subarray(0, end);
+/** The first `most` bytes, less the beginning of a character that would be cut in two. */
+function beginning(document: Uint8Array, most: number): Uint8Array {
+  if (document.length <= most) return document;
+  let end = most;
+  while (end > most - 4 && (document[end]! & 0xc0) === 0x80) end--;
+  return document.subarray(0, end);
 }

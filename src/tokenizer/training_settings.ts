@@ -1,0 +1,119 @@
+/** Settings of the stage that trains a tokenizer, and what they come to. */
+import { z } from 'zod';
+import { AnnealError } from '../../proto/errors.ts';
+import { rowSettings } from '../data/shapes/settings.ts';
+import { checkTemplate, DEFAULT_CHAT_TEMPLATE, DEFAULT_TURN_TOKEN } from './chat_template.ts';
+
+const BYTE_PATTERNS = ['gpt2', 'cl100k', 'llama3'] as const;
+const DEFAULT_PATTERN = 'llama3';
+const DEFAULT_EOS = '<|im_end|>';
+
+export const tokenizerSettings = rowSettings.extend({
+  files: z.array(z.string().min(1)).min(1).describe('Data files: names or glob patterns.'),
+  base: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      'A tokenizer to extend, a stage or a folder: its tokens keep their ids, and merges learnt from the text as it encodes it are added up to `vocab_size`.',
+    ),
+  vocab_size: z
+    .int()
+    .min(257)
+    .max(1 << 20)
+    .default(32_000)
+    .describe(
+      'Tokens in all: special and reserved tokens, 256 bytes and merges; with `base` those of the base too.',
+    ),
+  min_frequency: z.int().min(0).default(2).describe('A pair must occur this often to be merged.'),
+  pattern: z
+    .enum(BYTE_PATTERNS)
+    .optional()
+    .describe(`How text is split into words first; \`${DEFAULT_PATTERN}\` unless there is a base.`),
+  special_tokens: z
+    .array(z.string().min(1))
+    .optional()
+    .describe(`\`[${DEFAULT_TURN_TOKEN}]\` unless there is a base; with one they are added to its own.`),
+  reserved_tokens: z
+    .int()
+    .min(0)
+    .max(65_536)
+    .default(0)
+    .describe('Further special tokens for later use: `<|reserved_0|>` and on.'),
+  eos_token: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(`Ends documents and answers; \`${DEFAULT_EOS}\` unless there is a base.`),
+  bos_token: z.string().min(1).optional(),
+  chat_template: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('Jinja, as transformers reads it; ChatML unless there is a base.'),
+  max_words: z
+    .int()
+    .min(1000)
+    .optional()
+    .describe(
+      'About as many distinct words are held at most: rare ones are dropped while text is read, and counts are then approximate. Each takes 50 bytes or so. Absent: all are held.',
+    ),
+  prune_below: z
+    .int()
+    .min(1)
+    .default(1)
+    .describe('Words that occur less often in all of the text take no part in the merges.'),
+  compare_with: z
+    .record(z.string().min(1), z.string().min(1))
+    .optional()
+    .describe('Other tokenizers by name, stages or folders: the report has their bytes a token too.'),
+});
+export type TokenizerSettings = z.output<typeof tokenizerSettings>;
+
+/** What a tokenizer without a base is made with. */
+export interface NewSettings {
+  pattern: (typeof BYTE_PATTERNS)[number];
+  specialTokens: string[];
+  eosToken: string;
+  bosToken: string | undefined;
+  chatTemplate: string;
+}
+
+export function newSettings(settings: TokenizerSettings): NewSettings {
+  const eosToken = settings.eos_token ?? DEFAULT_EOS;
+  const bos = settings.bos_token === undefined ? [] : [settings.bos_token];
+  const named = [...bos, eosToken, ...(settings.special_tokens ?? [DEFAULT_TURN_TOKEN])];
+  return {
+    pattern: settings.pattern ?? DEFAULT_PATTERN,
+    specialTokens: [...new Set([...named, ...reservedTokens(settings)])],
+    eosToken,
+    bosToken: settings.bos_token,
+    chatTemplate: settings.chat_template ?? DEFAULT_CHAT_TEMPLATE,
+  };
+}
+
+export function reservedTokens({ reserved_tokens }: TokenizerSettings): string[] {
+  return Array.from({ length: reserved_tokens }, (_, i) => `<|reserved_${i}|>`);
+}
+
+export function checkSettings(settings: TokenizerSettings): void {
+  if (settings.base !== undefined) {
+    const own = (['pattern', 'eos_token', 'bos_token', 'chat_template'] as const).find(
+      (key) => settings[key] !== undefined,
+    );
+    if (own === undefined) return;
+    throw new AnnealError('recipe_invalid', `${own} is the base's: a tokenizer that extends it keeps it.`, {
+      path: own,
+      hint: 'Leave it out, or train a tokenizer without `base`.',
+    });
+  }
+  const { specialTokens, chatTemplate } = newSettings(settings);
+  if (settings.vocab_size < 256 + specialTokens.length) {
+    throw new AnnealError(
+      'recipe_invalid',
+      `vocab_size ${settings.vocab_size} has no room for 256 bytes and ${specialTokens.length} special tokens.`,
+      { path: 'vocab_size', hint: `Set it to ${256 + specialTokens.length} or more.` },
+    );
+  }
+  checkTemplate(chatTemplate);
+}

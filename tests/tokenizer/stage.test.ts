@@ -1,0 +1,126 @@
+/** The stage `tokenizer` from files to files: what it writes, reports and refuses. */
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { tokenizerStage } from '../../src/stages/tokenizer.ts';
+import { Sample } from '../../src/tokenizer/samples.ts';
+import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
+import { generatedText, runStage, type StageRun, temporaryFolder } from '../data/stage_context.ts';
+
+const folder = temporaryFolder();
+afterAll(folder.remove);
+mkdirSync(join(folder.path, 'data'));
+for (const [name, first] of [
+  ['a', 0],
+  ['b', 50],
+] as const) {
+  const rows = Array.from({ length: 50 }, (_, i) => JSON.stringify({ text: generatedText(first + i, 300) }));
+  writeFileSync(join(folder.path, `data/${name}.jsonl`), `${rows.join('\n')}\n`);
+}
+const FILES = ['data/a.jsonl', 'data/b.jsonl'];
+
+let runs = 0;
+async function train(
+  settings: object,
+  inputs: Record<string, string> = {},
+): Promise<StageRun & { dir: string }> {
+  const dir = join(folder.path, `out${runs++}`);
+  mkdirSync(dir);
+  const run = await runStage(
+    tokenizerStage,
+    { files: FILES, vocab_size: 400, ...settings },
+    { outDir: dir, baseDir: folder.path, inputs },
+  );
+  return { ...run, dir };
+}
+
+describe('stage tokenizer', () => {
+  it('puts special and reserved tokens first', async () => {
+    const { dir, results } = await train({
+      special_tokens: ['<|user|>'],
+      bos_token: '<s>',
+      reserved_tokens: 5,
+    });
+    const tokenizer = await loadTokenizer(dir);
+    expect(tokenizer.vocabSize).toBe(400);
+    expect(results).toMatchObject({ vocabulary: 400, merges: 400 - 256 - 8, documents: 100 });
+    expect([...tokenizer.specials]).toEqual([
+      ['<s>', 0],
+      ['<|im_end|>', 1],
+      ['<|user|>', 2],
+      ...Array.from({ length: 5 }, (_, i) => [`<|reserved_${i}|>`, 3 + i]),
+    ]);
+  });
+
+  it('reports bytes a token by source, beside other tokenizers', async () => {
+    const small = await train({ vocab_size: 300 });
+    const { events, results } = await train(
+      { vocab_size: 800, compare_with: { small: 'x' }, files: ['data/a.jsonl', 'data/*.jsonl'] },
+      { 'compare_with.small': small.dir },
+    );
+    const report = events.find(({ kind }) => kind === 'report')!.body as {
+      columns: string[];
+      rows: [string, number, number][];
+    };
+    expect(report.columns).toEqual(['source', 'tokenizer (800)', 'small (300)']);
+    expect(report.rows.map(([source]) => source)).toEqual(['data/a.jsonl', 'data/*.jsonl']);
+    const tokenizer = await loadTokenizer(small.dir);
+    const text = Buffer.from(Array.from({ length: 50 }, (_, i) => generatedText(i, 300)).join(''));
+    for (const [source, own, other] of report.rows) {
+      expect(own).toBeGreaterThan(other);
+      expect(results[`bytes_per_token/${source}/small`]).toBe(other);
+    }
+    // The sample is all of so small a source; texts joined differ from documents at their ends alone.
+    expect(report.rows[0]![2]).toBeCloseTo(text.length / tokenizer.encode(text).length, 1);
+  });
+
+  it('says what a bound on the words costs', async () => {
+    const all = await train({});
+    const { logs } = await train({ max_words: 1000 });
+    expect(all.results.distinct_words).toBeGreaterThan(1000);
+    expect(all.logs.join()).not.toContain('approximate');
+    expect(logs.filter((line) => line.startsWith('warning')).join()).toContain('Counts are approximate');
+    const rare = await train({ prune_below: 1_000_000 });
+    expect(rare.results.merges).toBe(0);
+    expect(rare.logs.join()).toContain('0 pairs');
+  });
+
+  it('gives the same bytes again', async () => {
+    const [one, two] = [await train({}), await train({})];
+    expect(readFileSync(join(one.dir, 'tokenizer.json'))).toEqual(
+      readFileSync(join(two.dir, 'tokenizer.json')),
+    );
+  });
+
+  it('refuses a vocabulary without room, and files without text', async () => {
+    await expect(train({ vocab_size: 300, reserved_tokens: 100 })).rejects.toMatchObject({
+      code: 'recipe_invalid',
+      path: 'vocab_size',
+    });
+    writeFileSync(join(folder.path, 'data/empty.txt'), '\n');
+    await expect(train({ files: ['data/empty.txt'] })).rejects.toMatchObject({ code: 'data_empty' });
+  });
+});
+
+describe('samples', () => {
+  it('are spread over all documents and bounded', () => {
+    const sample = new Sample();
+    const document = (i: number): Buffer => Buffer.from(`${i}:${'é'.repeat(5000)}`);
+    for (let i = 0; i < 1000; i++) sample.add(document(i));
+    const numbers = sample.documents.map((kept) => Number.parseInt(kept.toString(), 10));
+    expect(sample.batch().bytes.length).toBeLessThanOrEqual(1 << 20);
+    expect(numbers.length).toBeGreaterThan(50);
+    const stride = numbers[1]! - numbers[0]!;
+    expect(numbers).toEqual(numbers.map((_, i) => i * stride));
+    expect(1000 - numbers.at(-1)!).toBeLessThanOrEqual(stride);
+  });
+
+  it('end at whole characters', () => {
+    const sample = new Sample();
+    for (const shift of [0, 1, 2, 3]) sample.add(Buffer.from('x'.repeat(shift) + '🙂'.repeat(5000)));
+    for (const kept of sample.documents) {
+      expect(kept.toString().includes('\uFFFD')).toBe(false);
+      expect(kept.length).toBeGreaterThan((1 << 14) - 4);
+    }
+  });
+});
