@@ -35,6 +35,7 @@ export const ERRORS = {
     "A module with a stage of the recipe's own cannot be loaded, does not define one, or has a fault.",
   file_not_found: 'A file or folder that is named does not exist, or a pattern matches nothing.',
   file_unreadable: 'A file or folder exists but cannot be read or written, or is truncated.',
+  source_unreachable: 'A URL of a data source cannot be fetched, or its server stalls.',
   disk_full: 'The disk has no room for what has to be written.',
   out_of_memory: 'The job needs more memory than this machine has free.',
   // Data

@@ -1,9 +1,15 @@
-/** Data files by name or glob pattern: the setting that names them, and finding them in an order of their own. */
-import { glob, stat } from 'node:fs/promises';
-import { resolve } from 'node:path';
+/**
+ * Data files by name, folder, glob pattern or URL: the setting that names them, and finding them in an order of
+ * their own.
+ */
+import { glob, readdir, stat } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
-import { asFileError } from '../util/files.ts';
+import { asFileError, exists } from '../util/files.ts';
+import { isKnownName } from './sources/detect.ts';
+import { fetchSource, isUrl } from './sources/http.ts';
+import type { SourceOptions, SourceSettings } from './sources/settings.ts';
 
 /** The setting of a recipe that names data files: one name or pattern, or a list of them. */
 export const dataFiles = z.union([
@@ -14,19 +20,75 @@ export const dataFiles = z.union([
   z.array(z.string().min(1)).min(1),
 ]);
 
+/** A file that a pattern names. */
+export interface SourceFile {
+  /** On this machine. */
+  path: string;
+  /** As messages and ledgers name it. */
+  location: string;
+  /** Which members of it are meant, if it is an archive: a name or glob pattern. */
+  members: string | undefined;
+}
+
 /**
- * Absolute paths of all files that the patterns name, relative ones starting from `baseDir`: patterns in the order
- * given, the files of one pattern by name, each file once. A pattern that matches nothing is an error.
+ * All files that the patterns name, relative ones starting from `baseDir`: patterns in the order given, the files of
+ * one pattern by name, each file once. A folder stands for the data files below it, `archive!/pattern` for members
+ * of an archive. A pattern that matches nothing is an error.
  */
-export async function resolveFiles(patterns: readonly string[], baseDir: string): Promise<string[]> {
-  const found = new Set<string>();
+export async function resolveSources(
+  patterns: readonly string[],
+  baseDir: string,
+  settings: Pick<SourceSettings, 'format'> = { format: 'auto' },
+  options: SourceOptions = {},
+): Promise<SourceFile[]> {
+  const found = new Map<string, SourceFile>();
   for (const pattern of patterns) {
-    const matches = /[*?[\]{}]/.test(pattern) ? await globFiles(pattern, baseDir) : [];
-    // A name with glob characters in it may also be a file's own name.
-    if (matches.length === 0) matches.push(await requireFile(resolve(baseDir, pattern), pattern));
-    for (const path of matches) found.add(path);
+    const { outer, members } = await splitMembers(pattern, baseDir);
+    const files = isUrl(outer)
+      ? [{ path: await fetchSource(outer, options), location: outer }]
+      : (await filesOf(outer, baseDir, settings)).map((path) => ({ path, location: path }));
+    for (const file of files) found.set(`${file.location}!${members ?? ''}`, { ...file, members });
   }
-  return [...found];
+  return [...found.values()];
+}
+
+/** The paths of all files that the patterns name. */
+export async function resolveFiles(
+  patterns: readonly string[],
+  baseDir: string,
+  settings?: Pick<SourceSettings, 'format'>,
+): Promise<string[]> {
+  return [...new Set((await resolveSources(patterns, baseDir, settings)).map(({ path }) => path))];
+}
+
+/** `archive!/members` in its two parts; a file may have such a name itself. */
+async function splitMembers(
+  pattern: string,
+  baseDir: string,
+): Promise<{ outer: string; members: string | undefined }> {
+  const border = pattern.indexOf('!/');
+  if (border <= 0 || (!isUrl(pattern) && (await exists(resolve(baseDir, pattern))))) {
+    return { outer: pattern, members: undefined };
+  }
+  return { outer: pattern.slice(0, border), members: pattern.slice(border + 2) };
+}
+
+async function filesOf(
+  pattern: string,
+  baseDir: string,
+  settings: Pick<SourceSettings, 'format'>,
+): Promise<string[]> {
+  const matches = /[*?[\]{}]/.test(pattern) ? await globFiles(pattern, baseDir) : [];
+  if (matches.length > 0) return matches;
+  // A name with glob characters in it may also be a file's own name.
+  const path = resolve(baseDir, pattern);
+  if (!(await isFolder(path))) return [await requireFile(path, pattern)];
+  const files = await filesBelow(path, settings.format !== 'auto');
+  if (files.length > 0) return files;
+  throw new AnnealError('file_not_found', `${path} has no files with the name of a data file.`, {
+    path,
+    hint: 'Say what its files are with format, or name them by a pattern.',
+  });
 }
 
 async function globFiles(pattern: string, baseDir: string): Promise<string[]> {
@@ -35,7 +97,40 @@ async function globFiles(pattern: string, baseDir: string): Promise<string[]> {
     const path = resolve(baseDir, match);
     if ((await stat(path)).isFile()) paths.push(path);
   }
-  return paths.sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
+  return paths.sort(byName);
+}
+
+/** The data files below a folder, by path; hidden ones are passed over, and links to folders, which may be circular. */
+async function filesBelow(folder: string, all: boolean): Promise<string[]> {
+  const paths: string[] = [];
+  let entries: import('node:fs').Dirent[];
+  try {
+    entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  } catch (error) {
+    throw asFileError(error, folder);
+  }
+  for (const entry of entries) {
+    const path = join(entry.parentPath, entry.name);
+    const hidden = path
+      .slice(folder.length + 1)
+      .split('/')
+      .some((part) => part.startsWith('.'));
+    if (hidden || !(all || isKnownName(entry.name))) continue;
+    const isFile = entry.isSymbolicLink() ? await stat(path).then((s) => s.isFile()) : entry.isFile();
+    if (isFile) paths.push(path);
+  }
+  return paths.sort(byName);
+}
+
+function byName(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return stat(path).then(
+    (stats) => stats.isDirectory(),
+    () => false,
+  );
 }
 
 /** A file that a setting names; `pattern` is how it names it. One that is missing, or a folder, is an error. */

@@ -1,51 +1,20 @@
 /** Text and JSONL as units and records: cutting by bytes, compression, bad rows and damaged files. */
-import { appendFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { afterAll, describe, expect, it } from 'vitest';
-import { AnnealError } from '../../proto/errors.ts';
 import { listUnits } from '../../src/data/sources/list.ts';
 import { readRecords, readUnit } from '../../src/data/sources/read.ts';
-import { type SourceOptions, sourceSettings } from '../../src/data/sources/settings.ts';
-import { type RawRecord, recordOrigin } from '../../src/data/sources/unit.ts';
+import { sourceSettings } from '../../src/data/sources/settings.ts';
+import { recordOrigin } from '../../src/data/sources/unit.ts';
+import { contents, failure, records, writerInto } from './source_records.ts';
 import { temporaryFolder } from './stage_context.ts';
 
 const folder = temporaryFolder();
 afterAll(folder.remove);
 
-function write(name: string, content: string | Uint8Array): string {
-  const path = join(folder.path, name);
-  writeFileSync(path, content);
-  return path;
-}
-
-type Placed = RawRecord & { origin: string };
-
-async function records(path: string, settings: object = {}, options: SourceOptions = {}): Promise<Placed[]> {
-  const parsed = sourceSettings.parse(settings);
-  const all: Placed[] = [];
-  for (const unit of await listUnits([path], parsed, folder.path, options)) {
-    for await (const group of readUnit(unit, parsed)) {
-      for (const record of group) all.push({ ...record, origin: recordOrigin(unit, record.line) });
-    }
-  }
-  return all;
-}
-
-async function texts(path: string, settings: object = {}, options: SourceOptions = {}): Promise<string[]> {
-  return (await records(path, settings, options)).map(
-    ({ text, fields, bad }) => text?.toString() ?? (fields ? JSON.stringify(fields) : bad!.message),
-  );
-}
-
-async function failure(work: Promise<unknown>): Promise<AnnealError> {
-  const error = await work.then(
-    () => undefined,
-    (e: unknown) => e,
-  );
-  expect(error).toBeInstanceOf(AnnealError);
-  return error as AnnealError;
-}
+const write = writerInto(folder.path);
+const texts = contents;
 
 describe('text', () => {
   const content = '\uFEFFone\r\ntwo\n\n \nthree\nfour\n\n';

@@ -37,7 +37,7 @@ export async function* readJsonl(
         } else if (!isBlank(bytes, first, stop)) {
           const row = bytes.subarray(first, stop);
           if (!valid && !isUtf8(row)) records.push({ line, end, bad: badEncoding(row) });
-          else records.push({ line, end, ...parseObject(row) });
+          else records.push({ line, end, ...parseObject(row, HINT) });
         }
       }
       start = stop + 1;
@@ -47,15 +47,16 @@ export async function* readJsonl(
   }
 }
 
-function parseObject(bytes: Buffer): { fields: Fields } | { bad: BadRow } {
+/** The JSON object that the bytes are; `hint` is for when they are none. */
+export function parseObject(bytes: Buffer, hint: string): { fields: Fields } | { bad: BadRow } {
   let value: unknown;
   try {
     value = JSON.parse(bytes.toString());
   } catch (error) {
-    return { bad: badSyntax(bytes, `is not valid JSON: ${(error as Error).message}`, HINT) };
+    return { bad: badSyntax(bytes, `is not valid JSON: ${(error as Error).message}`, hint) };
   }
   if (value === null || typeof value !== 'object' || Array.isArray(value)) {
-    return { bad: badSyntax(bytes, 'is not a JSON object', HINT) };
+    return { bad: badSyntax(bytes, 'is not a JSON object', hint) };
   }
   return { fields: value as Fields };
 }

@@ -38,11 +38,10 @@ export class ByteReader {
     return piece;
   }
 
-  /** Gives back the last bytes that were taken, to be taken again. */
-  putBack(bytes: Buffer): void {
-    this.#chunk = Buffer.concat([bytes, this.#chunk.subarray(this.#at)]);
-    this.#at = 0;
-    this.position -= bytes.length;
+  /** Gives back the last `count` bytes of what `some` gave, to be taken again. */
+  putBack(count: number): void {
+    this.#at -= count;
+    this.position -= count;
   }
 
   /** Tells the source that no more is wanted. */

@@ -22,12 +22,12 @@ export interface Content {
 export class DataFile {
   readonly #handle: FileHandle;
   readonly #opened: Stats;
-  readonly #location: string;
+  readonly location: string;
 
   private constructor(handle: FileHandle, opened: Stats, location: string) {
     this.#handle = handle;
     this.#opened = opened;
-    this.#location = location;
+    this.location = location;
   }
 
   /** `expectedBytes` is its size at an earlier look. */
@@ -64,10 +64,10 @@ export class DataFile {
         filled += bytesRead;
       }
     } catch (error) {
-      throw asFileError(error, this.#location);
+      throw asFileError(error, this.location);
     }
     if (filled < buffer.length) {
-      throw changed(this.#location, `it ended at byte ${start + filled} of ${this.#opened.size}`);
+      throw changed(this.location, `it ended at byte ${start + filled} of ${this.#opened.size}`);
     }
     return buffer;
   }
@@ -92,15 +92,40 @@ export class DataFile {
   async verify(): Promise<void> {
     const now = await this.#handle.stat();
     if (now.size !== this.#opened.size) {
-      throw changed(this.#location, `it had ${this.#opened.size} bytes and has ${now.size}`);
+      throw changed(this.location, `it had ${this.#opened.size} bytes and has ${now.size}`);
     }
     if (now.mtimeMs !== this.#opened.mtimeMs) {
-      throw changed(this.#location, `it was written to at ${now.mtime.toISOString()}`);
+      throw changed(this.location, `it was written to at ${now.mtime.toISOString()}`);
     }
   }
 
   async close(): Promise<void> {
     await this.#handle.close();
+  }
+}
+
+/** A part of a file that is a file of its own: a member of an archive. */
+export class FilePart {
+  readonly #file: DataFile;
+  readonly #start: number;
+  readonly size: number;
+
+  constructor(file: DataFile, start: number, size: number) {
+    this.#file = file;
+    this.#start = start;
+    this.size = size;
+  }
+
+  get location(): string {
+    return this.#file.location;
+  }
+
+  read(start: number, end: number): Promise<Buffer> {
+    return this.#file.read(this.#start + start, this.#start + end);
+  }
+
+  chunks(start = 0, end = this.size): AsyncGenerator<Buffer> {
+    return this.#file.chunks(this.#start + start, this.#start + end);
   }
 }
 

@@ -1,8 +1,14 @@
 /** Finding the units that patterns name, in an order of their own: the same on every machine with the same files. */
-import { resolveFiles } from '../files.ts';
-import { DataFile } from './bytes.ts';
-import { compressionOf, MAGIC_BYTES } from './compression.ts';
-import { DEFAULT_UNIT_BYTES, type Format, type SourceOptions, type SourceSettings } from './settings.ts';
+import { matchesGlob } from 'node:path';
+import { AnnealError } from '../../../proto/errors.ts';
+import { resolveSources, type SourceFile } from '../files.ts';
+import { parquetRanges } from '../formats/parquet.ts';
+import { listMembers } from './archive.ts';
+import { DataFile, FilePart } from './bytes.ts';
+import { compressionOf } from './compression.ts';
+import { archiveOf, formatOf, HEAD_BYTES, isKnownName } from './detect.ts';
+import type { ArchiveFile, Member } from './member.ts';
+import { DEFAULT_UNIT_BYTES, type SourceOptions, type SourceSettings } from './settings.ts';
 import type { SourceUnit } from './unit.ts';
 
 /** The units of all files that the patterns name, relative ones starting from `baseDir`. */
@@ -13,38 +19,112 @@ export async function listUnits(
   options: SourceOptions = {},
 ): Promise<SourceUnit[]> {
   const units: SourceUnit[] = [];
-  for (const path of await resolveFiles(patterns, baseDir)) {
-    units.push(...(await unitsOfFile(path, settings, options.unitBytes ?? DEFAULT_UNIT_BYTES)));
+  for (const source of await resolveSources(patterns, baseDir, settings, options)) {
+    units.push(...(await unitsOfFile(source, settings, options.unitBytes ?? DEFAULT_UNIT_BYTES)));
   }
   return units;
 }
 
-async function unitsOfFile(path: string, settings: SourceSettings, unitBytes: number): Promise<SourceUnit[]> {
-  const file = await DataFile.open(path, path);
+async function unitsOfFile(
+  source: SourceFile,
+  settings: SourceSettings,
+  unitBytes: number,
+): Promise<SourceUnit[]> {
+  const { path, location } = source;
+  const file = await DataFile.open(path, location);
   try {
-    const compression = compressionOf(await file.read(0, Math.min(MAGIC_BYTES, file.size)));
-    const format = settings.format === 'auto' ? formatByName(path) : settings.format;
-    const whole = {
-      location: path,
-      path,
-      format,
-      compression,
-      start: 0,
-      bytes: file.size,
-      fileBytes: file.size,
-    };
-    const splits = format === 'jsonl' || (format === 'text' && settings.text_unit !== 'document');
-    if (!splits || compression !== 'none' || file.size <= unitBytes) return [whole];
-    return Array.from({ length: Math.ceil(file.size / unitBytes) }, (_, i): SourceUnit => {
-      const start = i * unitBytes;
-      const end = Math.min(file.size, start + unitBytes);
-      return { ...whole, start, end, bytes: end - start };
-    });
+    const head = await file.read(0, Math.min(HEAD_BYTES, file.size));
+    const compression = compressionOf(head);
+    const kind = await archiveOf(file, head, compression, location, settings.max_expansion);
+    if (kind !== undefined) {
+      const { max_expansion: maxExpansion } = settings;
+      const archive = { kind, path, location, compression, fileBytes: file.size, maxExpansion };
+      return unitsOfArchive(source, archive, settings, unitBytes);
+    }
+    if (source.members !== undefined) throw noMember(source, 'it is no archive');
+    const format = await formatOf(file, head, compression, location, settings);
+    const whole = { location, path, format, compression, start: 0, bytes: file.size, fileBytes: file.size };
+    return await cut(whole, file, settings, unitBytes);
   } finally {
     await file.close();
   }
 }
 
-function formatByName(path: string): Format {
-  return /\.(jsonl|ndjson)(\.gz|\.zst)?$/i.test(path) ? 'jsonl' : 'text';
+async function unitsOfArchive(
+  source: SourceFile,
+  archive: ArchiveFile,
+  settings: SourceSettings,
+  unitBytes: number,
+): Promise<SourceUnit[]> {
+  const wanted = (await listMembers(archive)).filter(({ name }) =>
+    source.members === undefined
+      ? settings.format !== 'auto' || isKnownName(name)
+      : name === source.members || matchesGlob(name, source.members),
+  );
+  if (wanted.length === 0) {
+    throw noMember(
+      source,
+      source.members === undefined ? 'no member has the name of a data file' : 'no member has this name',
+    );
+  }
+  const units: SourceUnit[] = [];
+  for (const member of wanted) units.push(...(await unitsOfMember(archive, member, settings, unitBytes)));
+  return units;
+}
+
+async function unitsOfMember(
+  archive: ArchiveFile,
+  member: Member,
+  settings: SourceSettings,
+  unitBytes: number,
+): Promise<SourceUnit[]> {
+  const { path, fileBytes, kind } = archive;
+  const { name, index, offset, bytes } = member;
+  const location = `${archive.location}!/${name}`;
+  const unit = { location, path, member: name, start: 0, bytes, fileBytes };
+  if (offset === undefined) {
+    // Its first bytes are known to nobody before it is read: what it is goes by its name until then.
+    const format = await formatOf(undefined, undefined, 'none', name, settings);
+    return [
+      { ...unit, format, compression: 'none', archive: { kind, index, compression: archive.compression } },
+    ];
+  }
+  const file = await DataFile.open(path, location, fileBytes);
+  try {
+    const part = new FilePart(file, offset, bytes);
+    const head = await part.read(0, Math.min(HEAD_BYTES, bytes));
+    const compression = compressionOf(head);
+    const format = await formatOf(part, head, compression, location, settings);
+    return await cut({ ...unit, format, compression, within: { offset, bytes } }, part, settings, unitBytes);
+  } finally {
+    await file.close();
+  }
+}
+
+/** The parts of content that can be cut; other content is one unit. */
+async function cut(
+  whole: SourceUnit,
+  content: DataFile | FilePart,
+  settings: SourceSettings,
+  unitBytes: number,
+): Promise<SourceUnit[]> {
+  if (whole.compression !== 'none') return [whole];
+  if (whole.format === 'parquet') {
+    return (await parquetRanges(content, unitBytes)).map((range) => ({ ...whole, ...range }));
+  }
+  const splits = whole.format === 'jsonl' || (whole.format === 'text' && settings.text_unit !== 'document');
+  if (!splits || whole.bytes <= unitBytes) return [whole];
+  return Array.from({ length: Math.ceil(whole.bytes / unitBytes) }, (_, i): SourceUnit => {
+    const start = i * unitBytes;
+    const end = Math.min(whole.bytes, start + unitBytes);
+    return { ...whole, start, end, bytes: end - start };
+  });
+}
+
+function noMember({ location, members }: SourceFile, why: string): AnnealError {
+  const named = members === undefined ? location : `${location}!/${members}`;
+  return new AnnealError('file_not_found', `Nothing can be read from ${named}: ${why}.`, {
+    path: named,
+    hint: 'Name members as archive.tar!/folder/*.jsonl, or say what all of them are with format.',
+  });
 }

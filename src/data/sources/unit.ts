@@ -13,12 +13,16 @@ export interface SourceUnit {
   path: string;
   /** Name of the archive's member that holds the content. */
   member?: string;
+  /** Where the member's content lies in the file, if it lies there as it is, and how long it is. */
+  within?: { offset: number; bytes: number };
+  /** The archive, where the member has to be taken out of it. */
+  archive?: { kind: 'tar' | 'zip'; index: number; compression: Compression };
   format: Format;
   /** Of the content: of the file, or of the member. */
   compression: Compression;
   /**
    * Range of the content that the unit owns: the rows that begin in it. Files of lines and paragraphs are cut by
-   * bytes, Parquet and Arrow by row groups and record batches; anything else is one unit from 0.
+   * bytes, Parquet by row groups; anything else is one unit from 0.
    */
   start: number;
   /** Exclusive; undefined is up to the end of the content. */

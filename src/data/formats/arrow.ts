@@ -1,0 +1,139 @@
+/**
+ * Arrow IPC, files and streams, one record batch at a time. A file is a stream between two marks with an index behind
+ * it, so both are read from front to back, and may be compressed as a whole.
+ */
+import { zstdDecompressSync } from 'node:zlib';
+import {
+  CompressionType,
+  compressionRegistry,
+  DataType,
+  type RecordBatch,
+  RecordBatchReader,
+  type Vector,
+} from 'apache-arrow';
+import type { Content } from '../sources/bytes.ts';
+import { FREE_BYTES } from '../sources/compression.ts';
+import type { SourceSettings } from '../sources/settings.ts';
+import type { Fields, RawRecord, SourceUnit } from '../sources/unit.ts';
+import { damagedContainer } from './damaged.ts';
+import { decodeLz4Frame } from './lz4.ts';
+import { plainValue } from './plain_values.ts';
+
+const KIND = 'Arrow file';
+const MARK = 'ARROW1';
+const GROUP_ROWS = 1024;
+const MAX_BATCH_ROWS = 1 << 26;
+const MAX_BUFFER_EXPANSION = 1000;
+/** Values of one row, so that lists whose borders are damaged do not fill the memory. */
+const MAX_ROW_VALUES = 1 << 24;
+
+compressionRegistry.set(CompressionType.LZ4_FRAME, { decode: decodeLz4Frame });
+compressionRegistry.set(CompressionType.ZSTD, {
+  decode: (input) =>
+    zstdDecompressSync(input, { maxOutputLength: Math.max(FREE_BYTES, input.length * MAX_BUFFER_EXPANSION) }),
+});
+
+export async function* readArrow(
+  content: Content,
+  unit: SourceUnit,
+  _settings: SourceSettings,
+): AsyncGenerator<RawRecord[]> {
+  const stream = new MarkedStream(content.chunks);
+  let line = 0;
+  try {
+    const reader = await RecordBatchReader.from(stream.messages());
+    await reader.open();
+    for await (const batch of reader) {
+      if (batch.numRows > MAX_BATCH_ROWS) throw new Error(`a batch says it has ${batch.numRows} rows`);
+      const end = content.progress(stream.position);
+      for (let at = 0; at < batch.numRows; at += GROUP_ROWS) {
+        const records: RawRecord[] = [];
+        for (let i = at; i < Math.min(batch.numRows, at + GROUP_ROWS); i++) {
+          line += 1;
+          records.push({ line, end, fields: rowOf(batch, i) });
+        }
+        yield records;
+      }
+    }
+    await stream.finish();
+  } catch (error) {
+    throw damagedContainer(error, unit.location, KIND);
+  }
+}
+
+/** The messages of a stream or file, without the file's first mark; whether its last one is there is checked. */
+class MarkedStream {
+  readonly #chunks: AsyncIterator<Buffer>;
+  #isFile = false;
+  #tail = '';
+  position = 0;
+
+  constructor(chunks: AsyncIterable<Buffer>) {
+    this.#chunks = chunks[Symbol.asyncIterator]();
+  }
+
+  async *messages(): AsyncGenerator<Buffer> {
+    let head = Buffer.alloc(0);
+    while (head.length < 8) {
+      const chunk = await this.#next();
+      if (chunk === undefined) break;
+      head = Buffer.concat([head, chunk]);
+    }
+    if (head.length < 8) throw new Error('it has no schema');
+    this.#isFile = head.toString('latin1', 0, MARK.length) === MARK;
+    yield this.#isFile ? head.subarray(8) : head;
+    for (let chunk = await this.#next(); chunk !== undefined; chunk = await this.#next()) yield chunk;
+  }
+
+  /** Reads to the end, as the last batch need not be the last of the file. */
+  async finish(): Promise<void> {
+    while ((await this.#next()) !== undefined);
+    if (this.#isFile && !this.#tail.endsWith(MARK)) throw new Error('its last bytes are missing');
+  }
+
+  async #next(): Promise<Buffer | undefined> {
+    const { value, done } = await this.#chunks.next();
+    if (done) return undefined;
+    this.position += value.length;
+    this.#tail = (this.#tail + value.toString('latin1', Math.max(0, value.length - MARK.length))).slice(
+      -MARK.length,
+    );
+    return value;
+  }
+}
+
+function rowOf(batch: RecordBatch, row: number): Fields {
+  const fields: Fields = {};
+  const budget = { left: MAX_ROW_VALUES };
+  for (const [i, { name }] of batch.schema.fields.entries()) {
+    const column = batch.getChildAt(i);
+    fields[name] = column === null ? null : cellOf(column, row, budget);
+  }
+  return fields;
+}
+
+/** A value by its type; lists and structs are views of further columns. */
+function cellOf(column: Vector, row: number, budget: { left: number }): unknown {
+  if (--budget.left < 0) throw new Error('a row has too many values');
+  const { type } = column;
+  const value: unknown = column.get(row);
+  if (value === null || value === undefined) return null;
+  if (DataType.isList(type) || DataType.isFixedSizeList(type)) {
+    const items = value as Vector;
+    if (items.length > budget.left) throw new Error('a list has too many values');
+    return Array.from({ length: items.length }, (_, i) => cellOf(items, i, budget));
+  }
+  if (DataType.isStruct(type)) {
+    const { children } = type;
+    return Object.fromEntries(
+      children.map(({ name }, i) => {
+        const child = column.getChildAt(i);
+        return [name, child === null ? null : cellOf(child, row, budget)];
+      }),
+    );
+  }
+  if (DataType.isMap(type)) return plainValue(new Map(value as Iterable<[unknown, unknown]>));
+  if (DataType.isTimestamp(type) || DataType.isDate(type)) return plainValue(new Date(Number(value)));
+  if (DataType.isDecimal(type)) return String(value);
+  return plainValue(value);
+}

@@ -1,0 +1,192 @@
+/**
+ * CSV and TSV (RFC 4180): a header line that names the columns (or `columns`), then rows of text. A row of another
+ * width, or with a quote astray, is a bad row. Rows are named by the line that they begin at, as they may have
+ * several.
+ *
+ * Its own parser, as rows have to go on behind a broken one and memory has to stay bounded: csv-parse loses the rest
+ * of what it was given when a row is too long, and takes everything up to the next quote for part of a broken row.
+ */
+import { isUtf8 } from 'node:buffer';
+import { AnnealError } from '../../../proto/errors.ts';
+import { formatBytes } from '../../util/files.ts';
+import type { Content } from '../sources/bytes.ts';
+import type { SourceSettings } from '../sources/settings.ts';
+import type { BadRow, Fields, RawRecord, SourceUnit } from '../sources/unit.ts';
+import { badEncoding, badSyntax, tooLong } from './bad.ts';
+import { behindMark, isBlank, readLineBlocks } from './lines.ts';
+
+const NEWLINE = 0x0a;
+const RETURN = 0x0d;
+const QUOTE = 0x22;
+const HINT =
+  'A row has as many columns as the header; text with quotes, delimiters or line breaks is quoted.';
+
+export async function* readCsv(
+  content: Content,
+  unit: SourceUnit,
+  settings: SourceSettings,
+): AsyncGenerator<RawRecord[]> {
+  const maxBytes = settings.max_document_bytes;
+  const table = new Table(unit, settings);
+  let line = 1;
+  /** Lines of a row whose quotes are still open. */
+  let open: Buffer | undefined;
+  for await (const block of readLineBlocks(content.chunks, content.offset, maxBytes)) {
+    const bytes = open === undefined ? block.bytes : Buffer.concat([open, block.bytes]);
+    const valid = isUtf8(bytes);
+    const records: RawRecord[] = [];
+    if (block.cut) {
+      if (open !== undefined || table.split(bytes, 0) === undefined) throw neverClosed(unit, line, maxBytes);
+      const bad = tooLong(bytes, block.end - block.offset, 'a row');
+      yield [{ line, end: content.progress(block.end), bad }];
+      line += 1;
+      continue;
+    }
+    open = undefined;
+    const begin = block.end - bytes.length;
+    for (let start = begin === 0 ? behindMark(bytes) : 0; start < bytes.length; ) {
+      const row = table.split(bytes, start);
+      if (row === undefined) {
+        open = bytes.subarray(start);
+        break;
+      }
+      const end = content.progress(begin + row.end);
+      const raw = bytes.subarray(start, row.end);
+      if (raw.length > maxBytes + 2) {
+        records.push({ line, end, bad: tooLong(raw, raw.length, 'a row') });
+      } else if (!isBlank(bytes, start, row.end)) {
+        const record = valid || isUtf8(raw) ? table.row(row, raw, line) : { bad: badEncoding(raw) };
+        if (record !== undefined) records.push({ line, end, ...record });
+      }
+      line += row.lines;
+      start = row.end;
+    }
+    if (records.length > 0) yield records;
+    if (open !== undefined && open.length > maxBytes) throw neverClosed(unit, line, maxBytes);
+  }
+  if (open !== undefined) throw neverClosed(unit, line, open.length);
+}
+
+/** Where the quotes go wrong, nobody can tell where the next row begins. */
+function neverClosed(unit: SourceUnit, line: number, bytes: number): AnnealError {
+  const at = `${unit.location}:${line}`;
+  return new AnnealError(
+    'data_syntax',
+    `${at} opens a quote that is not closed within ${formatBytes(bytes)}: the rows behind it cannot be told apart.`,
+    { path: at, hint: 'Close the quote; a quote within quoted text is written twice.' },
+  );
+}
+
+interface SplitRow {
+  fields: string[];
+  problem: string | undefined;
+  /** Behind its line break. */
+  end: number;
+  lines: number;
+}
+
+/** The columns of a file, and its rows by them. */
+class Table {
+  readonly #unit: SourceUnit;
+  readonly #delimiter: Buffer;
+  #columns: string[] | undefined;
+
+  constructor(unit: SourceUnit, settings: SourceSettings) {
+    this.#unit = unit;
+    this.#delimiter = Buffer.from(settings.delimiter ?? (unit.format === 'tsv' ? '\t' : ','));
+    if (settings.columns !== undefined) this.#setColumns(settings.columns, 1);
+  }
+
+  /** The fields of the row that begins at `start`; undefined where a quote is still open at the end. */
+  split(bytes: Buffer, start: number): SplitRow | undefined {
+    const first = this.#delimiter[0]!;
+    const fields: string[] = [];
+    let problem: string | undefined;
+    let lines = 1;
+    for (let at = start; ; ) {
+      let text: string | undefined;
+      if (bytes[at] === QUOTE) {
+        let doubled = false;
+        let close = bytes.indexOf(QUOTE, at + 1);
+        while (close >= 0 && bytes[close + 1] === QUOTE) {
+          doubled = true;
+          close = bytes.indexOf(QUOTE, close + 2);
+        }
+        if (close < 0) return undefined;
+        for (let i = bytes.indexOf(NEWLINE, at); i >= 0 && i < close; i = bytes.indexOf(NEWLINE, i + 1)) {
+          lines += 1;
+        }
+        text = bytes.toString('utf8', at + 1, close);
+        if (doubled) text = text.replaceAll('""', '"');
+        at = close + 1;
+      }
+      let stop = at;
+      while (
+        stop < bytes.length &&
+        bytes[stop] !== NEWLINE &&
+        !(bytes[stop] === first && this.#delimits(bytes, stop))
+      ) {
+        stop += 1;
+      }
+      const last = stop >= bytes.length || bytes[stop] === NEWLINE;
+      const end = last && stop > at && bytes[stop - 1] === RETURN ? stop - 1 : stop;
+      if (text === undefined) {
+        text = bytes.toString('utf8', at, end);
+      } else if (end > at) {
+        problem ??= `has text behind the closing quote of ${this.#name(fields.length)}`;
+      }
+      fields.push(text);
+      if (last) return { fields, problem, end: Math.min(stop + 1, bytes.length), lines };
+      at = stop + this.#delimiter.length;
+    }
+  }
+
+  /** The row by its columns; nothing for the header. */
+  row(
+    { fields, problem }: SplitRow,
+    raw: Buffer,
+    line: number,
+  ): { fields: Fields } | { bad: BadRow } | undefined {
+    const columns = this.#columns;
+    if (columns === undefined) {
+      this.#setColumns(fields, line);
+      return undefined;
+    }
+    if (problem !== undefined) return { bad: badSyntax(raw, problem, HINT) };
+    if (fields.length !== columns.length) {
+      return {
+        bad: badSyntax(raw, `has ${fields.length} columns, the header has ${columns.length}`, HINT),
+      };
+    }
+    const row: Fields = {};
+    for (let i = 0; i < columns.length; i++) row[columns[i]!] = fields[i];
+    return { fields: row };
+  }
+
+  #delimits(bytes: Buffer, at: number): boolean {
+    for (let i = 1; i < this.#delimiter.length; i++) {
+      if (bytes[at + i] !== this.#delimiter[i]) return false;
+    }
+    return true;
+  }
+
+  #name(column: number): string {
+    return this.#columns?.[column] ?? `column ${column + 1}`;
+  }
+
+  #setColumns(names: readonly string[], line: number): void {
+    const columns = names.map((name) => name.trim());
+    const twice = columns.find((name, i) => columns.indexOf(name) < i);
+    if (twice !== undefined || columns.includes('__proto__')) {
+      const at = `${this.#unit.location}:${line}`;
+      throw new AnnealError(
+        'data_field',
+        twice === undefined
+          ? `${at}: no column can be named __proto__.`
+          : `${at} names column ${JSON.stringify(twice)} twice.`,
+        { path: at, hint: 'Give each column a name of its own, or name them all with columns.' },
+      );
+    }
+    this.#columns = columns;
+  }
+}

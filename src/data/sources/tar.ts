@@ -1,0 +1,119 @@
+/**
+ * Tar archives, read from front to back. Where the archive is not compressed, the listing says where each member
+ * lies, and members are read like files. Else a reader is kept for the next member, so that reading all members in
+ * order reads the archive once.
+ */
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { type Extract, extract } from 'tar-stream';
+import { damagedContainer } from '../formats/damaged.ts';
+import { DataFile } from './bytes.ts';
+import { decompress } from './compression.ts';
+import { type ArchiveFile, archiveKey, Kept, type Member, memberVanished } from './member.ts';
+
+type Entry = Extract extends AsyncIterable<infer E> ? E : never;
+
+const HEADER_BYTES = 512;
+
+export async function* listTar(archive: ArchiveFile): AsyncGenerator<Member> {
+  const cursor = await TarCursor.open(archive);
+  try {
+    for (let entry = await cursor.next(); entry !== undefined; entry = await cursor.next()) {
+      const { type, name, size } = entry.header;
+      if (type !== 'file' && type !== 'contiguous-file') continue;
+      const offset = archive.compression === 'none' ? entry.offset + HEADER_BYTES : undefined;
+      yield { name, index: cursor.taken - 1, bytes: size, offset };
+    }
+  } finally {
+    await cursor.close();
+  }
+}
+
+const cursors = new Kept<TarCursor>((cursor) => cursor.close());
+
+export async function* tarMember(
+  archive: ArchiveFile,
+  member: Pick<Member, 'name' | 'index'>,
+): AsyncGenerator<Buffer> {
+  const key = await archiveKey(archive);
+  const cursor =
+    (await cursors.take(key, ({ taken }) => taken <= member.index)) ?? (await TarCursor.open(archive));
+  let whole = false;
+  try {
+    let entry: Entry | undefined;
+    while (cursor.taken <= member.index) {
+      entry = await cursor.next();
+      if (entry === undefined) throw memberVanished(archive, member.name);
+    }
+    if (entry!.header.name !== member.name) throw memberVanished(archive, member.name);
+    yield* cursor.content();
+    await cursor.verify();
+    whole = true;
+  } finally {
+    if (whole) await cursors.keep(key, cursor);
+    else await cursor.close();
+  }
+}
+
+class TarCursor {
+  readonly #file: DataFile;
+  readonly #archive: ArchiveFile;
+  readonly #tar: Extract;
+  readonly #entries: AsyncIterator<Entry>;
+  /** The entry whose content was not read yet. */
+  #open: Entry | undefined;
+  /** Entries that were passed. */
+  taken = 0;
+
+  private constructor(file: DataFile, archive: ArchiveFile) {
+    this.#file = file;
+    this.#archive = archive;
+    const { compression, location, maxExpansion } = archive;
+    const chunks =
+      compression === 'none' ? file.chunks() : decompress(file.chunks(), compression, location, maxExpansion);
+    this.#tar = extract();
+    // A failure also destroys the extractor, so whoever iterates sees it.
+    pipeline(Readable.from(chunks), this.#tar as unknown as NodeJS.WritableStream).catch(() => undefined);
+    this.#entries = this.#tar[Symbol.asyncIterator]();
+  }
+
+  static async open(archive: ArchiveFile): Promise<TarCursor> {
+    return new TarCursor(await DataFile.open(archive.path, archive.location, archive.fileBytes), archive);
+  }
+
+  /** The next entry; what is left of the last one is passed over. */
+  async next(): Promise<Entry | undefined> {
+    try {
+      this.#open?.resume();
+      const { value, done } = await this.#entries.next();
+      this.#open = done ? undefined : value;
+      if (done) return undefined;
+      this.taken += 1;
+      return value;
+    } catch (error) {
+      throw damagedContainer(error, this.#archive.location, 'tar archive');
+    }
+  }
+
+  /** The content of the entry that came last. */
+  async *content(): AsyncGenerator<Buffer> {
+    const entry = this.#open!;
+    this.#open = undefined;
+    try {
+      for await (const chunk of entry) yield chunk as Buffer;
+    } catch (error) {
+      throw damagedContainer(error, this.#archive.location, 'tar archive');
+    }
+  }
+
+  verify(): Promise<void> {
+    return this.#file.verify();
+  }
+
+  async close(): Promise<void> {
+    this.#open?.on('error', () => undefined);
+    this.#tar.on('error', () => undefined);
+    this.#tar.destroy();
+    await this.#file.close();
+  }
+}
