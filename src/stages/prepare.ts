@@ -100,15 +100,14 @@ export const prepareStage = defineStage({
 
 /** The one source that `files` names, or the list of them. */
 function sourcesOf(settings: Settings): Source[] {
-  const { files, sources, format, text_unit, max_document_bytes, fields, where, max_rejected } = settings;
+  const { files, sources, ...reading } = settings;
   if ((files === undefined) === (sources === undefined)) {
     throw new AnnealError('recipe_invalid', 'A prepare stage needs either files or sources.', {
       path: 'sources',
       hint: 'Name files, or a list of sources with files and weight each.',
     });
   }
-  const reading = { format, text_unit, max_document_bytes, fields, where, max_rejected };
-  return sources ?? [{ files: files!, weight: 1, ...reading }];
+  return sources ?? [{ ...reading, files: files!, weight: 1 }];
 }
 
 async function allFiles(settings: Settings, baseDir: string): Promise<string[]> {

@@ -1,5 +1,5 @@
 /** Data files as rows: every format and compression, and every kind of broken file with its place in the message. */
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -149,7 +149,8 @@ describe('broken files', () => {
     expect(await names(['a-2.txt', 'a-*.txt'])).toEqual(['a-2.txt', 'a-1.txt']);
     expect(await failure(names(['none-*.txt']))).toMatchObject({ code: 'file_not_found' });
     expect(await failure(names(['none.txt']))).toMatchObject({ code: 'file_not_found' });
-    expect(await failure(names([folder.path]))).toMatchObject({ code: 'file_unreadable' });
+    mkdirSync(join(folder.path, 'nothing'));
+    expect(await failure(names(['nothing']))).toMatchObject({ code: 'file_not_found' });
     expect(await failure(rows(join(folder.path, 'gone.txt')))).toMatchObject({ code: 'file_not_found' });
   });
 });
