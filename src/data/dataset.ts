@@ -4,8 +4,8 @@
  *
  * On disk: `manifest.json`; in each split's folder `shard-NNNNN.bin` (token ids end to end, unsigned little-endian,
  * 2 bytes where the vocabulary allows it, else 4; no document crosses a shard), `index.bin` (int64: the end of each
- * document, in tokens from the start of the split) and `origins.bin` (two uint32 a document: number of the source
- * file in the manifest, and line). In memory is only the index, 8 bytes a document; tokens are read by position
+ * document, in tokens from the start of the split) and `origins.bin` (12 bytes a document: uint32 number of its
+ * location in the manifest; float64 line or row in it, -1 - n for byte n). In memory is only the index, 8 bytes a document; tokens are read by position
  * when they are asked for, and the operating system's page cache keeps what is in use.
  */
 import { closeSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
@@ -14,6 +14,8 @@ import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import { asFileError } from '../util/files.ts';
 import { hashFile } from '../util/hash.ts';
+
+const ORIGIN_BYTES = 12;
 
 export type Split = 'train' | 'validation';
 
@@ -30,6 +32,8 @@ export interface TokenDataset {
   origin(i: number): string;
   /** Where document i stands: its shard, and the byte that it begins at. */
   place(i: number): { shard: string; offset: number };
+  /** Ends, in documents, of the phases of a curriculum, in the order of training; of no curriculum one. */
+  phaseEnds: readonly number[];
   close(): void;
 }
 
@@ -43,26 +47,71 @@ export interface SupervisedRow {
 }
 
 const fileEntry = z.strictObject({ file: z.string(), bytes: z.int().min(0), sha256: z.string() });
+const count = z.int().min(0);
 const splitEntry = z.strictObject({
-  documents: z.int().min(0),
-  tokens: z.int().min(0),
+  documents: count,
+  tokens: count,
   index: fileEntry,
   origins: fileEntry,
   shards: z.array(fileEntry),
+  /** Of a curriculum: what stands before the end of each phase. */
+  phases: z.array(z.strictObject({ documents: count, tokens: count })).optional(),
 });
+
+const sourceEntry = z.strictObject({
+  name: z.string(),
+  files: z.array(fileEntry),
+  /** How often a training document was taken, on average, in each phase. */
+  rates: z.array(z.number()),
+  /** Rows that were read, and what became of them. */
+  rows: count,
+  filtered: count,
+  rejected: count,
+  /** Documents that a rule of cleaning dropped, by rule. */
+  dropped: z.record(z.string(), count),
+  contaminated: count,
+  exact_duplicates: count,
+  near_duplicates: count,
+  /** What was left, before mixing: documents, their tokens, and bytes of text. */
+  documents: count,
+  tokens: count,
+  bytes: count,
+  /** After mixing. */
+  train_documents: count,
+  train_tokens: count,
+  validation_documents: count,
+  validation_tokens: count,
+});
+export type SourceEntry = z.output<typeof sourceEntry>;
 
 export const manifestSchema = z.strictObject({
   format: z.literal('anneal-tokens'),
-  version: z.literal(1),
+  version: z.literal(2),
+  /** Hash of what follows without names of files: the same however the work was shared out. */
+  content_hash: z.string(),
   tokenizer_hash: z.string(),
   vocab_size: z.int().min(1),
   token_bytes: z.union([z.literal(2), z.literal(4)]),
-  sources: z.array(z.strictObject({ file: z.string(), sha256: z.string(), weight: z.number() })),
+  sources: z.array(sourceEntry),
+  /** Files and members that documents come from, as origins count them. */
+  locations: z.array(z.string()),
+  /** Evaluation sets that documents were compared with, and what they have in common with what was kept. */
+  decontamination: z.array(z.record(z.string(), z.union([z.string(), z.number()]))).optional(),
   splits: z.strictObject({ train: splitEntry, validation: splitEntry }),
 });
 export type Manifest = z.output<typeof manifestSchema>;
 export type SplitEntry = z.output<typeof splitEntry>;
 export type FileEntry = z.output<typeof fileEntry>;
+
+/** In the place of a manifest, where a stage did a part of the work only. */
+export const partSchema = z.strictObject({
+  format: z.literal('anneal-tokens-part'),
+  part: z.string(),
+  /** Units of all, and of this part. */
+  units: count,
+  units_of_part: count,
+  work_dir: z.string(),
+});
 
 /** Reads and checks the manifest of a prepared dataset. */
 export function readManifest(dir: string): Manifest {
@@ -76,6 +125,13 @@ export function readManifest(dir: string): Manifest {
   }
   const parsed = manifestSchema.safeParse(content);
   if (parsed.success) return parsed.data;
+  const part = partSchema.safeParse(content);
+  if (part.success) {
+    throw new AnnealError('data_empty', `${dir} is part ${part.data.part} of a preparation, not a dataset.`, {
+      path,
+      hint: `When all parts are done, run prepare without part over ${part.data.work_dir}.`,
+    });
+  }
   const issue = parsed.error.issues[0]!;
   throw corrupt(path, `has a wrong field ${issue.path.join('.')}: ${issue.message}`);
 }
@@ -124,7 +180,8 @@ class ShardedDataset implements TokenDataset {
   readonly lengths: Uint32Array;
   readonly #ends: Float64Array;
   readonly #tokenBytes: 2 | 4;
-  readonly #sources: string[];
+  readonly #locations: string[];
+  readonly phaseEnds: readonly number[];
   /** First token of each shard, and the end of the last one. */
   readonly #shardStarts: number[] = [0];
   readonly #shards: number[] = [];
@@ -136,7 +193,8 @@ class ShardedDataset implements TokenDataset {
     this.numTokens = entry.tokens;
     this.tokenizerHash = manifest.tokenizer_hash;
     this.#tokenBytes = manifest.token_bytes;
-    this.#sources = manifest.sources.map(({ file }) => file);
+    this.#locations = manifest.locations;
+    this.phaseEnds = entry.phases?.map(({ documents }) => documents) ?? [entry.documents];
     const indexPath = join(dir, entry.index.file);
     this.#ends = readIndex(indexPath, entry);
     this.lengths = Uint32Array.from(this.#ends, (end, i) => end - (i === 0 ? 0 : this.#ends[i - 1]!));
@@ -171,9 +229,10 @@ class ShardedDataset implements TokenDataset {
   }
 
   origin(i: number): string {
-    const bytes = Buffer.alloc(8);
-    readFully(this.#origins, bytes, this.#check(i) * 8);
-    return `${this.#sources[bytes.readUInt32LE(0)]}:${bytes.readUInt32LE(4)}`;
+    const bytes = Buffer.alloc(ORIGIN_BYTES);
+    readFully(this.#origins, bytes, this.#check(i) * ORIGIN_BYTES);
+    const place = bytes.readDoubleLE(4);
+    return `${this.#locations[bytes.readUInt32LE(0)]}:${place < 0 ? `@${-1 - place}` : place}`;
   }
 
   place(i: number): { shard: string; offset: number } {
@@ -212,7 +271,7 @@ function readIndex(path: string, entry: SplitEntry): Float64Array {
   const ends = new Float64Array(entry.documents);
   let previous = 0;
   for (let i = 0; i < ends.length; i++) {
-    const end = Number(bytes.readBigInt64LE(i * 8));
+    const end = bytes.readUInt32LE(i * 8) + bytes.readUInt32LE(i * 8 + 4) * 2 ** 32;
     if (end < previous || end > entry.tokens) throw corrupt(path, `is out of order at document ${i}`);
     ends[i] = previous = end;
   }

@@ -16,6 +16,8 @@ export interface EpochOptions {
   epoch: number;
   /** Rows of a microbatch at most. */
   maxSequences?: number;
+  /** Ends, in rows, of the phases of a curriculum: each is shuffled and packed for itself, and they follow each other. */
+  phaseEnds?: readonly number[] | undefined;
 }
 
 /** The microbatches of one epoch: rows of each. The same for the same options, always. */
@@ -26,9 +28,32 @@ export interface EpochPlan {
 
 /** Plans an epoch; takes time in proportion to the number of rows. */
 export function planEpoch(options: EpochOptions): EpochPlan {
+  const { lengths, phaseEnds = [] } = options;
+  if (phaseEnds.length <= 1) return planPhase(options, 0);
+  const phases = phaseEnds.map((end, phase) => {
+    const start = phase === 0 ? 0 : phaseEnds[phase - 1]!;
+    const own = Uint32Array.from({ length: end - start }, (_, i) => lengths[start + i]!);
+    return { start, plan: planPhase({ ...options, lengths: own }, phase) };
+  });
+  return {
+    length: phases.reduce((sum, { plan }) => sum + plan.length, 0),
+    at: (i) => {
+      let left = i;
+      for (const { start, plan } of phases) {
+        if (left < plan.length) return plan.at(left).map((row) => start + row);
+        left -= plan.length;
+      }
+      throw new RangeError(`microbatch ${i} of an epoch of fewer`);
+    },
+  };
+}
+
+/** All rows of a phase, which is an epoch's only one where there is no curriculum. */
+function planPhase(options: EpochOptions, phase: number): EpochPlan {
   const { lengths, seed, epoch, maxTokens } = options;
+  const stream = phase === 0 ? [] : [phase];
   const order = Uint32Array.from({ length: lengths.length }, (_, i) => i);
-  new DataRandom('epoch', seed, epoch, 'documents').shuffle(order);
+  new DataRandom('epoch', seed, epoch, 'documents', ...stream).shuffle(order);
 
   const microbatchOf = new Uint32Array(lengths.length);
   const open = new OpenMicrobatches(maxTokens, options.maxSequences ?? Number.POSITIVE_INFINITY);
@@ -40,7 +65,7 @@ export function planEpoch(options: EpochOptions): EpochPlan {
   }
 
   const shuffled = Uint32Array.from({ length: open.count }, (_, i) => i);
-  new DataRandom('epoch', seed, epoch, 'microbatches').shuffle(shuffled);
+  new DataRandom('epoch', seed, epoch, 'microbatches', ...stream).shuffle(shuffled);
   const { members, ends } = group(order, microbatchOf, open.count);
   return {
     length: open.count,

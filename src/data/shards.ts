@@ -1,11 +1,9 @@
 /** Writing one split of a prepared dataset (format: dataset.ts), with bounded memory and checksums on the way. */
-import { createHash, type Hash } from 'node:crypto';
-import { type FileHandle, mkdir, open } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { asFileError } from '../util/files.ts';
-import type { FileEntry, Split, SplitEntry } from './dataset.ts';
+import type { Split, SplitEntry } from './dataset.ts';
+import { HashedFile } from './hashed_file.ts';
 
-const BUFFER_BYTES = 1 << 20;
 const MAX_SHARD_BYTES = 1 << 28;
 
 /** Bytes of a stored token id for a vocabulary of this size. */
@@ -13,76 +11,16 @@ export function tokenBytesFor(vocabSize: number): 2 | 4 {
   return vocabSize <= 0x10000 ? 2 : 4;
 }
 
-/** A file that is written from front to end, hashed, and fsynced when it is closed. */
-class HashedFile {
-  readonly #handle: FileHandle;
-  readonly #path: string;
-  readonly #name: string;
-  readonly #hash: Hash = createHash('sha256');
-  readonly #buffer = Buffer.alloc(BUFFER_BYTES);
-  #used = 0;
-  bytes = 0;
-
-  private constructor(handle: FileHandle, path: string, name: string) {
-    this.#handle = handle;
-    this.#path = path;
-    this.#name = name;
-  }
-
-  static async create(dir: string, name: string): Promise<HashedFile> {
-    const path = join(dir, name);
-    try {
-      return new HashedFile(await open(path, 'wx'), path, name);
-    } catch (error) {
-      throw asFileError(error, path);
-    }
-  }
-
-  /** Gives a promise only when the buffer had to be written out: most documents are small. */
-  write(data: Uint8Array): Promise<void> | undefined {
-    this.bytes += data.length;
-    if (this.#used + data.length > BUFFER_BYTES) return this.#writeThrough(data);
-    this.#buffer.set(data, this.#used);
-    this.#used += data.length;
-    return undefined;
-  }
-
-  async #writeThrough(data: Uint8Array): Promise<void> {
-    for (let at = 0; at < data.length; ) {
-      const part = data.subarray(at, at + BUFFER_BYTES - this.#used);
-      this.#buffer.set(part, this.#used);
-      this.#used += part.length;
-      at += part.length;
-      if (this.#used === BUFFER_BYTES) await this.#flush();
-    }
-  }
-
-  async #flush(): Promise<void> {
-    const data = this.#buffer.subarray(0, this.#used);
-    this.#hash.update(data);
-    try {
-      await this.#handle.writeFile(data);
-    } catch (error) {
-      throw asFileError(error, this.#path);
-    }
-    this.#used = 0;
-  }
-
-  async finish(): Promise<FileEntry> {
-    await this.#flush();
-    try {
-      await this.#handle.sync();
-    } catch (error) {
-      throw asFileError(error, this.#path);
-    }
-    await this.close();
-    return { file: this.#name, bytes: this.bytes, sha256: this.#hash.digest('hex') };
-  }
-
-  /** Does nothing on a file that is closed. */
-  close(): Promise<void> {
-    return this.#handle.close();
-  }
+/** Documents of one file, end to end. */
+export interface DocumentRun {
+  /** Their ids as they are stored. */
+  bytes: Uint8Array;
+  /** Tokens of each. */
+  lengths: Uint32Array;
+  /** Where each begins in its file: line or row; -1 - n is byte n. */
+  places: Float64Array;
+  /** Number in the manifest of where they come from. */
+  location: number;
 }
 
 /** Writes documents in the order given. */
@@ -93,9 +31,8 @@ export class SplitWriter {
   readonly #maxShardBytes: number;
   readonly #index: HashedFile;
   readonly #origins: HashedFile;
-  readonly #done: FileEntry[] = [];
-  readonly #end = Buffer.alloc(8);
-  readonly #origin = Buffer.alloc(8);
+  readonly #done: SplitEntry['shards'] = [];
+  readonly #phases: { documents: number; tokens: number }[] = [];
   #shard: HashedFile | undefined;
   documents = 0;
   tokens = 0;
@@ -129,26 +66,58 @@ export class SplitWriter {
     return new SplitWriter(dir, split, tokenBytesFor(vocabSize), maxShardBytes, index, origins);
   }
 
-  /** Adds one document; `source` is the number of its file in the manifest. */
-  async add(ids: Int32Array, source: number, line: number): Promise<void> {
-    const data = this.#tokenBytes === 2 ? Uint16Array.from(ids) : ids;
-    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-    if (this.#shard !== undefined && this.#shard.bytes + bytes.length > this.#maxShardBytes)
-      await this.#endShard();
-    this.#shard ??= await HashedFile.create(
-      this.#dir,
-      `${this.#split}/shard-${String(this.#done.length).padStart(5, '0')}.bin`,
-    );
-    const written = this.#shard.write(bytes);
-    if (written !== undefined) await written;
-    this.documents += 1;
-    this.tokens += ids.length;
-    this.#end.writeBigInt64LE(BigInt(this.tokens));
-    this.#origin.writeUInt32LE(source, 0);
-    this.#origin.writeUInt32LE(line, 4);
-    for (const write of [this.#index.write(this.#end), this.#origins.write(this.#origin)]) {
-      if (write !== undefined) await write;
+  /** Adds documents; as many as have room go into a shard in one piece. */
+  async add({ bytes, lengths, places, location }: DocumentRun): Promise<void> {
+    let at = 0;
+    for (let from = 0; from < lengths.length; ) {
+      const room = this.#maxShardBytes - (this.#shard?.bytes ?? 0);
+      let to = from;
+      let end = at;
+      while (to < lengths.length && end - at + lengths[to]! * this.#tokenBytes <= room) {
+        end += lengths[to++]! * this.#tokenBytes;
+      }
+      if (to === from) {
+        if (this.#shard !== undefined) {
+          await this.#endShard();
+          continue;
+        }
+        // A document larger than a shard has one of its own.
+        end += lengths[to++]! * this.#tokenBytes;
+      }
+      this.#shard ??= await HashedFile.create(
+        this.#dir,
+        `${this.#split}/shard-${String(this.#done.length).padStart(5, '0')}.bin`,
+      );
+      await this.#shard.write(bytes.subarray(at, end));
+      at = end;
+      from = to;
     }
+    await this.#addOrigins(lengths, places, location);
+  }
+
+  async #addOrigins(lengths: Uint32Array, places: Float64Array, location: number): Promise<void> {
+    const count = lengths.length;
+    const ends = new Uint32Array(2 * count);
+    const origins = new Uint32Array(3 * count);
+    const place = new Float64Array(1);
+    const halves = new Uint32Array(place.buffer);
+    for (let i = 0; i < count; i++) {
+      this.tokens += lengths[i]!;
+      ends[2 * i] = this.tokens;
+      ends[2 * i + 1] = this.tokens / 2 ** 32;
+      place[0] = places[i]!;
+      origins[3 * i] = location;
+      origins[3 * i + 1] = halves[0]!;
+      origins[3 * i + 2] = halves[1]!;
+    }
+    this.documents += count;
+    await this.#index.write(new Uint8Array(ends.buffer));
+    await this.#origins.write(new Uint8Array(origins.buffer));
+  }
+
+  /** What follows belongs to the next phase of a curriculum. */
+  endPhase(): void {
+    this.#phases.push({ documents: this.documents, tokens: this.tokens });
   }
 
   async #endShard(): Promise<void> {
@@ -171,6 +140,7 @@ export class SplitWriter {
       index: await this.#index.finish(),
       origins: await this.#origins.finish(),
       shards: this.#done,
+      ...(this.#phases.length > 1 ? { phases: this.#phases } : {}),
     };
   }
 }

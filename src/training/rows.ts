@@ -21,13 +21,18 @@ export interface RowSource {
   lengths: Int32Array;
   /** Scored positions of each row. */
   scoredCounts: Int32Array;
+  /** Ends, in rows, of the phases of a curriculum, which are trained one after the other. */
+  phaseEnds?: readonly number[] | undefined;
   row(index: number): TrainingRow;
   /** Where a row came from, for the ledger and for messages. */
   origin(index: number): string;
 }
 
 /** What rows need of a dataset. */
-export type DocumentSource = Pick<TokenDataset, 'numDocuments' | 'length' | 'document' | 'origin'>;
+export type DocumentSource = Pick<
+  TokenDataset,
+  'numDocuments' | 'length' | 'document' | 'origin' | 'phaseEnds'
+>;
 
 /**
  * Documents as rows, every token but the first of each scored. A longer document is cut into rows of `maxLength`
@@ -38,7 +43,10 @@ export function documentRows(dataset: DocumentSource, maxLength: number, dropLon
   const starts: number[] = [];
   const documents: number[] = [];
   const lengths: number[] = [];
+  const phaseEnds = dataset.phaseEnds.map(() => 0);
+  let phase = 0;
   for (let d = 0; d < dataset.numDocuments; d++) {
+    while (d >= dataset.phaseEnds[phase]!) phaseEnds[phase++] = lengths.length;
     const inputs = dataset.length(d) - 1;
     if (dropLong && inputs > maxLength) continue;
     for (let start = 0; start < inputs; start += maxLength) {
@@ -47,11 +55,13 @@ export function documentRows(dataset: DocumentSource, maxLength: number, dropLon
       lengths.push(Math.min(maxLength, inputs - start));
     }
   }
+  for (; phase < phaseEnds.length; phase++) phaseEnds[phase] = lengths.length;
   const lengthArray = Int32Array.from(lengths);
   return {
     count: lengths.length,
     lengths: lengthArray,
     scoredCounts: lengthArray,
+    phaseEnds,
     row(index) {
       const start = starts[index]!;
       const length = lengths[index]!;

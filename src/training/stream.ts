@@ -16,7 +16,7 @@ export const setAsideSchema = z.strictObject({ from: cursorSchema, rows: z.array
 export type SetAside = z.infer<typeof setAsideSchema>;
 
 /** What the order of rows depends on. */
-export type StreamSource = Pick<RowSource, 'lengths' | 'scoredCounts'>;
+export type StreamSource = Pick<RowSource, 'lengths' | 'scoredCounts' | 'phaseEnds'>;
 
 export interface StreamOptions {
   /** Longest row, and rows of that length in a microbatch. */
@@ -33,6 +33,7 @@ export function epochPlanner(source: StreamSource, options: StreamOptions): (epo
   return (epoch) =>
     planEpoch({
       lengths: source.lengths,
+      phaseEnds: source.phaseEnds,
       maxTokens: batchSize * maxLength,
       seed,
       epoch,

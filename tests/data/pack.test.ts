@@ -1,6 +1,6 @@
 /** Packing of an epoch: nothing lost, nothing padded, budgets kept, the same plan from the same seed. */
 import { describe, expect, it } from 'vitest';
-import { copiesFor, splitFraction } from '../../src/data/mix.ts';
+import { contentCrc, copiesCounter, splitFraction } from '../../src/data/mix.ts';
 import { type EpochOptions, planEpoch } from '../../src/data/pack.ts';
 import { DataRandom } from '../../src/data/random.ts';
 
@@ -56,11 +56,11 @@ describe('planEpoch', () => {
 });
 
 describe('mixing', () => {
-  const documents = Array.from({ length: 4000 }, (_, i) => Buffer.from(`doc ${i}`));
+  const crcs = Array.from({ length: 4000 }, (_, i) => contentCrc(Buffer.from(`doc ${i}`)));
 
   it('takes whole copies and a share of the documents, which depends on the seed', () => {
-    expect(copiesFor(2, documents[0]!, 1)).toBe(2);
-    const copies = (seed: number): number[] => documents.map((document) => copiesFor(1.25, document, seed));
+    expect(copiesCounter(1)(2, crcs[0]!)).toBe(2);
+    const copies = (seed: number): number[] => crcs.map((crc) => copiesCounter(seed)(1.25, crc));
     expect(new Set(copies(1))).toEqual(new Set([1, 2]));
     expect(copies(1).filter((count) => count === 2).length / 4000).toBeCloseTo(0.25, 1);
     expect(copies(1)).toEqual(copies(1));
@@ -68,7 +68,7 @@ describe('mixing', () => {
   });
 
   it('holds out a share of the contents', () => {
-    const held = documents.filter((document) => splitFraction(document) < 0.25);
+    const held = crcs.filter((crc) => splitFraction(crc) < 0.25);
     expect(held.length / 4000).toBeCloseTo(0.25, 1);
   });
 });

@@ -160,9 +160,9 @@ describe('stage prepare', () => {
     });
     const dir = join(folder.path, 'mixed');
     const manifest = readManifest(dir);
-    expect(manifest.sources.map(({ file, weight }) => [file, weight])).toEqual([
-      ['docs.jsonl', 2],
-      ['other.txt.gz', 0.5],
+    expect(manifest.sources.map(({ name, files, rates }) => [name, files[0]!.file, rates])).toEqual([
+      ['docs.jsonl', 'docs.jsonl', [2]],
+      ['other.txt.gz', 'other.txt.gz', [0.5]],
     ]);
     const contents = (split: 'train' | 'validation'): string[] => {
       const dataset = openTokenDataset(dir, split);
@@ -215,23 +215,34 @@ describe('token datasets', () => {
       Int32Array.from({ length: 10 + (i % 7) }, (_, k) => (i * 1000 + k) % 70_000);
     const writer = await SplitWriter.create(dir, 'train', 70_000, 1000);
     const other = await SplitWriter.create(dir, 'validation', 70_000, 1000);
-    for (let i = 0; i < 200; i++) await writer.add(ids(i), 0, i + 1);
+    for (let i = 0; i < 200; i += 4) {
+      const four = [i, i + 1, i + 2, i + 3];
+      const all = four.map(ids);
+      await writer.add({
+        bytes: Buffer.concat(all.map(({ buffer }) => Buffer.from(buffer))),
+        lengths: Uint32Array.from(all, ({ length }) => length),
+        places: Float64Array.from(four, (n) => (n === 57 ? -1 - 2 ** 40 : n + 1)),
+        location: 0,
+      });
+    }
     const splits = { train: await writer.finish(), validation: await other.finish() };
     expect(splits.train.shards.length).toBeGreaterThan(5);
     const manifest = {
       format: 'anneal-tokens',
-      version: 1,
+      version: 2,
+      content_hash: 'z',
       tokenizer_hash: 'x',
       vocab_size: 70_000,
       token_bytes: 4,
-      sources: [{ file: 'f', sha256: 'y', weight: 1 }],
+      sources: [],
+      locations: ['f'],
       splits,
     };
     writeFileSync(join(dir, 'manifest.json'), JSON.stringify(manifest));
     const dataset = openTokenDataset(dir, 'train');
     for (const i of [199, 0, 57, 120, 121]) {
       expect(dataset.document(i)).toEqual(ids(i));
-      expect(dataset.origin(i)).toBe(`f:${i + 1}`);
+      expect(dataset.origin(i)).toBe(i === 57 ? 'f:@1099511627776' : `f:${i + 1}`);
     }
     dataset.close();
     expect(openTokenDataset(dir, 'validation').numDocuments).toBe(0);

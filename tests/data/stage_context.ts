@@ -59,14 +59,22 @@ export interface StageRun {
 export async function runStage<Schema extends z.ZodType>(
   stage: StageDefinition<Schema>,
   settings: unknown,
-  options: { outDir: string; baseDir: string; inputs?: Record<string, string>; stop?: () => boolean },
+  options: {
+    outDir: string;
+    baseDir: string;
+    /** Default: a folder beside `outDir`. */
+    workDir?: string;
+    threads?: number;
+    inputs?: Record<string, string>;
+    stop?: () => boolean;
+  },
 ): Promise<StageRun> {
   const run: StageRun = { events: [], logs: [], results: {} };
   const context: StageContext<z.output<Schema>> = {
     name: stage.type,
     settings: stage.schema.parse(settings),
     seed: 7,
-    threads: 2,
+    threads: options.threads ?? 2,
     addon: loadAddon(),
     baseDir: options.baseDir,
     inputs: Object.fromEntries(
@@ -78,7 +86,7 @@ export async function runStage<Schema extends z.ZodType>(
     hash: 'test',
     matrixSpeed: 0,
     outDir: options.outDir,
-    workDir: options.baseDir,
+    workDir: options.workDir ?? `${options.outDir}.work`,
     cacheDir: options.baseDir,
     home: options.baseDir,
     emit: (kind, body, key) => void run.events.push({ kind, body, key }),

@@ -71,6 +71,7 @@ describe('rows', () => {
 describe('documents as rows', () => {
   const documents = [5, 1, 9, 4].map((length) => Int32Array.from({ length }, (_, i) => 100 * length + i));
   const dataset = {
+    phaseEnds: [2],
     numDocuments: documents.length,
     length: (d: number) => documents[d]!.length,
     document: (d: number, start = 0, length?: number) =>

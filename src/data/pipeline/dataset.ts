@@ -1,0 +1,208 @@
+/** The last step of a preparation: the dataset of units that are all done, with its manifest, read back. */
+import { createReadStream } from 'node:fs';
+import { appendFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { AnnealError } from '../../../proto/errors.ts';
+import type { StageContext } from '../../stages/stage.ts';
+import type { Tokenizer } from '../../tokenizer/tokenizer.ts';
+import { asFileError, writeFileAtomic } from '../../util/files.ts';
+import { hashValue } from '../../util/hash.ts';
+import {
+  type Manifest,
+  openTokenDataset,
+  type SourceEntry,
+  type Split,
+  verifyTokenDataset,
+} from '../dataset.ts';
+import { mixRates } from '../mix.ts';
+import { REJECTED_FILE } from '../shapes/rejects.ts';
+import { SplitWriter, tokenBytesFor } from '../shards.ts';
+import {
+  Concatenator,
+  type MergeOptions,
+  type MergeUnit,
+  type Sample,
+  type SourceStock,
+  type SourceTaken,
+  takeStock,
+} from './merge.ts';
+import type { PrepareSettings, PrepareSource } from './settings.ts';
+import { addReport, emptyReport, type UnitReport } from './unit_report.ts';
+import type { WorkFile } from './units.ts';
+
+export interface MergeJob {
+  context: StageContext<PrepareSettings>;
+  tokenizer: Tokenizer;
+  sources: readonly PrepareSource[];
+  files: readonly (readonly WorkFile[])[];
+  units: readonly MergeUnit[];
+}
+
+/** Writes the dataset into the stage's folder and records what it came to. */
+export async function mergeUnits(job: MergeJob): Promise<void> {
+  const { context, tokenizer, sources, units } = job;
+  const { settings, name, outDir, seed } = context;
+  const reports = sources.map(emptyReport);
+  for (const { unit, done } of units) addReport(reports[unit.source]!, done.report);
+  for (const [i, source] of sources.entries()) requireFitting(source, reports[i]!, name);
+  await copyRejected(units, join(outDir, REJECTED_FILE));
+
+  const options: MergeOptions = {
+    units,
+    dropped: { has: () => false },
+    seed,
+    validationFraction: settings.validation_fraction,
+    maxDocuments: settings.max_documents ?? Number.POSITIVE_INFINITY,
+    tokenBytes: tokenBytesFor(tokenizer.vocabSize),
+  };
+  const stocks = await takeStock(options, sources.length);
+  const rates = mixRates(
+    sources.map((source, i) => ({ ...source, ...stocks[i]!.train })),
+    settings.mixing,
+  );
+  const locations = [...new Set(units.map(({ unit }) => unit.name))];
+  const numbers = new Map(locations.map((location, i) => [location, i]));
+  const writers: Record<Split, SplitWriter> = {
+    train: await SplitWriter.create(outDir, 'train', tokenizer.vocabSize),
+    validation: await SplitWriter.create(outDir, 'validation', tokenizer.vocabSize),
+  };
+  let manifest: Manifest;
+  try {
+    const concatenator = new Concatenator(
+      options,
+      { rates, caps: sources, locationOf: (unit) => numbers.get(unit.name)!, progress: () => undefined },
+      writers,
+    );
+    await concatenator.run();
+    const splits = { train: await writers.train.finish(), validation: await writers.validation.finish() };
+    requireTokens(splits.train.tokens, name);
+    manifest = manifestOf({
+      tokenizer_hash: tokenizer.hash,
+      vocab_size: tokenizer.vocabSize,
+      token_bytes: options.tokenBytes,
+      sources: sources.map((source, i) =>
+        sourceEntry(source, job.files[i]!, rates[i]!, reports[i]!, stocks[i]!, concatenator.taken[i]!),
+      ),
+      locations,
+      splits,
+    });
+    await writeFileAtomic(join(outDir, 'manifest.json'), `${JSON.stringify(manifest, null, 2)}\n`);
+    await readBack(outDir, concatenator.samples, options.tokenBytes);
+  } finally {
+    await writers.train.close();
+    await writers.validation.close();
+  }
+  const sum = (of: (entry: SourceEntry) => number): number =>
+    manifest.sources.reduce((all, entry) => all + of(entry), 0);
+  context.record({
+    dataset: manifest.content_hash,
+    rows: sum(({ rows }) => rows),
+    documents: sum(({ documents }) => documents),
+    train_tokens: manifest.splits.train.tokens,
+    validation_tokens: manifest.splits.validation.tokens,
+    tokenizer: tokenizer.hash,
+  });
+}
+
+type Content = Omit<Manifest, 'format' | 'version' | 'content_hash'>;
+
+/** With the hash of all but the names of files, which differ from machine to machine. */
+function manifestOf(content: Content): Manifest {
+  const { locations, sources, ...rest } = content;
+  const unnamed = sources.map(({ files, ...source }) => ({
+    ...source,
+    files: files.map(({ sha256 }) => sha256),
+  }));
+  const content_hash = hashValue({ ...rest, sources: unnamed, locations: locations.length });
+  return { format: 'anneal-tokens', version: 2, content_hash, ...content };
+}
+
+function sourceEntry(
+  source: PrepareSource,
+  files: readonly WorkFile[],
+  rates: readonly number[],
+  report: UnitReport,
+  stock: SourceStock,
+  taken: SourceTaken,
+): SourceEntry {
+  return {
+    name: source.name,
+    files: files.map(({ file, bytes, sha256 }) => ({ file, bytes, sha256 })),
+    rates: [...rates],
+    rows: report.rows,
+    filtered: report.filtered,
+    rejected: report.rejected,
+    dropped: {},
+    contaminated: 0,
+    exact_duplicates: 0,
+    near_duplicates: 0,
+    documents: stock.documents,
+    tokens: stock.tokens,
+    bytes: stock.bytes,
+    train_documents: taken.train.documents,
+    train_tokens: taken.train.tokens,
+    validation_documents: taken.validation.documents,
+    validation_tokens: taken.validation.tokens,
+  };
+}
+
+/** The rows that did not fit, of all units in order. */
+async function copyRejected(units: readonly MergeUnit[], to: string): Promise<void> {
+  for (const { done } of units) {
+    if (!done.files.some(({ file }) => file === REJECTED_FILE)) continue;
+    try {
+      await appendFile(to, createReadStream(join(done.path, REJECTED_FILE)));
+    } catch (error) {
+      throw asFileError(error, to);
+    }
+  }
+}
+
+/** Refuses a source of which more rows do not fit than its settings allow. */
+export function requireFitting(source: PrepareSource, report: UnitReport, stage: string): void {
+  const { rows, rejected, first_rejected } = report;
+  if (rejected <= source.max_rejected * rows) return;
+  const share = `${((100 * rejected) / rows).toPrecision(2)}%`;
+  throw new AnnealError(
+    'data_rejected',
+    `${stage}: ${rejected} of ${rows} rows of ${source.name} do not fit (${share}, max_rejected allows ${100 * source.max_rejected}%): ${first_rejected.join(' ')}`,
+    {
+      path: `stages.${stage}.files`,
+      hint: 'Mend the rows, name their fields in `fields`, leave them out with `where`, or raise max_rejected.',
+    },
+  );
+}
+
+function requireTokens(tokens: number, stage: string): void {
+  if (tokens > 0) return;
+  throw new AnnealError('data_empty', `The sources of stage ${stage} give no training tokens.`, {
+    path: 'files',
+    hint: 'Name files with text in them, or lower validation_fraction.',
+  });
+}
+
+/** Opens what was written, checks every checksum, and compares sample documents. */
+async function readBack(outDir: string, samples: readonly Sample[], tokenBytes: 2 | 4): Promise<void> {
+  await verifyTokenDataset(outDir);
+  for (const split of ['train', 'validation'] as const) {
+    const dataset = openTokenDataset(outDir, split);
+    try {
+      for (const sample of samples.filter((one) => one.split === split)) {
+        const saved = dataset.document(sample.document);
+        const { buffer, byteOffset, length } = sample.ids;
+        const made =
+          tokenBytes === 2
+            ? new Uint16Array(buffer, byteOffset, length / 2)
+            : new Int32Array(buffer, byteOffset, length / 4);
+        if (saved.length === made.length && saved.every((id, i) => id === made[i])) continue;
+        throw new AnnealError(
+          'readback_failed',
+          `Document ${sample.document} of ${outDir}/${split} reads back as other ids.`,
+          { path: outDir },
+        );
+      }
+    } finally {
+      dataset.close();
+    }
+  }
+}

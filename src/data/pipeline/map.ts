@@ -1,0 +1,197 @@
+/**
+ * From the rows of a unit to documents: shaped, cleaned, compared with evaluation sets, fingerprinted, encoded, all in
+ * batches that native threads work on while the next one is read. What comes out depends on the unit and the settings
+ * alone.
+ */
+
+import { TextBatchBuilder } from '../../native/text_batch.ts';
+import { StageStopped } from '../../stages/stage.ts';
+import { encodeChat } from '../../tokenizer/chat.ts';
+import type { Tokenizer } from '../../tokenizer/tokenizer.ts';
+import { LengthHistogram } from '../page/histogram.ts';
+import { type RowContent, SupervisedShaper } from '../shapes/content.ts';
+import { rowErrorOf } from '../shapes/errors.ts';
+import { rejectedLine } from '../shapes/rejects.ts';
+import { readUnit } from '../sources/read.ts';
+import { type RawRecord, recordOrigin } from '../sources/unit.ts';
+import type { PrepareSource } from './settings.ts';
+import type { DocumentBatch, DocumentSteps } from './steps.ts';
+import type { UnitWriter } from './unit_folder.ts';
+import { addCount, emptyReport, FIRST_REJECTED, type UnitReport } from './unit_report.ts';
+import { placeOf, type WorkUnit } from './units.ts';
+
+/** Documents are worked on in batches of about this size. */
+const BATCH_BYTES = 4 << 20;
+const BATCH_DOCUMENTS = 1 << 14;
+
+/** What becomes of rows, whatever unit they are in. */
+export interface MapOptions {
+  tokenizer: Tokenizer;
+  steps: DocumentSteps;
+  /** Enough of a unit: documents that its rules kept. */
+  maxDocuments: number;
+}
+
+/** What goes on meanwhile. */
+export interface MapWatch {
+  /** Bytes of the unit that were read, and what came of them so far. */
+  progress(bytes: number, report: UnitReport): void;
+  stopRequested(): boolean;
+}
+
+/** A batch being filled. */
+interface Filling {
+  texts: TextBatchBuilder;
+  places: number[];
+  /** Ids of conversations, which are rendered as they are read; empty for plain text. */
+  rendered: Int32Array[];
+  /** Bytes of the unit that were read up to the last row. */
+  end: number;
+}
+
+/** Works on one unit; the writer is finished by the caller. */
+export class UnitMapper {
+  readonly #unit: WorkUnit;
+  readonly #source: PrepareSource;
+  readonly #options: MapOptions;
+  readonly #writer: UnitWriter;
+  readonly #watch: MapWatch;
+  readonly #shaper: SupervisedShaper;
+  readonly #report = emptyReport();
+  readonly #lengths = new LengthHistogram();
+  #filling: Filling = newFilling();
+  /** The other one, while it is worked on. */
+  #spare: Filling = newFilling();
+  #working: Promise<void> | undefined;
+
+  constructor(
+    unit: WorkUnit,
+    source: PrepareSource,
+    options: MapOptions,
+    writer: UnitWriter,
+    watch: MapWatch,
+  ) {
+    this.#unit = unit;
+    this.#source = source;
+    this.#options = options;
+    this.#writer = writer;
+    this.#watch = watch;
+    this.#shaper = new SupervisedShaper(source);
+  }
+
+  async run(): Promise<UnitReport> {
+    try {
+      for await (const records of readUnit(this.#unit, this.#source)) {
+        for (const record of records) {
+          const refused = this.#take(record);
+          if (refused) await refused;
+          if (this.#isFull()) await this.#flush();
+        }
+        if (this.#report.documents >= this.#options.maxDocuments) break;
+      }
+      await this.#flush();
+      await this.#working;
+    } finally {
+      // Nothing may still write when the folder goes.
+      await this.#working?.catch(() => undefined);
+    }
+    return { ...this.#report, lengths: this.#lengths.stored() };
+  }
+
+  /** Gives a promise for the rare row that does not fit. */
+  #take(record: RawRecord): Promise<void> | undefined {
+    const origin = recordOrigin({ ...this.#unit, location: this.#unit.name }, record.line);
+    this.#report.rows += 1;
+    try {
+      const row = this.#shaper.read(record, origin);
+      if (row === undefined) {
+        this.#report.filtered += 1;
+        return undefined;
+      }
+      addCount(this.#report.shapes, row.shape);
+      return this.#add(row.content, record);
+    } catch (error) {
+      const refused = rowErrorOf(error, origin);
+      if (this.#source.max_rejected === 0) throw refused;
+      this.#report.rejected += 1;
+      if (this.#report.first_rejected.length < FIRST_REJECTED)
+        this.#report.first_rejected.push(refused.message);
+      return this.#writer.addRejected(
+        rejectedLine(refused, record.bad?.excerpt ?? record.fields ?? record.text?.toString()),
+      );
+    }
+  }
+
+  #add(content: RowContent, record: RawRecord): Promise<void> | undefined {
+    const plain = content.kind === 'text';
+    const filling = this.#filling;
+    if (filling.places.length > 0 && plain !== (filling.rendered.length === 0)) {
+      return this.#flush().then(() => this.#add(content, record));
+    }
+    if (plain) {
+      filling.texts.add(content.text);
+    } else {
+      filling.rendered.push(renderedIds(this.#options.tokenizer, content));
+      filling.texts.add(Buffer.from(plainText(content)));
+    }
+    filling.places.push(placeOf(this.#unit, record.line));
+    filling.end = record.end;
+    return undefined;
+  }
+
+  #isFull(): boolean {
+    const { texts } = this.#filling;
+    return texts.byteLength >= BATCH_BYTES || texts.length >= BATCH_DOCUMENTS;
+  }
+
+  /** Hands the batch over, once the one before is done. */
+  async #flush(): Promise<void> {
+    await this.#working;
+    if (this.#watch.stopRequested()) throw new StageStopped();
+    const full = this.#filling;
+    this.#filling = this.#spare;
+    this.#spare = full;
+    if (full.places.length === 0) return;
+    const batch: DocumentBatch = {
+      texts: full.texts.take(),
+      places: full.places,
+      rendered: full.rendered.length === 0 ? undefined : full.rendered,
+      origin: (i) => recordOrigin({ ...this.#unit, location: this.#unit.name }, Math.abs(full.places[i]!)),
+    };
+    this.#working = this.#work(batch, full);
+    // Its failure is met where it is awaited; until then nobody may take it for unhandled.
+    this.#working.catch(() => undefined);
+  }
+
+  async #work(batch: DocumentBatch, filling: Filling): Promise<void> {
+    await this.#options.steps.run(batch, this.#writer, { report: this.#report, lengths: this.#lengths });
+    filling.places = [];
+    filling.rendered = [];
+    this.#watch.progress(filling.end, this.#report);
+  }
+}
+
+function newFilling(): Filling {
+  return { texts: new TextBatchBuilder(), places: [], rendered: [], end: 0 };
+}
+
+type Conversation = Exclude<RowContent, { kind: 'text' }>;
+
+/** Ids of a conversation up to the end of its last answer, or of a prompt and its completion. */
+function renderedIds(tokenizer: Tokenizer, row: Conversation): Int32Array {
+  if (row.kind === 'completion') {
+    const [prompt, completion] = [tokenizer.encode(row.prompt), tokenizer.encode(row.completion)];
+    const joined = new Int32Array(prompt.length + completion.length);
+    joined.set(prompt);
+    joined.set(completion, prompt.length);
+    return joined;
+  }
+  const { ids, scored } = encodeChat(tokenizer, row.messages, row.tools ? { tools: row.tools } : {});
+  return row.messages.at(-1)!.role === 'assistant' ? ids.subarray(0, scored.lastIndexOf(1) + 1) : ids;
+}
+
+/** What a conversation says, for finding what is alike. */
+function plainText(row: Conversation): string {
+  if (row.kind === 'completion') return `${row.prompt}${row.completion}`;
+  return row.messages.map(({ role, content }) => `${role}\n${content ?? ''}`).join('\n\n');
+}

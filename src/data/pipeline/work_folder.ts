@@ -1,0 +1,108 @@
+/**
+ * The folder of work that is done and being done, which several processes may share: `<key>/units/NNNNNN`, with a key
+ * of all that decides what the units hold, so that what was left by other settings, data or programs is never used.
+ */
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ANNEAL_VERSION } from '../../../proto/version.ts';
+import { makeDir, writeFileAtomic } from '../../util/files.ts';
+import { hashValue } from '../../util/hash.ts';
+import { Claims } from './claims.ts';
+import { type DoneUnit, isUndamaged, openUnit, unitPath } from './unit_folder.ts';
+
+/** Goes up when units hold something else than before for the same settings. */
+const UNITS_VERSION = 1;
+
+/** How long a unit that somebody else is at is left alone before the next look. */
+const WAIT_MS = 200;
+
+/** Units of one kind: of the counting pass, or of the pass that makes documents. */
+export class WorkFolder {
+  readonly root: string;
+  readonly #claims: Claims;
+
+  private constructor(root: string, claims: Claims) {
+    this.root = root;
+    this.#claims = claims;
+  }
+
+  /** `inputs` is all that the units depend on, as JSON. */
+  static async open(workDir: string, kind: string, inputs: Record<string, unknown>): Promise<WorkFolder> {
+    const decides = { ...inputs, kind, units_version: UNITS_VERSION, code_version: ANNEAL_VERSION };
+    const dir = join(workDir, `${kind}-${hashValue(decides).slice(0, 16)}`);
+    await makeDir(join(dir, 'units'));
+    const claims = await Claims.open(join(dir, 'claims'));
+    // For people who wonder what a folder is of.
+    await writeFileAtomic(join(dir, 'inputs.json'), `${JSON.stringify(decides, null, 2)}\n`);
+    return new WorkFolder(join(dir, 'units'), claims);
+  }
+
+  done(index: number): Promise<DoneUnit | undefined> {
+    return openUnit(this.root, index);
+  }
+
+  /**
+   * Does the units that are not done, in order; a unit that another process is at comes last, when it is done there or
+   * that process has gone. `after` is told of each that is done, by whomever, and may say that this is enough.
+   */
+  async complete(
+    indices: readonly number[],
+    make: (index: number) => Promise<void>,
+    after: (index: number, unit: DoneUnit) => boolean,
+  ): Promise<void> {
+    let left = [...indices];
+    while (left.length > 0) {
+      const busy: number[] = [];
+      for (const index of left) {
+        const unit = (await this.done(index)) ?? (await this.#make(index, make));
+        if (unit === undefined) busy.push(index);
+        else if (after(index, unit)) return;
+      }
+      if (busy.length === left.length) await new Promise((resolve) => setTimeout(resolve, WAIT_MS));
+      left = busy;
+    }
+  }
+
+  /** Does a unit again whose files are no longer what was written. */
+  async mend(index: number, unit: DoneUnit, make: (index: number) => Promise<void>): Promise<DoneUnit> {
+    if (await isUndamaged(unit)) return unit;
+    await rm(unit.path, { recursive: true, force: true });
+    let again: DoneUnit | undefined;
+    await this.complete([index], make, (_, made) => {
+      again = made;
+      return true;
+    });
+    return again!;
+  }
+
+  close(): void {
+    this.#claims.close();
+  }
+
+  async #make(index: number, make: (index: number) => Promise<void>): Promise<DoneUnit | undefined> {
+    if (!(await this.#claims.take(index))) return undefined;
+    try {
+      // Whoever held the claim before may have finished between the two looks.
+      const done = await this.done(index);
+      if (done) return done;
+      await this.#removePartial(index);
+      await make(index);
+      return await this.done(index);
+    } catch (error) {
+      // One that took this process for dead may have swept up its files and done the unit itself.
+      const done = await this.done(index).catch(() => undefined);
+      if (done) return done;
+      throw error;
+    } finally {
+      await this.#claims.release(index);
+    }
+  }
+
+  /** What a kill has left of a unit. */
+  async #removePartial(index: number): Promise<void> {
+    const prefix = `${unitPath('', index)}.`;
+    for (const name of await readdir(this.root)) {
+      if (name.startsWith(prefix)) await rm(join(this.root, name), { recursive: true, force: true });
+    }
+  }
+}

@@ -1,0 +1,315 @@
+/** Preparation in units: the same bytes however it is shared out, interrupted or damaged; mixing and its phases. */
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openTokenDataset, readManifest } from '../../src/data/dataset.ts';
+import { prepareStage } from '../../src/stages/prepare.ts';
+import { StageStopped } from '../../src/stages/stage.ts';
+import { tokenizerStage } from '../../src/stages/tokenizer.ts';
+import { generatedText, runStage, type StageRun, temporaryFolder } from './stage_context.ts';
+
+const folder = temporaryFolder();
+afterAll(folder.remove);
+
+const UNIT_BYTES = 6_000;
+const web = Array.from({ length: 400 }, (_, i) => generatedText(i + 1, 5 + (i % 40)));
+const code = Array.from({ length: 150 }, (_, i) => `fn ${i}(x) { return x + ${i * 7}; }`);
+
+/** Everything in a folder by its name there; artifact folders of two runs are compared so. */
+function filesOf(dir: string): Record<string, string> {
+  const files = readdirSync(dir, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  return Object.fromEntries(
+    files.map(({ parentPath, name }) => {
+      const path = join(parentPath, name);
+      return [path.slice(dir.length), readFileSync(path, 'base64')];
+    }),
+  );
+}
+
+const path = (name: string): string => join(folder.path, name);
+
+beforeAll(async () => {
+  writeFileSync(path('web.jsonl'), web.map((text) => `${JSON.stringify({ text })}\n`).join(''));
+  writeFileSync(path('code.txt'), code.join('\n'));
+  mkdirSync(path('tokenizer'));
+  await runStage(
+    tokenizerStage,
+    { files: ['web.jsonl', 'code.txt'], text_unit: 'line', vocab_size: 400 },
+    { outDir: path('tokenizer'), baseDir: folder.path },
+  );
+});
+
+const sources = [
+  { name: 'web', files: ['web.jsonl'] },
+  { name: 'code', files: ['code.txt'], text_unit: 'line' },
+];
+const settings = { sources, unit_bytes: UNIT_BYTES, validation_fraction: 0.1 };
+
+interface Options {
+  workDir?: string;
+  threads?: number;
+  stop?: () => boolean;
+}
+
+function prepare(name: string, more: object = {}, options: Options = {}): Promise<StageRun> {
+  mkdirSync(path(name), { recursive: true });
+  return runStage(
+    prepareStage,
+    { ...settings, ...more },
+    { outDir: path(name), baseDir: folder.path, inputs: { tokenizer: path('tokenizer') }, ...options },
+  );
+}
+
+/** Folders of the units in a work folder, in order, with when they were made. */
+function unitsOf(workDir: string): Map<string, number> {
+  const [key] = readdirSync(workDir).filter((name) => name.startsWith('documents-'));
+  const dir = join(workDir, key!, 'units');
+  return new Map(
+    readdirSync(dir)
+      .sort()
+      .map((name) => [join(dir, name), statSync(join(dir, name)).mtimeMs]),
+  );
+}
+
+describe('units', () => {
+  let alone: StageRun;
+  let expected: Record<string, string>;
+
+  beforeAll(async () => {
+    alone = await prepare('alone');
+    expected = filesOf(path('alone'));
+  });
+
+  it('are many, and their documents say where they begin', () => {
+    expect(unitsOf(path('alone.work')).size).toBeGreaterThan(10);
+    const text = readFileSync(path('web.jsonl'));
+    const dataset = openTokenDataset(path('alone'), 'train');
+    const seen = new Set<string>();
+    for (let i = 0; i < dataset.numDocuments; i++) {
+      const origin = dataset.origin(i);
+      seen.add(origin);
+      const byte = /^web\.jsonl:@(\d+)$/.exec(origin)?.[1];
+      if (byte !== undefined) {
+        const start = Number(byte);
+        expect(start).toBeGreaterThanOrEqual(UNIT_BYTES);
+        expect(text[start - 1]).toBe(0x0a);
+      }
+    }
+    expect(seen.size).toBe(dataset.numDocuments);
+    dataset.close();
+  });
+
+  it('give the same bytes whatever the number of threads', async () => {
+    await prepare('one-thread', {}, { threads: 1 });
+    expect(filesOf(path('one-thread'))).toEqual(expected);
+  });
+
+  it.each([1, 3, 16])('in %i parts give the dataset of a single run', async (count) => {
+    const work = { work_dir: `shared-${count}` };
+    // Any order will do.
+    for (let i = count; i >= 1; i--) {
+      const name = `part-${count}-${i}`;
+      const run = await prepare(name, { ...work, part: `${i}/${count}` });
+      expect(run.results.part).toBe(`${i}/${count}`);
+      expect(() => readManifest(path(name))).toThrow(`is part ${i}/${count} of a preparation`);
+    }
+    const before = unitsOf(path(`shared-${count}`));
+    const merged = await prepare(`merged-${count}`, work);
+    expect(unitsOf(path(`shared-${count}`))).toEqual(before);
+    expect(merged.results.dataset).toBe(alone.results.dataset);
+    expect(filesOf(path(`merged-${count}`))).toEqual(expected);
+  });
+
+  it('may be worked on by several at once', async () => {
+    const work = { work_dir: 'together' };
+    const runs = await Promise.all(['a', 'b', 'c'].map((name) => prepare(`together-${name}`, work)));
+    for (const run of runs) expect(run.results.dataset).toBe(alone.results.dataset);
+    expect(filesOf(path('together-b'))).toEqual(expected);
+  });
+
+  it('that are done are not done again after a stop', async () => {
+    let asked = 0;
+    const workDir = path('stopped.work');
+    const stopped = prepare('stopped', {}, { workDir, stop: () => ++asked > 5 });
+    await expect(stopped).rejects.toBeInstanceOf(StageStopped);
+    const done = unitsOf(workDir);
+    expect(done.size).toBe(5);
+    await prepare('went-on', {}, { workDir });
+    expect(filesOf(path('went-on'))).toEqual(expected);
+    for (const [unit, time] of done) expect(unitsOf(workDir).get(unit)).toBe(time);
+  });
+
+  it('are taken over from processes that are gone, with what they have left', async () => {
+    const workDir = path('orphaned.work');
+    await expect(
+      prepare('orphaned', {}, { workDir, stop: () => unitsOf(workDir).size > 3 }),
+    ).rejects.toBeInstanceOf(StageStopped);
+    const [first] = [...unitsOf(workDir).keys()];
+    const key = join(first!, '../..');
+    writeFileSync(join(key, 'claims/4'), JSON.stringify({ host: hostname(), pid: 2 ** 22 + 1, nonce: 'x' }));
+    writeFileSync(join(key, 'claims/5'), '');
+    utimesSync(join(key, 'claims/5'), 1, 1);
+    mkdirSync(join(key, 'units/000004.abc.partial'));
+    writeFileSync(join(key, 'units/000004.abc.partial/ids.bin'), 'half');
+    await prepare('adopted', {}, { workDir });
+    expect(filesOf(path('adopted'))).toEqual(expected);
+    expect(readdirSync(join(key, 'units')).filter((name) => name.includes('partial'))).toEqual([]);
+    expect(readdirSync(join(key, 'claims'))).toEqual([]);
+  });
+
+  it('that were damaged are found and done again', async () => {
+    const workDir = path('damaged.work');
+    await prepare('whole', {}, { workDir });
+    const [first, second, third] = [...unitsOf(workDir).keys()];
+    const bytes = readFileSync(join(first!, 'ids.bin'));
+    bytes[3]! ^= 1;
+    writeFileSync(join(first!, 'ids.bin'), bytes);
+    writeFileSync(join(second!, 'documents.bin'), '');
+    rmSync(join(third!, 'ids.bin'));
+    await prepare('mended', {}, { workDir });
+    expect(filesOf(path('mended'))).toEqual(expected);
+  });
+
+  it('are not those of other data or settings', async () => {
+    const workDir = path('reused.work');
+    await prepare('reuse-1', {}, { workDir });
+    await prepare('reuse-2', { append_eos: false }, { workDir });
+    expect(readdirSync(workDir)).toHaveLength(2);
+    const one = readManifest(path('reuse-1'));
+    const two = readManifest(path('reuse-2'));
+    const all = one.splits.train.documents + one.splits.validation.documents;
+    const tokens = ({ splits }: typeof one) => splits.train.tokens + splits.validation.tokens;
+    expect(tokens(one) - tokens(two)).toBe(all);
+    // Weights come in when units are merged.
+    await prepare('reuse-3', { sources: [{ ...sources[0], weight: 2 }, sources[1]] }, { workDir });
+    expect(readdirSync(workDir)).toHaveLength(2);
+  });
+
+  it('of parts need a folder to meet in, and parts that exist', () => {
+    const parse = (more: object) => prepareStage.schema.safeParse({ ...settings, ...more });
+    expect(parse({ part: '1/2' }).error?.issues[0]?.message).toContain('needs work_dir');
+    for (const part of ['0/2', '3/2', '2', '1/0', 'x/y'])
+      expect(parse({ part, work_dir: 'w' }).success).toBe(false);
+  });
+
+  it('keep rows aside that do not fit, in order, and refuse too many', async () => {
+    const rows = web
+      .slice(0, 100)
+      .map((text, i) => (i % 20 === 7 ? '{"text": 3}' : JSON.stringify({ text })));
+    writeFileSync(path('some-bad.jsonl'), rows.join('\n'));
+    const bad = { sources: [{ files: ['some-bad.jsonl'], max_rejected: 0.05 }] };
+    await prepare('some-bad', bad);
+    const lines = readFileSync(path('some-bad/rejected.jsonl'), 'utf8').trim().split('\n');
+    expect(lines).toHaveLength(5);
+    expect(JSON.parse(lines[0]!)).toMatchObject({ row: 'some-bad.jsonl:8', field: 'text' });
+    expect(readManifest(path('some-bad')).sources[0]).toMatchObject({
+      rows: 100,
+      rejected: 5,
+      documents: 95,
+    });
+    const strict = { sources: [{ files: ['some-bad.jsonl'], max_rejected: 0.04 }] };
+    await expect(prepare('too-bad', strict)).rejects.toMatchObject({ code: 'data_rejected' });
+    const none = { sources: [{ files: ['some-bad.jsonl'] }] };
+    await expect(prepare('none-bad', none)).rejects.toMatchObject({
+      code: 'data_field',
+      path: 'some-bad.jsonl:8:text',
+    });
+  });
+});
+
+describe('mixing', () => {
+  /** Tokens of each source, in each phase. */
+  function sharesOf(name: string): { web: number; code: number }[] {
+    const dataset = openTokenDataset(path(name), 'train');
+    const shares = dataset.phaseEnds.map(() => ({ web: 0, code: 0 }));
+    let phase = 0;
+    for (let i = 0; i < dataset.numDocuments; i++) {
+      while (i >= dataset.phaseEnds[phase]!) phase += 1;
+      shares[phase]![dataset.origin(i).startsWith('web') ? 'web' : 'code'] += dataset.length(i);
+    }
+    dataset.close();
+    return shares;
+  }
+  const stock = { web: 0, code: 0 };
+  const more = (mixing: object) => ({ validation_fraction: 0, unit_bytes: 1 << 20, mixing });
+
+  beforeAll(async () => {
+    await prepare('by-times', more({}));
+    Object.assign(stock, sharesOf('by-times')[0]);
+  });
+
+  it('takes all where nothing is said', () => {
+    expect(readManifest(path('by-times')).sources.map(({ rates }) => rates)).toEqual([[1], [1]]);
+    expect(stock.web).toBeGreaterThan(2 * stock.code);
+  });
+
+  it('by share: as much as there is in these proportions', async () => {
+    await prepare('by-share', {
+      ...more({ by: 'share' }),
+      sources: [
+        { ...sources[0], weight: 1 },
+        { ...sources[1], weight: 3 },
+      ],
+    });
+    const [shares] = sharesOf('by-share');
+    expect(shares!.code).toBe(stock.code);
+    expect(shares!.web / shares!.code).toBeCloseTo(1 / 3, 1);
+  });
+
+  it('by temperature: between equal shares and shares by size', async () => {
+    await prepare('by-temperature', more({ by: 'temperature', temperature: 2 }));
+    const [shares] = sharesOf('by-temperature');
+    expect(shares!.code).toBe(stock.code);
+    expect(Math.abs(shares!.web / shares!.code / Math.sqrt(stock.web / stock.code) - 1)).toBeLessThan(0.1);
+  });
+
+  it('keeps to epochs and caps', async () => {
+    await prepare('epochs', {
+      ...more({ by: 'share' }),
+      sources: [
+        { ...sources[0], weight: 1, max_tokens: 3000 },
+        { ...sources[1], weight: 1, epochs: 3, max_documents: 100 },
+      ],
+    });
+    const [shares] = sharesOf('epochs');
+    expect(shares!.web).toBeLessThanOrEqual(3000);
+    expect(Math.abs(shares!.code / shares!.web - 1)).toBeLessThan(0.2);
+    const documents = readManifest(path('epochs')).sources[1]!.train_documents;
+    expect(documents).toBeLessThanOrEqual(100);
+    expect(documents).toBeGreaterThan(80);
+    await prepare('at-most', more({ max_tokens: 2000 }));
+    const all = readManifest(path('at-most')).splits.train.tokens;
+    expect(Math.abs(all / 2000 - 1)).toBeLessThan(0.2);
+  });
+
+  it('follows a curriculum, without repeating a document before its time', async () => {
+    const curriculum = [
+      { until: 0.7, weights: { code: 0.25 } },
+      { until: 1, weights: { web: 0.5 } },
+    ];
+    await prepare('curriculum', {
+      ...more({ curriculum }),
+      sources: sources.map((source) => ({ ...source, epochs: 1 })),
+    });
+    const [first, second] = sharesOf('curriculum');
+    const total = first!.web + first!.code + second!.web + second!.code;
+    expect((first!.web + first!.code) / total).toBeCloseTo(0.7, 1);
+    const ratio = stock.web / stock.code;
+    expect(Math.abs(first!.web / first!.code / (4 * ratio) - 1)).toBeLessThan(0.25);
+    expect(Math.abs(second!.web / second!.code / (ratio / 2) - 1)).toBeLessThan(0.25);
+    const dataset = openTokenDataset(path('curriculum'), 'train');
+    const origins = Array.from({ length: dataset.numDocuments }, (_, i) => dataset.origin(i));
+    dataset.close();
+    expect(new Set(origins).size).toBe(origins.length);
+  });
+
+  it('refuses phases that make no sense', async () => {
+    const parse = (curriculum: object[]) =>
+      prepareStage.schema.safeParse({ ...settings, mixing: { curriculum } }).error?.issues[0]?.message;
+    expect(parse([{ until: 0.5 }])).toContain('must be 1');
+    expect(parse([{ until: 0.5 }, { until: 0.5 }, { until: 1 }])).toContain('later');
+    const unknown = more({ curriculum: [{ until: 1, weights: { cod: 2 } }] });
+    await expect(prepare('unknown', unknown)).rejects.toMatchObject({ hint: 'Did you mean code?' });
+  });
+});
