@@ -3,6 +3,7 @@
 
 #include "addon/calls.h"
 #include "addon/cleaning.h"
+#include "addon/encoder.h"
 #include "addon/fingerprinter.h"
 #include "addon/options.h"
 #include "addon/session.h"

@@ -1,21 +1,12 @@
 #include "addon/tokenizer.h"
 
-#include <string_view>
-#include <utility>
-
 #include "addon/abort_signal.h"
 #include "addon/arguments.h"
+#include "addon/split_pattern.h"
 #include "addon/text_batch.h"
 
 namespace anneal::addon {
 namespace {
-
-SplitPattern pattern(const Argument& options) {
-  static constexpr const char* kNames[] = {"gpt2", "cl100k", "llama3"};
-  static constexpr SplitPattern kPatterns[] = {SplitPattern::kGpt2, SplitPattern::kCl100k,
-                                               SplitPattern::kLlama3};
-  return kPatterns[options.property("pattern").choice(kNames)];
-}
 
 int threads(const Argument& options) {
   return static_cast<int>(options.property("threads").integer(1, 1024));
@@ -34,7 +25,7 @@ Trainer::Trainer(const Napi::CallbackInfo& info)
       calls_(info.Env(), "anneal tokenizer training", [this](bool keep) { keep ? Ref() : Unref(); }) {
   synchronous(info.Env(), [&] {
     const Argument options = argument(info, 0, "options");
-    TrainerOptions settings{pattern(options), threads(options), 0};
+    TrainerOptions settings{split_pattern(options), threads(options), 0};
     if (const Argument most = options.property("maxWords"); !most.is_absent()) {
       settings.max_words = static_cast<uint64_t>(most.integer(1, kMaxSafeInteger));
     }
@@ -84,44 +75,6 @@ Napi::Value Trainer::train(const Napi::CallbackInfo& info) {
           return result;
         },
         [](Napi::Env to, const std::vector<int32_t>& result) { return to_int32_array(to, result); });
-  });
-}
-
-Napi::Function Encoder::define(Napi::Env env) {
-  return DefineClass(
-      env, "BpeEncoder",
-      {InstanceMethod<&Encoder::encode>("encode"), InstanceMethod<&Encoder::encode_batch>("encodeBatch")});
-}
-
-Encoder::Encoder(const Napi::CallbackInfo& info)
-    : Napi::ObjectWrap<Encoder>(info),
-      calls_(info.Env(), "anneal tokenizer", [this](bool keep) { keep ? Ref() : Unref(); }) {
-  synchronous(info.Env(), [&] {
-    const Argument options = argument(info, 0, "options");
-    encoder_ = std::make_unique<BpeEncoder>(pattern(options), options.property("merges").int32s(),
-                                            options.property("ids").int32s(), threads(options));
-  });
-}
-
-Napi::Value Encoder::encode(const Napi::CallbackInfo& info) {
-  return synchronous(info.Env(), [&] {
-    const std::vector<uint8_t> text = argument(info, 0, "text").bytes();
-    return to_int32_array(info.Env(),
-                          encoder_->encode({reinterpret_cast<const char*>(text.data()), text.size()}));
-  });
-}
-
-Napi::Value Encoder::encode_batch(const Napi::CallbackInfo& info) {
-  return asynchronous(info.Env(), [&] {
-    const auto documents = std::make_shared<TextBatch>(to_text_batch(argument(info, 0, "documents")));
-    return calls_.run(
-        info.Env(), thread_, [this, documents] { return encoder_->encode_batch(*documents); },
-        [](Napi::Env to, EncodedBatch& batch) -> Napi::Value {
-          auto object = Napi::Object::New(to);
-          object.Set("ids", to_typed_array<Napi::Int32Array>(to, std::move(batch.ids)));
-          object.Set("ends", to_typed_array<Napi::Float64Array>(to, std::move(batch.ends)));
-          return object;
-        });
   });
 }
 

@@ -1,4 +1,4 @@
-// The `BpeTrainer` and `BpeEncoder` objects of src/native/addon.ts.
+// The `BpeTrainer` object of src/native/tokenizer.ts.
 #pragma once
 
 #include <napi.h>
@@ -7,7 +7,6 @@
 
 #include "addon/calls.h"
 #include "engine/task_thread.h"
-#include "tokenizer/bpe_encoder.h"
 #include "tokenizer/bpe_trainer.h"
 
 namespace anneal::addon {
@@ -24,20 +23,6 @@ class Trainer : public Napi::ObjectWrap<Trainer> {
 
   Calls calls_;
   std::unique_ptr<BpeTrainer> trainer_;
-  TaskThread thread_;
-};
-
-class Encoder : public Napi::ObjectWrap<Encoder> {
- public:
-  static Napi::Function define(Napi::Env env);
-  explicit Encoder(const Napi::CallbackInfo& info);
-
- private:
-  Napi::Value encode(const Napi::CallbackInfo& info);
-  Napi::Value encode_batch(const Napi::CallbackInfo& info);
-
-  Calls calls_;
-  std::unique_ptr<BpeEncoder> encoder_;
   TaskThread thread_;
 };
 

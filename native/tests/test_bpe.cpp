@@ -110,6 +110,21 @@ std::vector<int32_t> iota_ids(const std::vector<int32_t>& merges) {
   return ids;
 }
 
+/// `ids[u]` is the vocabulary id of unit u; merges name units.
+BpeEncoderOptions options_of(SplitPattern pattern, const std::vector<int32_t>& merges,
+                             const std::vector<int32_t>& ids, int threads) {
+  BpeEncoderOptions options;
+  options.pattern = pattern;
+  options.threads = threads;
+  for (const uint8_t unit : kByteUnits) options.model.byte_ids.push_back(ids[unit]);
+  for (size_t i = 0; i < merges.size() / 2; ++i) {
+    for (const int32_t unit : {merges[2 * i], merges[2 * i + 1], static_cast<int32_t>(256 + i)}) {
+      options.model.merges.push_back(ids[static_cast<size_t>(unit)]);
+    }
+  }
+  return options;
+}
+
 const SplitPattern kPatterns[] = {SplitPattern::kGpt2, SplitPattern::kCl100k, SplitPattern::kLlama3};
 const std::string kAlphabets[] = {"ab", "aab ", "abc' \n", std::string("a\xC3\xA9\x80 1\0", 7)};
 
@@ -261,17 +276,17 @@ TEST_CASE("encoding equals brute force: short and long words, one text and batch
       documents.push_back("");
       documents.push_back(std::string(500, 'a'));  // one long word
       documents.push_back(random_text(random, "ab", 300));
-      const BpeEncoder encoder(pattern, merges, iota_ids(merges), 2);
+      const BpeEncoder encoder(options_of(pattern, merges, iota_ids(merges), 2));
       std::vector<int32_t> expected_ids;
       std::vector<double> expected_ends;
       for (const std::string& document : documents) {
         const auto expected = encode_by_brute_force(document, pattern, merges);
-        CHECK(encoder.encode(document) == expected);
-        CHECK(encoder.encode(document) == expected);  // now from the cache
+        CHECK(encoder.encode(document, false) == expected);
+        CHECK(encoder.encode(document, false) == expected);  // now from the cache
         expected_ids.insert(expected_ids.end(), expected.begin(), expected.end());
         expected_ends.push_back(static_cast<double>(expected_ids.size()));
       }
-      const EncodedBatch batch = encoder.encode_batch(batch_of(documents));
+      const EncodedBatch batch = encoder.encode_batch(batch_of(documents), false);
       CHECK(batch.ids == expected_ids);
       CHECK(batch.ends == expected_ends);
     }
@@ -283,10 +298,10 @@ TEST_CASE("a batch larger than one part keeps the order of its documents") {
   Words documents;
   for (int i = 0; i < 40; ++i) documents.push_back(random_text(random, "abcd '\n", 30000));
   const auto merges = train(documents, SplitPattern::kGpt2, 2, 200, 0);
-  const BpeEncoder one(SplitPattern::kGpt2, merges, iota_ids(merges), 1);
-  const BpeEncoder two(SplitPattern::kGpt2, merges, iota_ids(merges), 2);
-  const EncodedBatch by_one = one.encode_batch(batch_of(documents));
-  const EncodedBatch by_two = two.encode_batch(batch_of(documents));
+  const BpeEncoder one(options_of(SplitPattern::kGpt2, merges, iota_ids(merges), 1));
+  const BpeEncoder two(options_of(SplitPattern::kGpt2, merges, iota_ids(merges), 2));
+  const EncodedBatch by_one = one.encode_batch(batch_of(documents), false);
+  const EncodedBatch by_two = two.encode_batch(batch_of(documents), false);
   CHECK(by_one.ids == by_two.ids);
   CHECK(by_one.ends == by_two.ends);
   CHECK(by_two.ends.back() == static_cast<double>(by_two.ids.size()));
@@ -298,17 +313,20 @@ TEST_CASE("several merges may lead to one token") {
   const std::vector<int32_t> merges{b, c, a, 256, a, b, 258, c};
   std::vector<int32_t> ids = iota_ids(merges);
   ids[257] = ids[259] = 1000;
-  const BpeEncoder encoder(SplitPattern::kGpt2, merges, ids, 1);
-  CHECK(encoder.encode("abc") == std::vector<int32_t>{1000});
+  const BpeEncoder encoder(options_of(SplitPattern::kGpt2, merges, ids, 1));
+  CHECK(encoder.encode("abc", false) == std::vector<int32_t>{1000});
 }
 
 TEST_CASE("a vocabulary that does not fit is refused") {
-  CHECK_THROWS_AS(BpeEncoder(SplitPattern::kGpt2, {1, 2}, std::vector<int32_t>(256), 1),
-                  std::invalid_argument);
-  CHECK_THROWS_AS(BpeEncoder(SplitPattern::kGpt2, {1, 257}, std::vector<int32_t>(257), 1),
-                  std::invalid_argument);
-  CHECK_THROWS_AS(BpeEncoder(SplitPattern::kGpt2, {}, std::vector<int32_t>(256, -1), 1),
-                  std::invalid_argument);
+  const auto refused = [](const auto& change) {
+    BpeEncoderOptions options = options_of(SplitPattern::kGpt2, {}, iota_ids({}), 1);
+    change(options.model);
+    CHECK_THROWS_AS(BpeEncoder{std::move(options)}, std::invalid_argument);
+  };
+  refused([](BpeModelParts& model) { model.merges = {1, 2}; });
+  refused([](BpeModelParts& model) { model.merges = {1, 2, 1 << 20}; });
+  refused([](BpeModelParts& model) { model.byte_ids.pop_back(); });
+  refused([](BpeModelParts& model) { model.byte_ids[7] = -1; });
 }
 
 }  // namespace anneal

@@ -1,120 +1,98 @@
 #include "tokenizer/bpe_encoder.h"
 
 #include <algorithm>
-#include <bit>
-#include <cstring>
-#include <queue>
-#include <stdexcept>
-#include <string>
+#include <array>
+#include <utility>
 
-#include "tokenizer/byte_units.h"
+#include "tokenizer/nfc.h"
 #include "tokenizer/parallel.h"
-#include "tokenizer/word_hash.h"
+#include "tokenizer/word_cache.h"
 
 namespace anneal {
 namespace {
 
-/// From this many bytes on a word is merged with a heap instead of by looking for the best pair each time.
-constexpr size_t kLongWord = 64;
-constexpr int32_t kNoRank = INT32_MAX;
+/// Words are looked up in groups of this size: their places in the cache are fetched all at once.
+constexpr size_t kGroup = 64;
+
+/// Ids of which the last ones were written through end(): memory that is not cleared first.
+class IdBuffer {
+ public:
+  /// Room for `more` ids behind the last.
+  int32_t* reserve(size_t more) {
+    if (size_ + more > capacity_) {
+      const size_t capacity = std::max(2 * capacity_, size_ + more);
+      auto grown = std::make_unique_for_overwrite<int32_t[]>(capacity);
+      std::copy_n(ids_.get(), size_, grown.get());
+      ids_ = std::move(grown);
+      capacity_ = capacity;
+    }
+    return ids_.get() + size_;
+  }
+  void set_end(const int32_t* end) { size_ = static_cast<size_t>(end - ids_.get()); }
+  void push(int32_t id) {
+    *reserve(1) = id;
+    ++size_;
+  }
+  [[nodiscard]] size_t size() const { return size_; }
+  [[nodiscard]] const int32_t* begin() const { return ids_.get(); }
+  [[nodiscard]] const int32_t* end() const { return ids_.get() + size_; }
+  void clear() { size_ = 0; }
+
+ private:
+  std::unique_ptr<int32_t[]> ids_;
+  size_t size_ = 0;
+  size_t capacity_ = 0;
+};
+
+void replace_spaces(std::string_view text, std::string_view space, std::string& out) {
+  for (size_t at = 0;;) {
+    const size_t found = text.find(' ', at);
+    out.append(text.substr(at, found - at));
+    if (found == std::string_view::npos) return;
+    out.append(space);
+    at = found + 1;
+  }
+}
+
+std::vector<AddedToken> chosen(const std::vector<AddedToken>& tokens, bool normalized) {
+  std::vector<AddedToken> found;
+  std::copy_if(tokens.begin(), tokens.end(), std::back_inserter(found),
+               [&](const AddedToken& token) { return token.normalized == normalized; });
+  return found;
+}
 
 }  // namespace
 
-/// (left id, right id) -> (rank, id of the result): open addressing, at most half full.
-class BpeEncoder::MergeTable {
- public:
-  struct Merge {
-    uint64_t key = kFree;
-    int32_t rank = kNoRank;
-    int32_t result = 0;
-  };
-
-  explicit MergeTable(size_t merges) : slots_(std::bit_ceil(std::max<size_t>(16, merges * 2 + 1))) {}
-
-  /// The first merge of a pair counts.
-  void add(int32_t left, int32_t right, int32_t rank, int32_t result) {
-    Merge& slot = slots_[index(pair_key(left, right))];
-    if (slot.key == kFree) slot = {pair_key(left, right), rank, result};
-  }
-
-  /// rank is kNoRank when the pair is not merged.
-  [[nodiscard]] const Merge& find(int32_t left, int32_t right) const {
-    return slots_[index(pair_key(left, right))];
-  }
-
- private:
-  static constexpr uint64_t kFree = UINT64_MAX;  // ids are not negative, so no pair has this key
-
-  [[nodiscard]] size_t index(uint64_t key) const {
-    const size_t mask = slots_.size() - 1;
-    size_t i = hash_pair(key) & mask;
-    while (slots_[i].key != key && slots_[i].key != kFree) i = (i + 1) & mask;
-    return i;
-  }
-
-  std::vector<Merge> slots_;
+/// What a thread needs while it encodes.
+struct BpeEncoder::Worker {
+  WordCache cache;
+  BpeModel::Scratch scratch;
+  IdBuffer ids;
+  std::vector<AddedTokens::Piece> pieces, normalized_pieces;
+  std::string composed, replaced, prefixed;
 };
 
-/// A cached word, in one cache line.
-struct alignas(64) BpeEncoder::Slot {
-  static constexpr size_t kMaxBytes = 22;
-  static constexpr size_t kMaxIds = 8;
-  uint64_t hash;
-  uint8_t num_bytes;  // 0: empty
-  uint8_t num_ids;
-  char bytes[kMaxBytes];
-  int32_t ids[kMaxIds];
-};
-
-/// Direct-mapped: a new word takes the place of the one that was there, so the size is fixed.
-class BpeEncoder::WordCache {
- public:
-  WordCache() : slots_(kSlots) {}
-
-  [[nodiscard]] Slot& slot(uint64_t hash) { return slots_[hash & (kSlots - 1)]; }
-
-  std::vector<int32_t> word;  // scratch of the thread
-
- private:
-  static constexpr size_t kSlots = size_t{1} << 15;  // 2 MiB
-  std::vector<Slot> slots_;
-};
-
-BpeEncoder::BpeEncoder(SplitPattern pattern, std::vector<int32_t> merges, std::vector<int32_t> ids,
-                       int threads)
-    : pattern_(pattern), byte_ids_(256) {
-  const size_t num_merges = merges.size() / 2;
-  if (merges.size() % 2 != 0 || ids.size() != 256 + num_merges) {
-    throw std::invalid_argument("a byte-pair vocabulary has 256 bytes and one id for each merge: got " +
-                                std::to_string(num_merges) + " merges and " + std::to_string(ids.size()) +
-                                " ids");
-  }
-  for (const int32_t id : ids) {
-    if (id < 0) throw std::invalid_argument("a vocabulary id is negative");
-  }
-  for (size_t byte = 0; byte < 256; ++byte) byte_ids_[byte] = ids[kByteUnits[byte]];
-  table_ = std::make_unique<MergeTable>(num_merges);
-  for (size_t i = 0; i < num_merges; ++i) {
-    const auto left = static_cast<size_t>(merges[2 * i]);
-    const auto right = static_cast<size_t>(merges[2 * i + 1]);
-    if (left >= ids.size() || right >= ids.size()) {
-      throw std::invalid_argument("merge " + std::to_string(i) + " names a unit that does not exist");
-    }
-    table_->add(ids[left], ids[right], static_cast<int32_t>(i), ids[256 + i]);
-  }
-  for (int i = 0; i < 1 + std::max(1, threads); ++i) caches_.push_back(std::make_unique<WordCache>());
+BpeEncoder::BpeEncoder(BpeEncoderOptions options)
+    : options_(std::move(options)),
+      model_(std::move(options_.model)),
+      raw_added_(chosen(options_.added, false)) {
+  for (int i = 0; i < 1 + std::max(1, options_.threads); ++i) workers_.push_back(std::make_unique<Worker>());
+  std::vector<AddedToken> in_normalized = chosen(options_.added, true);
+  for (AddedToken& token : in_normalized) token.text = normalized(token.text, *workers_.front());
+  normalized_added_ = std::make_unique<AddedTokens>(std::move(in_normalized));
 }
 
 BpeEncoder::~BpeEncoder() = default;
 
-std::vector<int32_t> BpeEncoder::encode(std::string_view text) const {
+std::vector<int32_t> BpeEncoder::encode(std::string_view text, bool with_specials) const {
   const std::lock_guard lock(encode_mutex_);
-  std::vector<int32_t> ids;
-  append(text, *caches_.front(), ids);
-  return ids;
+  Worker& worker = *workers_.front();
+  worker.ids.clear();
+  append(text, with_specials, worker);
+  return {worker.ids.begin(), worker.ids.end()};
 }
 
-EncodedBatch BpeEncoder::encode_batch(const TextBatch& documents) const {
+EncodedBatch BpeEncoder::encode_batch(const TextBatch& documents, bool with_specials) const {
   const std::lock_guard lock(batch_mutex_);
   // Neighbouring documents form parts of about this size: large enough to keep threads from meeting often.
   constexpr size_t kPartBytes = size_t{1} << 18;
@@ -130,22 +108,27 @@ EncodedBatch BpeEncoder::encode_batch(const TextBatch& documents) const {
   const size_t parts = starts.size();
   starts.push_back(documents.size());
 
-  std::vector<std::vector<int32_t>> part_ids(parts);
   EncodedBatch batch;
-  std::vector<double>& ends = batch.ends;
-  ends.assign(documents.size(), 0.0);
-  for_each_part(static_cast<int>(caches_.size()) - 1, parts, [&](int thread, size_t part) {
-    std::vector<int32_t>& out = part_ids[part];
+  batch.ends.resize(documents.size());
+  std::vector<std::vector<int32_t>> part_ids(parts);
+  for_each_part(static_cast<int>(workers_.size()) - 1, parts, [&](int thread, size_t part) {
+    Worker& worker = *workers_[static_cast<size_t>(thread) + 1];
+    worker.ids.clear();
     for (size_t i = starts[part]; i < starts[part + 1]; ++i) {
-      append(documents[i], *caches_[static_cast<size_t>(thread) + 1], out);
-      ends[i] = static_cast<double>(out.size());
+      append(documents[i], with_specials, worker);
+      batch.ends[i] = static_cast<double>(worker.ids.size());
     }
+    part_ids[part].assign(worker.ids.begin(), worker.ids.end());
   });
 
   size_t total = 0;
   for (size_t part = 0; part < parts; ++part) {
-    for (size_t i = starts[part]; i < starts[part + 1]; ++i) ends[i] += static_cast<double>(total);
+    for (size_t i = starts[part]; i < starts[part + 1]; ++i) batch.ends[i] += static_cast<double>(total);
     total += part_ids[part].size();
+  }
+  if (parts == 1) {
+    batch.ids = std::move(part_ids.front());
+    return batch;
   }
   batch.ids.reserve(total);
   for (std::vector<int32_t>& part : part_ids) {
@@ -155,100 +138,110 @@ EncodedBatch BpeEncoder::encode_batch(const TextBatch& documents) const {
   return batch;
 }
 
-void BpeEncoder::append(std::string_view text, WordCache& cache, std::vector<int32_t>& out) const {
-  for_each_word(pattern_, text, [&](std::string_view bytes) {
-    const uint64_t hash = hash_word(bytes);
-    Slot& slot = cache.slot(hash);
-    if (slot.hash == hash && slot.num_bytes == bytes.size() &&
-        std::memcmp(slot.bytes, bytes.data(), bytes.size()) == 0) {
-      out.insert(out.end(), slot.ids, slot.ids + slot.num_ids);
+void BpeEncoder::append(std::string_view text, bool with_specials, Worker& worker) const {
+  if (!raw_added_.finds_any(with_specials)) {
+    append_normalized(normalized(text, worker), true, with_specials, worker);
+    return;
+  }
+  raw_added_.split(text, with_specials, worker.pieces);
+  for (const auto& [piece, id] : worker.pieces) {
+    if (id >= 0) {
+      worker.ids.push(id);
+    } else {
+      append_normalized(normalized(piece, worker), piece.data() == text.data(), with_specials, worker);
+    }
+  }
+}
+
+std::string_view BpeEncoder::normalized(std::string_view text, Worker& worker) const {
+  if (options_.nfc) text = to_nfc(text, worker.composed);
+  if (text.empty() || (options_.prepend.empty() && options_.space.empty())) return text;
+  worker.replaced = options_.prepend;
+  if (options_.space.empty()) return worker.replaced.append(text);
+  replace_spaces(text, options_.space, worker.replaced);
+  return worker.replaced;
+}
+
+void BpeEncoder::append_normalized(std::string_view text, bool is_first, bool with_specials,
+                                   Worker& worker) const {
+  const auto append_stretch = [&](std::string_view stretch, bool first) {
+    const bool may_prefix =
+        options_.prefix_rule == PrefixRule::kAlways || (options_.prefix_rule == PrefixRule::kFirst && first);
+    if (stretch.empty() || (!may_prefix && options_.late_space.empty())) {
+      append_words(stretch, worker);
       return;
     }
-    cache.word.clear();
-    for (const char byte : bytes) cache.word.push_back(byte_ids_[static_cast<unsigned char>(byte)]);
-    const size_t before = out.size();
-    if (bytes.size() < kLongWord) {
-      merge_short(cache.word, out);
+    // The prefix is spaces as they are after this.
+    const std::string_view as_space =
+        options_.late_space.empty() ? " " : std::string_view(options_.late_space);
+    const bool has_prefix =
+        stretch.starts_with(options_.prefix) || (options_.prefix == as_space && stretch[0] == ' ');
+    worker.prefixed = may_prefix && !has_prefix ? options_.prefix : "";
+    replace_spaces(stretch, as_space, worker.prefixed);
+    append_words(worker.prefixed, worker);
+  };
+  if (!normalized_added_->finds_any(with_specials)) {
+    append_stretch(text, is_first);
+    return;
+  }
+  normalized_added_->split(text, with_specials, worker.normalized_pieces);
+  for (const auto& [piece, id] : worker.normalized_pieces) {
+    if (id >= 0) {
+      worker.ids.push(id);
     } else {
-      merge_long(cache.word, out);
+      append_stretch(piece, is_first && piece.data() == text.data());
     }
-    const size_t num_ids = out.size() - before;
-    if (bytes.size() <= Slot::kMaxBytes && num_ids <= Slot::kMaxIds) {
-      slot.hash = hash;
-      slot.num_bytes = static_cast<uint8_t>(bytes.size());
-      slot.num_ids = static_cast<uint8_t>(num_ids);
-      std::memcpy(slot.bytes, bytes.data(), bytes.size());
-      std::copy(out.end() - static_cast<ptrdiff_t>(num_ids), out.end(), slot.ids);
-    }
-  });
+  }
 }
 
-void BpeEncoder::merge_short(std::vector<int32_t>& word, std::vector<int32_t>& out) const {
-  // ranks[i] belongs to the pair (word[i], word[i + 1]).
-  int32_t ranks[kLongWord];
-  size_t length = word.size();
-  const auto rank_at = [&](size_t i) {
-    return i + 1 < length ? table_->find(word[i], word[i + 1]).rank : kNoRank;
-  };
-  for (size_t i = 0; i < length; ++i) ranks[i] = rank_at(i);
-  while (length > 1) {
-    const auto best = static_cast<size_t>(std::min_element(ranks, ranks + length - 1) - ranks);
-    if (ranks[best] == kNoRank) break;
-    word[best] = table_->find(word[best], word[best + 1]).result;
-    word.erase(word.begin() + static_cast<ptrdiff_t>(best) + 1);
-    std::copy(ranks + best + 2, ranks + length, ranks + best + 1);
-    --length;
-    ranks[best] = rank_at(best);
-    if (best > 0) ranks[best - 1] = rank_at(best - 1);
-  }
-  out.insert(out.end(), word.begin(), word.end());
-}
-
-void BpeEncoder::merge_long(std::vector<int32_t>& word, std::vector<int32_t>& out) const {
-  struct Candidate {
-    int32_t rank;
-    uint32_t position;
-    int32_t left, right;
-    bool operator>(const Candidate& other) const {
-      return rank != other.rank ? rank > other.rank : position > other.position;
+void BpeEncoder::append_words(std::string_view text, Worker& worker) const {
+  WordCursor cursor(options_.pattern, text);
+  WordCache& cache = worker.cache;
+  const char* const text_end = text.data() + text.size();
+  const char* group_begin = text.data();
+  std::array<const char*, kGroup> ends;
+  std::array<WordCache::Key, kGroup> keys;
+  std::array<uint64_t, kGroup> hashes;
+  while (const size_t count = cursor.next(ends)) {
+    const char* begin = group_begin;
+    for (size_t i = 0; i < count; ++i) {
+      const auto length = static_cast<size_t>(ends[i] - begin);
+      if (length <= WordCache::kShortBytes) {
+        keys[i] = WordCache::key(begin, length, text_end);
+        hashes[i] = WordCache::hash(keys[i], length);
+        cache.prefetch(hashes[i]);
+      }
+      begin = ends[i];
     }
-  };
-  constexpr int32_t kGone = -1;
-  if (word.size() > UINT32_MAX) throw std::length_error("a word is longer than 4 GiB");
-  const auto length = static_cast<uint32_t>(word.size());
-  std::vector<uint32_t> next(length);
-  std::vector<uint32_t> previous(length);
-  std::vector<Candidate> candidates;
-  candidates.reserve(length);
-  const auto candidate = [&](uint32_t left, uint32_t right) -> Candidate {
-    return {table_->find(word[left], word[right]).rank, left, word[left], word[right]};
-  };
-  for (uint32_t i = 0; i < length; ++i) {
-    next[i] = i + 1;
-    previous[i] = i == 0 ? length : i - 1;
-    if (i + 1 == length) break;
-    if (const Candidate c = candidate(i, i + 1); c.rank != kNoRank) candidates.push_back(c);
-  }
-  std::priority_queue queue(std::greater<Candidate>(), std::move(candidates));
-  const auto push = [&](uint32_t left, uint32_t right) {
-    if (const Candidate c = candidate(left, right); c.rank != kNoRank) queue.push(c);
-  };
-  while (!queue.empty()) {
-    const Candidate top = queue.top();
-    queue.pop();
-    const uint32_t right = next[top.position];
-    // Stale when either side has been merged since.
-    if (right == length || word[top.position] != top.left || word[right] != top.right) continue;
-    word[top.position] = table_->find(top.left, top.right).result;
-    word[right] = kGone;
-    next[top.position] = next[right];
-    if (next[right] < length) {
-      previous[next[right]] = top.position;
-      push(top.position, next[right]);
+    // Room for an id a byte, and for what find() writes beyond the ids of a word.
+    int32_t* out =
+        worker.ids.reserve(static_cast<size_t>(ends[count - 1] - group_begin) + WordCache::kLongIds);
+    begin = group_begin;
+    for (size_t i = 0; i < count; ++i) {
+      const std::string_view word(begin, static_cast<size_t>(ends[i] - begin));
+      begin = ends[i];
+      if (word.size() <= WordCache::kShortBytes) {
+        size_t found = cache.find(keys[i], word.size(), hashes[i], out);
+        if (found == 0) {
+          found = model_.encode(word, worker.scratch, out);
+          cache.add(keys[i], word.size(), hashes[i], out, found);
+        }
+        out += found;
+      } else if (word.size() <= WordCache::kLongBytes) {
+        const uint64_t hash = hash_word(word);
+        size_t found = cache.find_long(word, hash, out);
+        if (found == 0) {
+          found = model_.encode(word, worker.scratch, out);
+          cache.add_long(word, hash, out, found);
+        }
+        out += found;
+      } else {
+        out += model_.encode(word, worker.scratch, out);
+      }
     }
-    if (previous[top.position] < length) push(previous[top.position], top.position);
+    worker.ids.set_end(out);
+    group_begin = begin;
   }
-  std::copy_if(word.begin(), word.end(), std::back_inserter(out), [](int32_t id) { return id != kGone; });
 }
 
 }  // namespace anneal

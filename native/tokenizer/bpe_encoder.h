@@ -1,20 +1,42 @@
-// Text to token ids by byte-pair encoding: the pair of neighbours with the earliest merge is joined until no
-// pair has one; of equal pairs the leftmost goes first.
-//
-// Work is done in the space of vocabulary ids, so that several merges may lead to the same token. Each thread
-// keeps a cache of short words; long words use a heap, so no input takes more than O(n log n).
+// Text to token ids, as Hugging Face `tokenizers` goes about it: added tokens are found, what stands between
+// them is normalized, cut into words (split.h), and each word encoded by byte-pair encoding (bpe_model.h).
+// Each thread keeps the ids of words that it saw (word_cache.h).
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "data/text_batch.h"
+#include "tokenizer/added_tokens.h"
+#include "tokenizer/bpe_model.h"
 #include "tokenizer/split.h"
 
 namespace anneal {
+
+/// What is put before a stretch of text, unless it begins so already.
+enum class PrefixRule { kNever, kFirst /* of a text */, kAlways };
+
+struct BpeEncoderOptions {
+  SplitPattern pattern = SplitPattern::kGpt2;
+  BpeModelParts model;
+  std::vector<AddedToken> added;
+
+  // Normalization, in this order.
+  bool nfc = false;
+  std::string prepend;  // before each stretch of text that is not empty
+  std::string space;    // in the place of U+0020; empty: it stays
+
+  // After normalized added tokens were found.
+  std::string late_space;  // as `space`
+  std::string prefix;
+  PrefixRule prefix_rule = PrefixRule::kNever;
+
+  int threads = 1;
+};
 
 /// Ids of many documents end to end, and for each document the (exclusive) end of its ids.
 struct EncodedBatch {
@@ -24,34 +46,33 @@ struct EncodedBatch {
 
 class BpeEncoder {
  public:
-  /// `merges`: left and right unit in turn, as BpeTrainer gives them. `ids[u]` is the vocabulary id of unit u
-  /// (256 bytes in printable order, then one for each merge). Throws std::invalid_argument on sizes or units
-  /// that do not fit.
-  BpeEncoder(SplitPattern pattern, std::vector<int32_t> merges, std::vector<int32_t> ids, int threads);
+  /// Throws std::invalid_argument on options that do not fit.
+  explicit BpeEncoder(BpeEncoderOptions options);
   ~BpeEncoder();
   BpeEncoder(const BpeEncoder&) = delete;
   BpeEncoder& operator=(const BpeEncoder&) = delete;
 
-  /// Ids of one text, on the calling thread. May be called while encode_batch runs.
-  [[nodiscard]] std::vector<int32_t> encode(std::string_view text) const;
+  /// Ids of one text, on the calling thread. May be called while encode_batch runs. Without specials, special
+  /// tokens inside the text are text.
+  [[nodiscard]] std::vector<int32_t> encode(std::string_view text, bool with_specials) const;
 
   /// Many documents on all threads.
-  [[nodiscard]] EncodedBatch encode_batch(const TextBatch& documents) const;
+  [[nodiscard]] EncodedBatch encode_batch(const TextBatch& documents, bool with_specials) const;
 
  private:
-  struct Slot;
-  class WordCache;
-  class MergeTable;
+  struct Worker;
 
-  void append(std::string_view text, WordCache& cache, std::vector<int32_t>& out) const;
-  void merge_short(std::vector<int32_t>& word, std::vector<int32_t>& out) const;
-  void merge_long(std::vector<int32_t>& word, std::vector<int32_t>& out) const;
+  void append(std::string_view text, bool with_specials, Worker& worker) const;
+  void append_normalized(std::string_view text, bool is_first, bool with_specials, Worker& worker) const;
+  void append_words(std::string_view text, Worker& worker) const;
+  std::string_view normalized(std::string_view text, Worker& worker) const;
 
-  SplitPattern pattern_;
-  std::unique_ptr<MergeTable> table_;
-  std::vector<int32_t> byte_ids_;  // [256], by byte value
-  // caches_[0] belongs to encode(), caches_[1 + t] to thread t of encode_batch().
-  std::vector<std::unique_ptr<WordCache>> caches_;
+  BpeEncoderOptions options_;
+  BpeModel model_;
+  AddedTokens raw_added_;
+  std::unique_ptr<AddedTokens> normalized_added_;
+  // workers_[0] belongs to encode(), workers_[1 + t] to thread t of encode_batch().
+  std::vector<std::unique_ptr<Worker>> workers_;
   mutable std::mutex encode_mutex_;
   mutable std::mutex batch_mutex_;
 };

@@ -18,7 +18,7 @@ import type { Fingerprinter, NearOptions } from './dedup.ts';
 import { Generations } from './generations.ts';
 import type { SessionOptions, SessionPlan } from './model.ts';
 import type { Session } from './session.ts';
-import type { BpeEncoder, BpeTrainer, SplitPattern } from './tokenizer.ts';
+import type { BpeEncoder, BpeEncoderOptions, BpeTrainer, SplitPattern } from './tokenizer.ts';
 
 export type * from './batch.ts';
 export type * from './cleaning.ts';
@@ -38,13 +38,7 @@ export interface Addon {
   planSession(options: SessionOptions): SessionPlan;
   /** `maxWords`: about as many distinct words are kept at most, and counts are then approximate; absent: all are. */
   createBpeTrainer(options: { pattern: SplitPattern; threads: number; maxWords?: number }): BpeTrainer;
-  /** `merges` as BpeTrainer gives them; `ids[i]` is the vocabulary id of unit i (256 bytes, then merges). */
-  createBpeEncoder(options: {
-    pattern: SplitPattern;
-    merges: Int32Array;
-    ids: Int32Array;
-    threads: number;
-  }): BpeEncoder;
+  createBpeEncoder(options: BpeEncoderOptions): BpeEncoder;
   createCleaner(options: CleanerOptions): Cleaner;
   createFingerprinter(options: { threads: number; near?: NearOptions }): Fingerprinter;
   machineInfo(): MachineInfo;

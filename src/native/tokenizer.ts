@@ -1,7 +1,23 @@
 /** Byte-pair encoding: training and use. Documents are UTF-8. */
 import type { TextBatch } from './text_batch.ts';
 
-export type SplitPattern = 'gpt2' | 'cl100k' | 'llama3';
+/** How text is cut into words; src/tokenizer/split_patterns.ts has the expressions and families behind the names. */
+export const SPLIT_PATTERNS = [
+  'gpt2',
+  'gpt2_digits',
+  'falcon',
+  'cl100k',
+  'llama3',
+  'qwen2',
+  'qwen3_5',
+  'o200k',
+  'tekken',
+  'deepseek3',
+  'spaces',
+  'each_space',
+  'none',
+] as const;
+export type SplitPattern = (typeof SPLIT_PATTERNS)[number];
 
 export interface BpeTrainer {
   /** Counts the words of these documents (UTF-8, invalid bytes are taken as bytes). Calls wait for one another. */
@@ -29,9 +45,59 @@ export interface WordTotals {
   droppedBelow: number;
 }
 
+export interface BpeModelParts {
+  /** Left, right and resulting id of each merge, in turn. */
+  merges: Int32Array;
+  /** Id of each byte value; where words start from characters: of those without an id of their own. */
+  byteIds: Int32Array;
+  /** Words start from characters (as SentencePiece has it), not from bytes. */
+  characters: boolean;
+  /** A word that is a token is taken whole, whatever the merges say. */
+  wholeWords: boolean;
+  /** Text of the tokens by id, empty where an id is not used: needed with `characters` or `wholeWords`. */
+  tokens: TextBatch;
+}
+
+/** A token that is looked for in text before it is cut into words. */
+export interface AddedToken {
+  id: number;
+  content: string;
+  /** Left in place when plain text is encoded. */
+  special: boolean;
+  /** Found only where no word character stands beside it. */
+  singleWord: boolean;
+  /** Takes the spaces before (after) it along. */
+  lstrip: boolean;
+  rstrip: boolean;
+  /** Looked for in the normalized text, itself normalized. */
+  normalized: boolean;
+}
+
+/** What is done to each stretch of text between added tokens, in this order. */
+export interface TextRules {
+  nfc: boolean;
+  /** Put before a stretch that is not empty. */
+  prepend: string;
+  /** Takes the place of U+0020; empty: it stays. */
+  space: string;
+  /** The same once added tokens of normalized text were found. */
+  lateSpace: string;
+  /** Put before a stretch that does not begin so, by `prefixRule`: that at the start of the text, or each. */
+  prefix: string;
+  prefixRule: 'never' | 'first' | 'always';
+}
+
+export interface BpeEncoderOptions {
+  pattern: SplitPattern;
+  model: BpeModelParts;
+  added: AddedToken[];
+  text: TextRules;
+  threads: number;
+}
+
 export interface BpeEncoder {
-  /** Encodes plain text (special tokens are not looked for) to ids. */
-  encode(text: Uint8Array): Int32Array;
+  /** Ids of one text. Without specials, special tokens in the text are text like any other. */
+  encode(text: Uint8Array, withSpecials: boolean): Int32Array;
   /** Many documents on all threads, off the event loop: ids end to end, and their ends. */
-  encodeBatch(documents: TextBatch): Promise<{ ids: Int32Array; ends: Float64Array }>;
+  encodeBatch(documents: TextBatch, withSpecials: boolean): Promise<{ ids: Int32Array; ends: Float64Array }>;
 }

@@ -12,7 +12,7 @@ import { type CountedText, countWords } from '../tokenizer/count_words.ts';
 import { newTokenizerFiles } from '../tokenizer/new_tokenizer.ts';
 import type { Sample } from '../tokenizer/samples.ts';
 import { loadTokenizer, saveTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
-import { type NewTokenizer, vocabularyStrings } from '../tokenizer/tokenizer_json.ts';
+import { encoderOptionsOf, type NewTokenizer, vocabularyStrings } from '../tokenizer/tokenizer_json.ts';
 import {
   checkSettings,
   newSettings,
@@ -136,19 +136,13 @@ async function readBack(
   samples: readonly Sample[],
   addon: Addon,
 ): Promise<Tokenizer> {
-  const { pattern, merges, specialTokens } = made;
   const loaded = await loadTokenizer(dir, { threads: 1 });
   const size = vocabularyStrings(made).length;
-  const direct = addon.createBpeEncoder({
-    pattern,
-    merges,
-    ids: Int32Array.from({ length: size - specialTokens.length }, (_, unit) => specialTokens.length + unit),
-    threads: 1,
-  });
+  const direct = addon.createBpeEncoder(encoderOptionsOf(made, 1));
   for (const document of samples.flatMap((sample) => sample.documents.slice(0, READ_BACK_DOCUMENTS))) {
     const ids = loaded.encode(document);
     const same =
-      Buffer.from(ids.buffer).equals(Buffer.from(direct.encode(document).buffer)) &&
+      Buffer.from(ids.buffer).equals(Buffer.from(direct.encode(document, false).buffer)) &&
       loaded.decode(ids) === new TextDecoder('utf-8', { ignoreBOM: true }).decode(document);
     if (!same) throw readBackFailed(dir);
   }

@@ -1,17 +1,7 @@
 /**
- * GPT-2's byte-level alphabet: every byte as one printable character, and the three split patterns by name.
+ * GPT-2's byte-level alphabet: every byte as one printable character.
  * Units of byte-pair training are bytes numbered by that character's code point.
  */
-import type { SplitPattern } from '../native/addon.ts';
-
-/** The regular expressions as Hugging Face files write them; cl100k and Llama 3 publish the same one. */
-const WORDS =
-  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
-export const SPLIT_REGEX: Record<SplitPattern, string> = {
-  gpt2: "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
-  cl100k: WORDS,
-  llama3: WORDS,
-};
 
 function printable(byte: number): boolean {
   return (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;

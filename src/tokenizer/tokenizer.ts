@@ -2,7 +2,6 @@
  * The tokenizer as the stages see it. `loadTokenizer(dir)` reads `tokenizer.json`, `tokenizer_config.json` and,
  * where there is one, `chat_template.jinja`; `saveTokenizer` writes them again, byte for byte.
  */
-import { isUtf8 } from 'node:buffer';
 import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
@@ -10,11 +9,10 @@ import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import { folderOf } from '../models/adapter_base.ts';
 import { type BpeEncoder, loadAddon } from '../native/addon.ts';
-import { type TextBatch, textBatch } from '../native/text_batch.ts';
+import type { TextBatch } from '../native/text_batch.ts';
 import { asFileError, writeFileAtomic } from '../util/files.ts';
 import { sha256 } from '../util/hash.ts';
-import { tokenBytes } from './byte_level.ts';
-import { type AddedToken, parseTokenizerJson, type Vocabulary } from './tokenizer_json.ts';
+import { parseTokenizerJson, type Vocabulary } from './tokenizer_file.ts';
 
 export interface Tokenizer {
   vocabSize: number;
@@ -25,12 +23,15 @@ export interface Tokenizer {
   chatTemplate: string | undefined;
   /** SHA-256 of tokenizer.json: travels with each artifact. */
   hash: string;
+  /** Ids that the file's post-processor puts around one text (BOS, EOS); `encode` does not. */
+  frame: { before: readonly number[]; after: readonly number[] };
   /** The files it was loaded from, by name: what `saveTokenizer` writes. */
   files: ReadonlyMap<string, string>;
-  /** Plain text to ids: special tokens inside the text are not recognised, none are added. */
+  /** Plain text to ids: special tokens in it are text like any other (other added tokens are found); none are put
+   * around it. */
   encode(text: string | Uint8Array): Int32Array;
   /** Text of a rendered chat template: special tokens are recognised. */
-  encodeWithSpecials(text: string): Int32Array;
+  encodeWithSpecials(text: string | Uint8Array): Int32Array;
   /** Many documents on all threads; ends are exclusive offsets into ids. */
   encodeBatch(documents: TextBatch): Promise<{ ids: Int32Array; ends: Float64Array }>;
   /** Bytes of ids joined, then read as UTF-8; `skipSpecials` leaves special tokens out. */
@@ -96,14 +97,14 @@ export async function loadTokenizer(folder: string, options: { threads?: number 
       : (chat_template ?? undefined));
   const encoder = loadAddon().createBpeEncoder({
     pattern: vocabulary.pattern,
-    merges: vocabulary.merges,
-    ids: vocabulary.ids,
+    model: vocabulary.model,
+    added: vocabulary.added,
+    text: vocabulary.text,
     threads: options.threads ?? availableParallelism(),
   });
-  const tokenizer = new ByteLevelTokenizer(vocabulary, encoder, files, template);
+  const tokenizer = new BpeTokenizer(vocabulary, encoder, files, template);
   tokenizer.bosId = tokenizer.namedId(bos_token ?? undefined, 'bos_token', configPath);
   tokenizer.eosId = tokenizer.namedId(eos_token ?? undefined, 'eos_token', configPath);
-  if (vocabulary.ignoreMerges) await requireReachable(vocabulary, tokenizer, path);
   return tokenizer;
 }
 
@@ -133,49 +134,21 @@ function parseJson(text: string, path: string): unknown {
   }
 }
 
-/**
- * With `ignore_merges` a word of the vocabulary is taken whole. Where the merges lead to it anyway that changes
- * nothing, which is checked here once for every token.
- */
-async function requireReachable(vocabulary: Vocabulary, tokenizer: Tokenizer, path: string): Promise<void> {
-  const added = new Set(vocabulary.added.map(({ id }) => id));
-  const tokens = [...vocabulary.tokens].flatMap(([token, id]) => {
-    const bytes = tokenBytes(token);
-    // Part of a character is never a word, and added tokens are found before words are cut.
-    return bytes === undefined || !isUtf8(bytes) || added.has(id) ? [] : [{ id, bytes }];
-  });
-  const { ids, ends } = await tokenizer.encodeBatch(textBatch(tokens.map(({ bytes }) => bytes)));
-  const unreachable = tokens.filter(({ id }, i) => {
-    const start = i === 0 ? 0 : ends[i - 1]!;
-    return ends[i]! - start !== 1 || ids[start] !== id;
-  });
-  if (unreachable.length > 0) {
-    throw new AnnealError(
-      'tokenizer_invalid',
-      `${path}: model.ignore_merges is set, and the merges do not lead to ${unreachable.length} of its tokens (ids ${unreachable
-        .slice(0, 5)
-        .map(({ id }) => id)
-        .join(', ')}, ...).`,
-      { path, hint: 'Ids would differ from those that the model was trained with.' },
-    );
-  }
-}
-
-class ByteLevelTokenizer implements Tokenizer {
+class BpeTokenizer implements Tokenizer {
   readonly vocabSize: number;
   bosId: number | undefined;
   eosId: number | undefined;
   readonly specials: ReadonlyMap<string, number>;
   readonly chatTemplate: string | undefined;
   readonly hash: string;
+  readonly frame: Vocabulary['frame'];
   readonly files: ReadonlyMap<string, string>;
   readonly #encoder: BpeEncoder;
-  readonly #tokens: ReadonlyMap<string, number>;
-  readonly #added: ReadonlyMap<string, AddedToken>;
-  readonly #addedPattern: RegExp | undefined;
+  readonly #idOf: (token: string) => number | undefined;
   /** Bytes of each id; undefined where the vocabulary has a gap. */
-  readonly #bytes: (Uint8Array | undefined)[] = [];
+  readonly #bytes: (Uint8Array | undefined)[];
   readonly #specialIds: ReadonlySet<number>;
+  readonly #stripFirstSpace: boolean;
 
   constructor(
     vocabulary: Vocabulary,
@@ -183,25 +156,25 @@ class ByteLevelTokenizer implements Tokenizer {
     files: ReadonlyMap<string, string>,
     template: string | undefined,
   ) {
+    const { added, tokens } = vocabulary;
     this.#encoder = encoder;
     this.files = files;
     this.hash = sha256(files.get('tokenizer.json')!);
     this.chatTemplate = template;
-    this.#tokens = vocabulary.tokens;
-    this.#added = new Map(vocabulary.added.map((token) => [token.content, token]));
-    this.specials = new Map(vocabulary.added.filter(({ special }) => special).map((t) => [t.content, t.id]));
+    this.frame = vocabulary.frame;
+    const addedIds = new Map(added.map(({ content, id }) => [content, id]));
+    this.#idOf = (token) => addedIds.get(token) ?? tokens.get(token);
+    this.specials = new Map(added.filter(({ special }) => special).map((t) => [t.content, t.id]));
     this.#specialIds = new Set(this.specials.values());
-    for (const [token, id] of vocabulary.tokens) this.#bytes[id] = tokenBytes(token) ?? Buffer.from(token);
-    for (const { id, content } of vocabulary.added) this.#bytes[id] = Buffer.from(content);
+    this.#bytes = vocabulary.tokenBytes;
+    for (const { id, content } of added) this.#bytes[id] = Buffer.from(content);
     this.vocabSize = this.#bytes.length;
-    // Of added tokens that begin at the same place the longest one counts.
-    const alternatives = [...this.#added.keys()].sort((a, b) => b.length - a.length).map(escapeRegex);
-    this.#addedPattern = alternatives.length > 0 ? new RegExp(alternatives.join('|'), 'gu') : undefined;
+    this.#stripFirstSpace = vocabulary.stripFirstSpace;
   }
 
   namedId(token: string | undefined, field: string, path: string): number | undefined {
     if (token === undefined) return undefined;
-    const id = this.#added.get(token)?.id ?? this.#tokens.get(token);
+    const id = this.#idOf(token);
     if (id !== undefined) return id;
     throw new AnnealError(
       'tokenizer_invalid',
@@ -214,35 +187,15 @@ class ByteLevelTokenizer implements Tokenizer {
   }
 
   encode(text: string | Uint8Array): Int32Array {
-    return this.#encoder.encode(typeof text === 'string' ? Buffer.from(text) : text);
+    return this.#encoder.encode(asBytes(text), false);
   }
 
-  encodeWithSpecials(text: string): Int32Array {
-    const parts: (Int32Array | number)[] = [];
-    let end = 0;
-    for (const match of this.#addedPattern === undefined ? [] : text.matchAll(this.#addedPattern)) {
-      if (match.index > end) parts.push(this.encode(text.slice(end, match.index)));
-      parts.push(this.#added.get(match[0])!.id);
-      end = match.index + match[0].length;
-    }
-    if (end < text.length) parts.push(this.encode(text.slice(end)));
-    const ids = new Int32Array(
-      parts.reduce<number>((sum, p) => sum + (typeof p === 'number' ? 1 : p.length), 0),
-    );
-    let at = 0;
-    for (const part of parts) {
-      if (typeof part === 'number') {
-        ids[at++] = part;
-      } else {
-        ids.set(part, at);
-        at += part.length;
-      }
-    }
-    return ids;
+  encodeWithSpecials(text: string | Uint8Array): Int32Array {
+    return this.#encoder.encode(asBytes(text), true);
   }
 
   encodeBatch(documents: TextBatch): Promise<{ ids: Int32Array; ends: Float64Array }> {
-    return this.#encoder.encodeBatch(documents);
+    return this.#encoder.encodeBatch(documents, false);
   }
 
   decode(ids: Iterable<number>, options: { skipSpecials?: boolean } = {}): string {
@@ -254,11 +207,14 @@ class ByteLevelTokenizer implements Tokenizer {
 
   decodeStream(options: { skipSpecials?: boolean } = {}): { push(id: number): string; end(): string } {
     const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+    let atStart = this.#stripFirstSpace;
     return {
       push: (id) => {
         const bytes = this.#bytes[id];
         if (bytes === undefined || (options.skipSpecials && this.#specialIds.has(id))) return '';
-        return decoder.decode(bytes, { stream: true });
+        const strip = atStart && bytes[0] === 0x20;
+        atStart = atStart && bytes.length === 0;
+        return decoder.decode(strip ? bytes.subarray(1) : bytes, { stream: true });
       },
       end: () => decoder.decode(),
     };
@@ -274,6 +230,6 @@ class ByteLevelTokenizer implements Tokenizer {
   }
 }
 
-function escapeRegex(text: string): string {
-  return text.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&');
+function asBytes(text: string | Uint8Array): Uint8Array {
+  return typeof text === 'string' ? Buffer.from(text) : text;
 }

@@ -3,8 +3,8 @@ import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import { rowSettings } from '../data/shapes/settings.ts';
 import { checkTemplate, DEFAULT_CHAT_TEMPLATE, DEFAULT_TURN_TOKEN } from './chat_template.ts';
+import { BYTE_PATTERNS, type BytePattern } from './split_patterns.ts';
 
-const BYTE_PATTERNS = ['gpt2', 'cl100k', 'llama3'] as const;
 const DEFAULT_PATTERN = 'llama3';
 const DEFAULT_EOS = '<|im_end|>';
 
@@ -52,7 +52,7 @@ export type TokenizerSettings = z.output<typeof tokenizerSettings>;
 
 /** What a tokenizer without a base is made with. */
 export interface NewSettings {
-  pattern: (typeof BYTE_PATTERNS)[number];
+  pattern: BytePattern;
   specialTokens: string[];
   eosToken: string;
   bosToken: string | undefined;

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { loadAddon, type Session, type SessionOptions } from '../../src/native/addon.ts';
 import { textBatch } from '../../src/native/text_batch.ts';
+import { encoderOptionsOf } from '../../src/tokenizer/tokenizer_json.ts';
 import {
   architecture,
   makeBatch,
@@ -235,21 +236,29 @@ describe('tokenizer', () => {
     await trainer.feed(textBatch([text]));
     const merges = await trainer.train({ merges: 10, minFrequency: 1 });
     expect(merges.length).toBe(20);
-    const ids = Int32Array.from({ length: 256 + merges.length / 2 }, (_, i) => i);
-    const encoder = addon.createBpeEncoder({ pattern: 'gpt2', merges, ids, threads: 2 });
-    const encoded = encoder.encode(text);
+    const encoder = addon.createBpeEncoder(
+      encoderOptionsOf({ pattern: 'gpt2', merges, specialTokens: [] }, 2),
+    );
+    const encoded = encoder.encode(text, false);
     expect(encoded.length).toBeLessThan(text.length);
-    const batch = await encoder.encodeBatch(textBatch([text, '', text]));
+    const batch = await encoder.encodeBatch(textBatch([text, '', text]), false);
     expect([...batch.ids]).toEqual([...encoded, ...encoded]);
     expect([...batch.ends]).toEqual([encoded.length, encoded.length, 2 * encoded.length]);
   });
 
   it('refuses what does not fit, and can be cancelled', async () => {
     const pattern = 'gpt3' as 'gpt2';
-    expect(() => addon.createBpeTrainer({ pattern, threads: 1 })).toThrow("one of 'gpt2' 'cl100k' 'llama3'");
-    const merges = Int32Array.of(0, 9999);
-    const ids = new Int32Array(257);
-    expect(() => addon.createBpeEncoder({ pattern: 'gpt2', merges, ids, threads: 1 })).toThrow();
+    expect(() => addon.createBpeTrainer({ pattern, threads: 1 })).toThrow("one of 'gpt2' 'gpt2_digits'");
+    const options = encoderOptionsOf({ pattern: 'gpt2', merges: new Int32Array(), specialTokens: [] }, 1);
+    const changed = (change: object): (() => unknown) => {
+      const model = { ...options.model, ...change };
+      return () => addon.createBpeEncoder({ ...options, model });
+    };
+    expect(changed({ merges: Int32Array.of(0, 1) })).toThrow('triples');
+    expect(changed({ merges: Int32Array.of(0, 1, 1 << 20) })).toThrow('merge 0 has the id 1048576');
+    expect(changed({ merges: Int32Array.of(0, -1, 1) })).toThrow('merge 0 has the id -1');
+    expect(changed({ byteIds: new Int32Array(255) })).toThrow('256 bytes');
+    expect(changed({ byteIds: new Int32Array(256).fill(-1) })).toThrow('negative');
     const trainer = addon.createBpeTrainer({ pattern: 'gpt2', threads: 1 });
     await trainer.feed(textBatch([text]));
     await expect(

@@ -6,9 +6,9 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { DataRandom } from '../../src/data/random.ts';
-import type { SplitPattern } from '../../src/native/addon.ts';
 import { encodeChat } from '../../src/tokenizer/chat.ts';
 import { type ChatMessage, DEFAULT_CHAT_TEMPLATE, renderChat } from '../../src/tokenizer/chat_template.ts';
+import type { BytePattern } from '../../src/tokenizer/split_patterns.ts';
 import { generatedText, temporaryFolder } from '../data/stage_context.ts';
 import { SPECIALS, trainingDocuments, trainTokenizer } from '../tokenizer/fixture.ts';
 
@@ -72,7 +72,7 @@ describe.skipIf(!python)('tokenizers and transformers', () => {
   const folder = temporaryFolder();
   afterAll(folder.remove);
 
-  const trainings: [SplitPattern, number, number][] = [
+  const trainings: [BytePattern, number, number][] = [
     ['gpt2', 600, 0],
     ['cl100k', 600, 2],
     ['llama3', 5000, 3],

@@ -1,9 +1,10 @@
 /** Tokenizers trained in a moment on generated text, one for each split pattern. */
 import { mkdirSync } from 'node:fs';
-import { loadAddon, type SplitPattern } from '../../src/native/addon.ts';
+import { loadAddon } from '../../src/native/addon.ts';
 import { textBatch } from '../../src/native/text_batch.ts';
 import { DEFAULT_CHAT_TEMPLATE } from '../../src/tokenizer/chat_template.ts';
 import { newTokenizerFiles } from '../../src/tokenizer/new_tokenizer.ts';
+import type { BytePattern } from '../../src/tokenizer/split_patterns.ts';
 import { loadTokenizer, saveTokenizer, type Tokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { generatedText } from '../data/stage_context.ts';
 
@@ -17,7 +18,7 @@ export function trainingDocuments(): string[] {
 /** Trains, saves to `dir` and loads. */
 export async function trainTokenizer(
   dir: string,
-  pattern: SplitPattern,
+  pattern: BytePattern,
   options: { merges?: number; minFrequency?: number; chatTemplate?: string; bosToken?: string } = {},
 ): Promise<Tokenizer> {
   const trainer = loadAddon().createBpeTrainer({ pattern, threads: 2 });
