@@ -49,6 +49,7 @@ export const ERRORS = {
   // Models
   tokenizer_invalid: 'A tokenizer file cannot be used, or does not fit the model.',
   template_invalid: 'A chat template is missing or cannot be rendered.',
+  template_changes_answer: 'A chat template loses or changes what the assistant says in a row.',
   model_invalid: 'A model folder cannot be loaded: a file, tensor or field is missing or wrong.',
   model_not_found: 'No model has this name or path.',
   constraint_invalid: 'A regular expression or JSON Schema for answers cannot be used.',

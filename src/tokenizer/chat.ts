@@ -6,19 +6,29 @@
  * training saw.
  */
 import { AnnealError } from '../../proto/errors.ts';
-import {
-  type AssistantSpan,
-  type ChatMessage,
-  type RenderOptions,
-  renderChatWithSpans,
-} from './chat_template.ts';
+import { type AssistantSpan, renderChatWithSpans } from './chat_spans.ts';
+import { type ChatMessage, type RenderOptions, renderChat } from './chat_template.ts';
 import type { Tokenizer } from './tokenizer.ts';
+
+/** A piece of a chat that the assistant writes. */
+export interface EncodedSpan {
+  /** Place of its message in the chat; undefined: a template with generation tags does not tell. */
+  message: number | undefined;
+  /** The text, with the token that closes the turn. */
+  text: string;
+  /** Half-open range of its ids. */
+  start: number;
+  end: number;
+}
 
 export interface EncodedChat {
   ids: Int32Array;
   /** 1 where the assistant writes the token: its text, and the token that closes its turn. */
   scored: Uint8Array;
+  spans: EncodedSpan[];
 }
+
+export type ChatOptions = Pick<RenderOptions, 'addGenerationPrompt' | 'tools' | 'variables'>;
 
 /** Text of a special token by id. */
 function tokenText(tokenizer: Tokenizer, id: number | undefined): string | undefined {
@@ -29,24 +39,36 @@ function tokenText(tokenizer: Tokenizer, id: number | undefined): string | undef
 export function encodeChat(
   tokenizer: Tokenizer,
   messages: readonly ChatMessage[],
-  options: Pick<RenderOptions, 'addGenerationPrompt' | 'tools'> = {},
+  options: ChatOptions = {},
 ): EncodedChat {
-  if (tokenizer.chatTemplate === undefined) {
+  const { chatTemplate, specials } = tokenizer;
+  if (chatTemplate === undefined) {
     throw new AnnealError('template_invalid', 'The tokenizer has no chat template.', {
       hint: 'Set chat_template in the tokenizer stage, or add one to tokenizer_config.json.',
     });
   }
   const eosText = tokenText(tokenizer, tokenizer.eosId);
-  const { text, spans } = renderChatWithSpans(tokenizer.chatTemplate, messages, {
-    ...options,
-    bosToken: tokenText(tokenizer, tokenizer.bosId),
-    eosToken: eosText,
-  });
+  const render = { ...options, bosToken: tokenText(tokenizer, tokenizer.bosId), eosToken: eosText };
+  const { text, spans } = renderedSpans(chatTemplate, messages, { ...render, specials: specials.keys() });
   return encodeSpans(
     tokenizer,
     text,
-    spans.map((span) => closeSpan(text, span, eosText, tokenizer.specials)),
+    spans.map((span) => closeSpan(text, span, eosText, specials)),
   );
+}
+
+/** Text and spans; of a prompt the text alone will do where the template hides what the assistant wrote before. */
+function renderedSpans(
+  template: string,
+  messages: readonly ChatMessage[],
+  options: Parameters<typeof renderChatWithSpans>[2] & object,
+): { text: string; spans: AssistantSpan[] } {
+  try {
+    return renderChatWithSpans(template, messages, options);
+  } catch (error) {
+    if (!options.addGenerationPrompt) throw error;
+    return { text: renderChat(template, messages, options), spans: [] };
+  }
 }
 
 /**
@@ -63,32 +85,41 @@ function closeSpan(
   const kept = written.trimEnd();
   if (kept.length < written.length) {
     const closed = [...specials.keys()].some((special) => kept.endsWith(special));
-    if (closed) return { start: span.start, end: span.start + kept.length };
+    if (closed) return { ...span, end: span.start + kept.length };
   }
   if (eosText !== undefined && !kept.endsWith(eosText) && text.startsWith(eosText, span.end)) {
-    return { start: span.start, end: span.end + eosText.length };
+    return { ...span, end: span.end + eosText.length };
   }
   return span;
 }
 
 function encodeSpans(tokenizer: Tokenizer, text: string, spans: readonly AssistantSpan[]): EncodedChat {
-  const pieces: { ids: Int32Array; scored: 0 | 1 }[] = [];
+  const pieces: Int32Array[] = [];
+  const encoded: EncodedSpan[] = [];
   let at = 0;
-  for (const { start, end } of spans) {
-    pieces.push({ ids: tokenizer.encodeWithSpecials(text.slice(at, start)), scored: 0 });
-    pieces.push({ ids: tokenizer.encodeWithSpecials(text.slice(start, end)), scored: 1 });
+  let length = 0;
+  const add = (piece: string) => {
+    const ids = tokenizer.encodeWithSpecials(piece);
+    pieces.push(ids);
+    length += ids.length;
+  };
+  for (const { message, start, end } of spans) {
+    add(text.slice(at, start));
+    const first = length;
+    add(text.slice(start, end));
+    encoded.push({ message, text: text.slice(start, end), start: first, end: length });
     at = end;
   }
-  pieces.push({ ids: tokenizer.encodeWithSpecials(text.slice(at)), scored: 0 });
-  const length = pieces.reduce((sum, { ids }) => sum + ids.length, 0);
-  const result = { ids: new Int32Array(length), scored: new Uint8Array(length) };
+  add(text.slice(at));
+  const ids = new Int32Array(length);
   let offset = 0;
-  for (const { ids, scored } of pieces) {
-    result.ids.set(ids, offset);
-    result.scored.fill(scored, offset, offset + ids.length);
-    offset += ids.length;
+  for (const piece of pieces) {
+    ids.set(piece, offset);
+    offset += piece.length;
   }
+  const scored = new Uint8Array(length);
+  for (const { start, end } of encoded) scored.fill(1, start, end);
   // The first token has nothing before it to be predicted from.
-  if (length > 0) result.scored[0] = 0;
-  return result;
+  if (length > 0) scored[0] = 0;
+  return { ids, scored, spans: encoded };
 }

@@ -1,13 +1,11 @@
 /**
  * The one renderer of chat templates: training, chat and serving all get their text here. Templates are Jinja as
- * `transformers` reads it (trim_blocks, lstrip_blocks, raise_exception, strftime_now, tojson).
- *
- * Beside the text it says which spans of it the assistant writes. A template can mark them with
- * `{% generation %} ... {% endgeneration %}`. Otherwise the span of an assistant message is what its rendering
- * adds to the rendering of the messages before it with the generation prompt.
+ * `transformers` reads it (trim_blocks, lstrip_blocks, raise_exception, strftime_now, tojson). `chat_spans.ts` says
+ * which spans of the text the assistant writes.
  */
-import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
 import { AnnealError } from '../../proto/errors.ts';
+import { type JinjaProgram, parseJinja, renderJinja } from './jinja.ts';
+import { jinjaValue, type Value } from './jinja_values.ts';
 
 /** One turn. Further fields (`name`, `tool_calls`, ...) reach the template as they are. */
 export interface ChatMessage {
@@ -17,20 +15,16 @@ export interface ChatMessage {
   [field: string]: unknown;
 }
 
-/** Half-open range of UTF-16 offsets into the rendered text. */
-export interface AssistantSpan {
-  start: number;
-  end: number;
-}
-
 export interface RenderOptions {
   /** Ends the text where the assistant's answer begins. */
   addGenerationPrompt?: boolean;
-  /** What the assistant may call, as templates write it. */
-  tools?: readonly Record<string, unknown>[] | undefined;
   /** Special tokens by the names that templates use. */
   bosToken?: string | undefined;
   eosToken?: string | undefined;
+  /** Functions that the assistant may call, as JSON schemas. */
+  tools?: readonly Record<string, unknown>[] | undefined;
+  /** Further variables of the template, such as `enable_thinking`. */
+  variables?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /**
@@ -56,49 +50,32 @@ export const DEFAULT_CHAT_TEMPLATE = `{%- for message in messages %}
 /** The special token that DEFAULT_CHAT_TEMPLATE needs besides EOS. */
 export const DEFAULT_TURN_TOKEN = '<|im_start|>';
 
-const GENERATION_TAG = /\{%(-?)\s*(end)?generation\s*(-?)%\}/g;
-
 /** Renders messages to text. */
 export function renderChat(
   template: string,
   messages: readonly ChatMessage[],
   options: RenderOptions = {},
 ): string {
-  return run(compile(template), messages, options);
-}
-
-/** Renders messages and finds the spans that the assistant writes, in order. */
-export function renderChatWithSpans(
-  template: string,
-  messages: readonly ChatMessage[],
-  options: RenderOptions = {},
-): { text: string; spans: AssistantSpan[] } {
-  if (hasGenerationTags(template)) return renderMarked(template, messages, options);
-  const text = renderChat(template, messages, options);
-  const spans = messages.flatMap((message, i) =>
-    message.role === 'assistant' ? [spanByPrefix(template, messages, i, text, options)] : [],
-  );
-  return { text, spans };
+  return runTemplate(compileTemplate(template), templateMessages(messages), options);
 }
 
 /** Fails with `template_invalid` when a template cannot be parsed. */
 export function checkTemplate(template: string): void {
-  compile(template);
+  compileTemplate(template);
 }
 
-function hasGenerationTags(template: string): boolean {
-  return template.search(GENERATION_TAG) >= 0;
-}
+const compiled = new Map<string, JinjaProgram>();
 
-type Program = ReturnType<typeof parse>;
-
-const compiled = new Map<string, Program>();
-
-function compile(template: string): Program {
-  let result = compiled.get(template);
+/** A template as a tree, `changed` once after parsing where a change is given; kept by `key`. */
+export function compileTemplate(
+  template: string,
+  key = template,
+  change?: (program: JinjaProgram) => void,
+): JinjaProgram {
+  let result = compiled.get(key);
   if (result === undefined) {
     try {
-      result = parse(tokenize(template, { trim_blocks: true, lstrip_blocks: true }));
+      result = parseJinja(template);
     } catch (error) {
       throw new AnnealError(
         'template_invalid',
@@ -109,14 +86,29 @@ function compile(template: string): Program {
         },
       );
     }
+    change?.(result);
     if (compiled.size >= 16) compiled.clear();
-    compiled.set(template, result);
+    compiled.set(key, result);
   }
   return result;
 }
 
+/** Fields in which messages bring the reasoning before an answer. */
+const REASONING_FIELDS = ['reasoning_content', 'thinking', 'reasoning'] as const;
+
+/** Messages as templates see them: reasoning under each of the names that templates read, as in `transformers`. */
+export function templateMessages(messages: readonly ChatMessage[]): Value {
+  return jinjaValue(
+    messages.map((message) => {
+      const field = REASONING_FIELDS.find((name) => message[name] !== undefined && message[name] !== null);
+      if (field === undefined) return message;
+      return { thinking: message[field], ...message, reasoning_content: message[field] };
+    }),
+  );
+}
+
 /** What every template may use, besides what the interpreter brings. */
-const GLOBALS = {
+const GLOBALS: readonly (readonly [string, Value])[] = Object.entries({
   true: true,
   false: false,
   none: null,
@@ -131,22 +123,28 @@ const GLOBALS = {
     throw new Error(message);
   },
   strftime_now: (format: string): string => formatTime(new Date(), format),
-};
+  documents: null,
+}).map(([name, value]) => [name, jinjaValue(value)] as const);
 
-function run(template: Program, messages: readonly ChatMessage[], options: RenderOptions): string {
+/** Renders a tree with the messages of a chat; `functions` are further ones that it calls. */
+export function runTemplate(
+  program: JinjaProgram,
+  messages: Value,
+  options: RenderOptions,
+  functions: Readonly<Record<string, (...args: unknown[]) => string>> = {},
+): string {
+  const { addGenerationPrompt, bosToken, eosToken, tools, variables } = options;
   const names = {
-    ...GLOBALS,
-    messages,
-    tools: options.tools ?? null,
-    documents: null,
-    add_generation_prompt: options.addGenerationPrompt ?? false,
-    ...(options.bosToken === undefined ? {} : { bos_token: options.bosToken }),
-    ...(options.eosToken === undefined ? {} : { eos_token: options.eosToken }),
+    tools: tools ?? null,
+    add_generation_prompt: addGenerationPrompt ?? false,
+    ...(bosToken === undefined ? {} : { bos_token: bosToken }),
+    ...(eosToken === undefined ? {} : { eos_token: eosToken }),
+    ...variables,
+    ...functions,
   };
+  const values = Object.entries(names).map(([name, value]) => [name, jinjaValue(value)] as const);
   try {
-    const environment = new Environment();
-    for (const [name, value] of Object.entries(names)) environment.set(name, value);
-    return String(new Interpreter(environment).run(template).value);
+    return renderJinja(program, [...GLOBALS, ...values, ['messages', messages]]);
   } catch (error) {
     throw new AnnealError(
       'template_invalid',
@@ -178,72 +176,4 @@ export function formatTime(date: Date, format: string): string {
     '%': () => '%',
   };
   return format.replace(/%(.)/g, (whole, field: string) => fields[field]?.() ?? whole);
-}
-
-/** Replaces the generation tags by marks in the text, which Jinja's whitespace control treats like the tags. */
-function renderMarked(
-  template: string,
-  messages: readonly ChatMessage[],
-  options: RenderOptions,
-): { text: string; spans: AssistantSpan[] } {
-  const input = JSON.stringify(messages) + template;
-  let salt = 0;
-  while (input.includes(`\uE000${salt}`)) salt++;
-  const open = `\uE000${salt}(`;
-  const close = `\uE000${salt})`;
-  const marked = template.replace(
-    GENERATION_TAG,
-    (_, left: string, end: string | undefined, right: string) =>
-      `{%${left} if true %}${end === undefined ? open : close}{% endif ${right}%}`,
-  );
-  const rendered = run(compile(marked), messages, options);
-  const spans: AssistantSpan[] = [];
-  let text = '';
-  let at = 0;
-  for (;;) {
-    const start = rendered.indexOf(open, at);
-    if (start < 0) break;
-    const end = rendered.indexOf(close, start);
-    if (end < 0) throw unbalanced();
-    text += rendered.slice(at, start);
-    const from = text.length;
-    text += rendered.slice(start + open.length, end);
-    spans.push({ start: from, end: text.length });
-    at = end + close.length;
-  }
-  text += rendered.slice(at);
-  if (text.includes(`\uE000${salt}`)) throw unbalanced();
-  return { text, spans };
-}
-
-function unbalanced(): AnnealError {
-  return new AnnealError(
-    'template_invalid',
-    'A {% generation %} block of the chat template is nested or not closed.',
-    {
-      hint: 'Put one {% generation %} ... {% endgeneration %} around what the assistant writes.',
-    },
-  );
-}
-
-function spanByPrefix(
-  template: string,
-  messages: readonly ChatMessage[],
-  index: number,
-  text: string,
-  options: RenderOptions,
-): AssistantSpan {
-  const before = renderChat(template, messages.slice(0, index), { ...options, addGenerationPrompt: true });
-  const after = renderChat(template, messages.slice(0, index + 1), {
-    ...options,
-    addGenerationPrompt: false,
-  });
-  if (!after.startsWith(before) || !text.startsWith(after)) {
-    throw new AnnealError(
-      'template_invalid',
-      `The chat template renders message ${index + 1} otherwise once it is followed or answered, so what the assistant wrote cannot be told apart.`,
-      { hint: 'Mark it in the template with {% generation %} ... {% endgeneration %}.' },
-    );
-  }
-  return { start: before.length, end: after.length };
 }
