@@ -65,6 +65,11 @@ export const EVENTS = {
       matrix_share: z.number().nullable().describe("Share of the machine's measured matrix speed, 0 to 1."),
       memory_bytes: z.number(),
       eta_seconds: z.number().nullable(),
+      data_wait_seconds: z
+        .number()
+        .optional()
+        .describe('How long the engine has waited for data since the last of these figures.'),
+      data_wait_share: z.number().optional().describe('The same as a share of the time, 0 to 1.'),
     }),
   },
   audit: {
@@ -79,6 +84,15 @@ export const EVENTS = {
       scored_eos: z.int(),
       too_long: z.int(),
       skipped: z.record(z.string(), z.int()).optional().describe('Rows left out, by reason.'),
+      packing: z
+        .strictObject({
+          strategy: z.string(),
+          microbatches: z.int(),
+          fill_mean: z.number(),
+          fill_min: z.number(),
+        })
+        .optional()
+        .describe('Microbatches of the first epoch, and the share of their token budget that is real.'),
       examples: z.array(
         z.strictObject({
           row: z.string(),

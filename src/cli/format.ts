@@ -14,8 +14,8 @@ export function formatCount(value: number): string {
 }
 
 /** 1 and `row` -> `1 row`, 1234 -> `1,234 rows`. */
-export function formatCounted(value: number, word: string): string {
-  return `${formatCount(value)} ${word}${value === 1 ? '' : 's'}`;
+export function formatCounted(value: number, word: string, several = `${word}s`): string {
+  return `${formatCount(value)} ${value === 1 ? word : several}`;
 }
 
 /** 12400 -> `12.4k`: three digits and a scale. */

@@ -2,16 +2,23 @@
  * Supervised rows: conversations, prompts with completions, or plain text as ids with scored positions.
  *
  * Prompt and answer are encoded apart and joined as ids. A completion is closed by EOS, an assistant turn by what
- * the chat template puts there; both closing tokens are scored, so that a model learns to stop.
+ * the chat template puts there; both closing tokens are scored, so that a model learns to stop. Each conversation is
+ * checked: what is scored must be what the assistant says in the row.
  */
-import { encodeChat } from '../tokenizer/chat.ts';
+import { AnnealError } from '../../proto/errors.ts';
+import { type EncodedChat, encodeChat } from '../tokenizer/chat.ts';
+import { checkAnswers } from '../tokenizer/chat_check.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { SupervisedRow } from './dataset.ts';
 import { type RowContent, SUPERVISED } from './shapes/content.ts';
 import { type RowSource, readRows } from './shapes/read.ts';
 
+/** Which answers of a conversation count: all, the last, or those with `weight: 1`; never one with `weight: 0`. */
+export const LOSS_ON = ['all', 'last', 'weight'] as const;
+
 /** Which tokens count, by the names that TRL's SFT settings have. */
 export interface LossSettings {
+  loss_on: (typeof LOSS_ON)[number];
   /** Conversations: only what the assistant writes; else everything. */
   assistant_only_loss: boolean;
   /** Prompt and completion: only the completion; else everything. */
@@ -25,8 +32,8 @@ export async function* readSupervised(
   settings: LossSettings,
 ): AsyncGenerator<SupervisedRow> {
   for await (const row of readRows(source, SUPERVISED)) {
-    const encoded = row.attempt((content) => encodeRow(content, tokenizer, settings));
-    if (encoded) yield { ...encoded, origin: row.origin };
+    const encoded = row.attempt((content) => encodeRow(content, tokenizer, settings, row.origin));
+    if (encoded) yield encoded;
   }
 }
 
@@ -35,10 +42,12 @@ export function encodeRow(
   row: RowContent,
   tokenizer: Tokenizer,
   settings: LossSettings,
-): Omit<SupervisedRow, 'origin'> {
+  origin: string,
+): SupervisedRow {
   if (row.kind === 'messages') {
     const chat = encodeChat(tokenizer, row.messages, { tools: row.tools });
-    return { ...chat, scored: settings.assistant_only_loss ? chat.scored : all(chat.ids.length) };
+    checkAnswers(tokenizer, row.messages, chat, origin);
+    return { ids: chat.ids, scored: scoredOf(row, chat, settings, origin), origin };
   }
   const prompt = row.kind === 'completion' ? tokenizer.encode(row.prompt) : new Int32Array(0);
   const answer = tokenizer.encode(row.kind === 'completion' ? row.completion : row.text);
@@ -49,7 +58,43 @@ export function encodeRow(
   ids.set(close, prompt.length + answer.length);
   const scored = all(ids.length);
   if (settings.completion_only_loss) scored.fill(0, 0, prompt.length);
-  return { ids, scored };
+  return { ids, scored, origin };
+}
+
+/** Which tokens of a conversation count. */
+function scoredOf(
+  { messages, completionFrom }: Extract<RowContent, { kind: 'messages' }>,
+  chat: EncodedChat,
+  settings: LossSettings,
+  origin: string,
+): Uint8Array {
+  const first = settings.completion_only_loss ? (completionFrom ?? 0) : 0;
+  if (!settings.assistant_only_loss) {
+    const start = chat.spans.find(({ message }) => message !== undefined && message >= first)?.start;
+    const scored = all(chat.ids.length);
+    return first > 0 ? scored.fill(0, 0, start) : scored;
+  }
+  const last = messages.findLastIndex(({ role }) => role === 'assistant');
+  const counts = (message: number): boolean => {
+    const { weight } = messages[message]!;
+    if (message < first || weight === 0) return false;
+    if (settings.loss_on === 'weight') return weight === 1;
+    return settings.loss_on === 'all' || message === last;
+  };
+  const answers = messages.flatMap(({ role }, i) => (role === 'assistant' ? [i] : []));
+  const everything = answers.every(counts);
+  const scored = new Uint8Array(chat.ids.length);
+  for (const { message, start, end } of chat.spans) {
+    if (message === undefined && !everything) {
+      throw new AnnealError(
+        'template_invalid',
+        `${origin}: which answer a {% generation %} block of the chat template belongs to cannot be told, and not all are to count.`,
+        { path: origin, hint: 'Let the template loop over `messages`, with one block an answer.' },
+      );
+    }
+    if (message === undefined || counts(message)) scored.fill(1, Math.max(1, start), end);
+  }
+  return scored;
 }
 
 /** Every token but the first, which has nothing before it to be predicted from. */

@@ -78,7 +78,12 @@ export class PreferenceWork implements Work<PreferenceStep> {
     const lengths = Int32Array.from(groups, (group) => groupRows(group, this.#pack));
     this.#stream = new RowStream(
       { lengths, scoredCounts: Int32Array.from(groups, (group) => objective.tokens(group)) },
-      { maxLength: lengths.reduce((a, b) => Math.max(a, b), 1), batchSize, packing, seed },
+      {
+        maxLength: lengths.reduce((a, b) => Math.max(a, b), 1),
+        batchSize,
+        packing: packing ? 'best_fit' : null,
+        seed,
+      },
     );
     this.totalSteps = 'steps' in length ? length.steps : this.#stream.countSteps(accumulation, length);
     if (options.moving) this.kept = [options.moving];

@@ -11,6 +11,7 @@ import { type ModelFolder, openLanguageModel } from '../models/load.ts';
 import { modelSettingsSchema, newArchitecture } from '../models/settings.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { type AuditedRow, auditRows } from '../training/audit.ts';
+import { checkPacking, emitAudit, packingStrategy, tooLongOf } from '../training/packing.ts';
 import { plannedArchitecture, plannedDatasetTokens, plannedVocabulary } from '../training/planned.ts';
 import { documentRows } from '../training/rows.ts';
 import { planTraining, retellTraining, rowLength, runTraining, trainingSession } from '../training/run.ts';
@@ -27,6 +28,7 @@ const schema = z
     dataset: z.string().describe('A `prepare` stage.'),
     model: modelSettingsSchema.optional().describe('A new model.'),
     base: z.string().optional().describe('A model to go on from: a stage, or a folder.'),
+    packing_strategy: packingStrategy,
     too_long: z
       .enum(TOO_LONG)
       .optional()
@@ -37,6 +39,7 @@ const schema = z
   })
   .superRefine((settings, context) => {
     checkTraining(settings, context);
+    checkPacking(settings, context);
     if ((settings.model === undefined) === (settings.base === undefined)) {
       context.addIssue({
         code: 'custom',
@@ -110,10 +113,16 @@ async function train(
   };
   const maxLength = rowLength(settings, model.architecture, name);
   const endIds = new Set(tokenizer.eosId === undefined ? [] : [tokenizer.eosId]);
-  const tooLong = settings.too_long;
+  const tooLong = tooLongOf(settings);
   const rules = { stage: name, maxLength: maxLength + 1, tooLong, tooLongChoices: TOO_LONG, endIds };
-  context.emit('audit', auditRows(documents(dataset), tokenizer, rules), `${name}/audit`);
-  const rows = documentRows(dataset, maxLength, tooLong === 'drop');
+  const audit = auditRows(documents(dataset), tokenizer, rules);
+  const data = {
+    rows: documentRows(dataset, maxLength, tooLong === 'drop'),
+    validation: documentRows(validation, maxLength, tooLong === 'drop'),
+    maxLength,
+    packing: settings.packing_strategy,
+  };
+  emitAudit(context, audit, data);
   await runTraining(context, {
     model,
     base,
@@ -121,14 +130,8 @@ async function train(
     stopIds: [...endIds],
     samplePrompt: (text) => rawPrompt(tokenizer, text),
     defaultWarmupRatio: DEFAULT_WARMUP_RATIO,
-    rows: rows.count,
-    work: (runtime) =>
-      supervisedWork(runtime, context, {
-        rows,
-        validation: documentRows(validation, maxLength, tooLong === 'drop'),
-        maxLength,
-        packing: true,
-      }),
+    rows: data.rows.count,
+    work: (runtime) => supervisedWork(runtime, context, data),
   });
 }
 

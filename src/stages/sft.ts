@@ -10,12 +10,13 @@ import type { SupervisedRow } from '../data/dataset.ts';
 import { dataFiles, resolveFiles } from '../data/files.ts';
 import { stageRows } from '../data/shapes/read.ts';
 import { rowSettings } from '../data/shapes/settings.ts';
-import { readSupervised } from '../data/supervised.ts';
+import { LOSS_ON, readSupervised } from '../data/supervised.ts';
 import { userPrompt } from '../models/complete.ts';
 import { openLanguageModel } from '../models/load.ts';
 import { checkTemplate } from '../tokenizer/chat_template.ts';
 import { loadTokenizer, saveTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { auditRows } from '../training/audit.ts';
+import { checkPacking, emitAudit, packingStrategy, tooLongOf } from '../training/packing.ts';
 import { plannedArchitecture, plannedFileTokens } from '../training/planned.ts';
 import { supervisedRows } from '../training/rows.ts';
 import { planTraining, retellTraining, rowLength, runTraining, trainingSession } from '../training/run.ts';
@@ -27,7 +28,8 @@ import { defineStage, type StageContext, StageStopped } from './stage.ts';
 
 const DEFAULT_WARMUP_RATIO = 0.03;
 
-const TOO_LONG = ['truncate', 'drop'] as const;
+const TOO_LONG = ['truncate', 'split', 'drop'] as const;
+type TooLong = (typeof TOO_LONG)[number];
 
 const schema = z
   .strictObject({
@@ -39,21 +41,41 @@ const schema = z
       .boolean()
       .default(true)
       .describe('Of conversations, score what the assistant writes only.'),
+    loss_on: z
+      .enum(LOSS_ON)
+      .default('all')
+      .describe(
+        'Of the answers of a conversation, score all, the last, or those whose message has weight: 1. One with weight: 0 is never scored.',
+      ),
     completion_only_loss: z
       .boolean()
       .default(true)
       .describe('Of prompts with completions, score the completion only.'),
     packing: z.boolean().default(true).describe('Fill microbatches with as many rows as have room.'),
+    packing_strategy: packingStrategy,
     too_long: z
       .enum(TOO_LONG)
       .optional()
-      .describe('What becomes of rows longer than max_length; without it they are an error.'),
+      .describe(
+        'What becomes of rows longer than max_length: cut, cut into several, or left out; without it they are an error.',
+      ),
     chat_template: z.string().min(1).optional().describe('Jinja, or the name of a file with it.'),
     ...trainingFields({ learning_rate: 5e-5, adam_beta2: 0.999, weight_decay: 0 }),
   })
   .superRefine((settings, context) => {
     checkTraining(settings, context);
     checkValidation(settings, context);
+    checkPacking(settings, context);
+    if (!settings.packing && settings.packing_strategy !== 'best_fit') {
+      context.addIssue({ code: 'custom', path: ['packing_strategy'], message: 'needs packing: true' });
+    }
+    if (settings.loss_on !== 'all' && !settings.assistant_only_loss) {
+      context.addIssue({
+        code: 'custom',
+        path: ['loss_on'],
+        message: 'is for the answers alone: it contradicts assistant_only_loss: false',
+      });
+    }
   });
 type Settings = z.output<typeof schema>;
 
@@ -94,22 +116,23 @@ export const sftStage = defineStage({
     const rows = await readRows(context, 'dataset', tokenizer);
     const maxLength = rowLength(settings, base.architecture, name);
     const closing = closingTokens(rows, tokenizer);
+    const tooLong = tooLongOf(settings);
     const rules = {
       stage: name,
       maxLength,
-      tooLong: settings.too_long,
+      tooLong,
       tooLongChoices: TOO_LONG,
       endIds: closing,
     };
-    context.emit('audit', auditRows(rows, tokenizer, rules), `${name}/audit`);
+    const audit = auditRows(rows, tokenizer, rules);
+    const fitted = fitRows(rows, maxLength, tooLong ?? 'truncate');
     const evalRows = settings.eval_dataset
-      ? fitRows(
-          await readRows(context, 'eval_dataset', tokenizer),
-          maxLength,
-          settings.too_long ?? 'truncate',
-        )
+      ? fitRows(await readRows(context, 'eval_dataset', tokenizer), maxLength, tooLong ?? 'truncate')
       : undefined;
-    const trained = supervisedRows(fitRows(rows, maxLength, settings.too_long ?? 'truncate'));
+    const trained = supervisedRows(fitted);
+    const packing = settings.packing ? settings.packing_strategy : null;
+    const data = { rows: trained, validation: evalRows && supervisedRows(evalRows), maxLength, packing };
+    emitAudit(context, audit, data);
     await runTraining(context, {
       model: base,
       base,
@@ -118,13 +141,7 @@ export const sftStage = defineStage({
       samplePrompt: (text) => userPrompt(tokenizer, text),
       defaultWarmupRatio: DEFAULT_WARMUP_RATIO,
       rows: trained.count,
-      work: (runtime) =>
-        supervisedWork(runtime, context, {
-          rows: trained,
-          validation: evalRows && supervisedRows(evalRows),
-          maxLength,
-          packing: settings.packing,
-        }),
+      work: (runtime) => supervisedWork(runtime, context, data),
     });
   },
 });
@@ -187,11 +204,19 @@ function closingTokens(rows: readonly SupervisedRow[], tokenizer: Tokenizer): Se
 }
 
 /** Rows of at most `maxLength` tokens. */
-function fitRows(rows: SupervisedRow[], maxLength: number, tooLong: 'truncate' | 'drop'): SupervisedRow[] {
+function fitRows(rows: SupervisedRow[], maxLength: number, tooLong: TooLong): SupervisedRow[] {
   if (tooLong === 'drop') return rows.filter(({ ids }) => ids.length <= maxLength);
-  return rows.map((row) =>
-    row.ids.length <= maxLength
-      ? row
-      : { ...row, ids: row.ids.subarray(0, maxLength), scored: row.scored.subarray(0, maxLength) },
-  );
+  return rows.flatMap((row) => {
+    const pieces: SupervisedRow[] = [];
+    // The last token of a piece is the first of the next, which is predicted from it.
+    for (let start = 0; start === 0 || start < row.ids.length - 1; start += maxLength - 1) {
+      const [ids, scored] = [row.ids, row.scored].map((each) => each.subarray(start, start + maxLength)) as [
+        Int32Array,
+        Uint8Array,
+      ];
+      pieces.push({ ids, scored, origin: start === 0 ? row.origin : `${row.origin}+${start}` });
+      if (tooLong === 'truncate') break;
+    }
+    return pieces;
+  });
 }

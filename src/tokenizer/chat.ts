@@ -28,7 +28,7 @@ export interface EncodedChat {
   spans: EncodedSpan[];
 }
 
-export type ChatOptions = Pick<RenderOptions, 'addGenerationPrompt' | 'tools' | 'variables'>;
+export type ChatOptions = Pick<RenderOptions, 'addGenerationPrompt' | 'tools'>;
 
 /** Text of a special token by id. */
 function tokenText(tokenizer: Tokenizer, id: number | undefined): string | undefined {

@@ -65,7 +65,10 @@ export function renderChatWithSpans(
       const turn =
         chat.turns.find(({ start, end }) => start <= span.start && span.end <= end) ??
         chat.turns.findLast(({ message, end }) => answers.includes(message) && end <= span.start);
-      return { ...span, message: turn?.message ?? (spans.length === answers.length ? answers[n] : undefined) };
+      return {
+        ...span,
+        message: turn?.message ?? (spans.length === answers.length ? answers[n] : undefined),
+      };
     }),
   };
 }
@@ -83,8 +86,12 @@ interface MarkedChat {
 }
 
 /** Renders with marks of private-use characters in the text, and takes them out again. */
-function renderMarked(template: string, messages: readonly ChatMessage[], options: RenderOptions): MarkedChat {
-  const salt = unusedSalt(JSON.stringify([messages, options.tools, options.variables]) + template);
+function renderMarked(
+  template: string,
+  messages: readonly ChatMessage[],
+  options: RenderOptions,
+): MarkedChat {
+  const salt = unusedSalt(JSON.stringify([messages, options.tools]) + template);
   const mark = (what: string) => `\uE000${salt}${what}\uE001`;
   const tagged = template.search(GENERATION_TAG) >= 0;
   // Jinja's control of white space treats the mark within a block as it treats what the tags enclose.

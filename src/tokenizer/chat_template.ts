@@ -23,8 +23,6 @@ export interface RenderOptions {
   eosToken?: string | undefined;
   /** Functions that the assistant may call, as JSON schemas. */
   tools?: readonly Record<string, unknown>[] | undefined;
-  /** Further variables of the template, such as `enable_thinking`. */
-  variables?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /**
@@ -133,13 +131,12 @@ export function runTemplate(
   options: RenderOptions,
   functions: Readonly<Record<string, (...args: unknown[]) => string>> = {},
 ): string {
-  const { addGenerationPrompt, bosToken, eosToken, tools, variables } = options;
+  const { addGenerationPrompt, bosToken, eosToken, tools } = options;
   const names = {
     tools: tools ?? null,
     add_generation_prompt: addGenerationPrompt ?? false,
     ...(bosToken === undefined ? {} : { bos_token: bosToken }),
     ...(eosToken === undefined ? {} : { eos_token: eosToken }),
-    ...variables,
     ...functions,
   };
   const values = Object.entries(names).map(([name, value]) => [name, jinjaValue(value)] as const);

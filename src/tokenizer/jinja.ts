@@ -57,9 +57,7 @@ const STATEMENTS: ReadonlySet<string> = new Set([
 
 /** Parses as `transformers` does: with `trim_blocks` and `lstrip_blocks`. Throws a SyntaxError. */
 export function parseJinja(template: string): JinjaProgram {
-  return parse(
-    tokenize(template, { trim_blocks: true, lstrip_blocks: true }),
-  ) as unknown as JinjaProgram;
+  return parse(tokenize(template, { trim_blocks: true, lstrip_blocks: true })) as unknown as JinjaProgram;
 }
 
 /** Renders a parsed template with variables, made by `jinjaValue`. */
@@ -200,10 +198,7 @@ class PythonInterpreter extends OpenInterpreter {
     const items = held(isString(value) ? jinjaArray([...value.value].map(jinjaString)) : value);
     // Undefined has no elements, as Jinja2's has none.
     const known = isUndefined(value) ? held(jinjaArray([])) : items;
-    return super.evaluate(
-      { ...node, iterable: selected ? { ...iterable, lhs: known } : known },
-      environment,
-    );
+    return super.evaluate({ ...node, iterable: selected ? { ...iterable, lhs: known } : known }, environment);
   }
 }
 

@@ -28,7 +28,9 @@ export function jinjaValue(plain: unknown): Value {
 
 /** The library exports no classes of values: these are theirs, found by what it makes of plain ones. */
 function classOf(sample: unknown): new (value: unknown) => Value {
-  return jinjaValue(sample).constructor as new (value: unknown) => Value;
+  return jinjaValue(sample).constructor as new (
+    value: unknown,
+  ) => Value;
 }
 const Text = classOf('');
 const Whole = classOf(0);
@@ -105,10 +107,17 @@ function scalar(value: Value): unknown {
 /** What `str.strip` takes away without arguments. */
 const SPACE = '\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
 const LEADING_SPACE = new RegExp(`^[${SPACE}]+`);
+/** What `str.splitlines` cuts at. */
+const LINE_ENDS = '\\n\\r\\v\\f\\x1c-\\x1e\\x85\\u2028\\u2029';
+const LINE_END = new RegExp(`\\r\\n|[${LINE_ENDS}]`);
 const TRAILING_SPACE = new RegExp(`[${SPACE}]+$`);
 
 /** `strip`, `lstrip` and `rstrip`. */
-export function pythonStrip(text: string, chars: string | undefined, side: 'both' | 'left' | 'right'): string {
+export function pythonStrip(
+  text: string,
+  chars: string | undefined,
+  side: 'both' | 'left' | 'right',
+): string {
   if (chars === undefined) {
     const left = side === 'right' ? text : text.replace(LEADING_SPACE, '');
     return side === 'left' ? left : left.replace(TRAILING_SPACE, '');
@@ -236,7 +245,7 @@ function split(text: string, separator: string | undefined, limit: number, fromR
 }
 
 function splitLines(text: string): string[] {
-  const lines = text.split(/\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]/);
+  const lines = text.split(LINE_END);
   if (lines.at(-1) === '') lines.pop();
   return lines;
 }

@@ -26,6 +26,8 @@ export interface AuditRules {
 }
 
 const EXAMPLES = 3;
+/** Rows that are too long and named. */
+const NAMED_TOO_LONG = 10;
 /** Tokens of an example that are shown. */
 const EXAMPLE_TOKENS = 256;
 
@@ -47,10 +49,12 @@ export function auditRows(
     examples: [],
   };
   let doubled: { origin: string } | undefined;
-  let firstTooLong: { origin: string; length: number } | undefined;
+  const tooLong: string[] = [];
+  let unscored = 0;
   for (const { ids, scored, origin } of rows) {
     report.rows += 1;
     report.tokens += ids.length;
+    const before = report.scored_tokens;
     for (let i = 0; i < ids.length; i++) {
       const counts = scored === undefined ? i > 0 : scored[i] === 1;
       if (counts) report.scored_tokens += 1;
@@ -58,12 +62,13 @@ export function auditRows(
       if (ids[i] === tokenizer.eosId) report.eos += 1;
       if (counts && rules.endIds.has(ids[i]!)) report.scored_eos += 1;
     }
+    if (report.scored_tokens === before) unscored += 1;
     if (tokenizer.bosId !== undefined && ids[0] === tokenizer.bosId && ids[1] === tokenizer.bosId) {
       doubled ??= { origin };
     }
     if (ids.length > rules.maxLength) {
       report.too_long += 1;
-      firstTooLong ??= { origin, length: ids.length };
+      if (tooLong.length < NAMED_TOO_LONG) tooLong.push(`${origin} (${ids.length})`);
     }
     if (report.examples.length < EXAMPLES)
       report.examples.push({ row: origin, spans: tokenSpans(ids, scored, tokenizer) });
@@ -74,13 +79,14 @@ export function auditRows(
       path: `${settings}.dataset`,
     });
   }
-  if (firstTooLong && rules.tooLong === undefined) {
+  if (tooLong.length > 0 && rules.tooLong === undefined) {
+    const more = report.too_long - tooLong.length;
     throw new AnnealError(
       'data_row_too_long',
-      `${rules.stage}: ${report.too_long} of ${report.rows} rows are longer than max_length (${rules.maxLength} tokens); the first is ${firstTooLong.origin} with ${firstTooLong.length}.`,
+      `${rules.stage}: ${report.too_long} of ${report.rows} rows are longer than max_length (${rules.maxLength} tokens): ${tooLong.join(', ')}${more > 0 ? ` and ${more} more` : ''}.`,
       {
         path: `${settings}.max_length`,
-        hint: `Raise max_length, or set too_long to ${rules.tooLongChoices.join(' or ')}.`,
+        hint: `Raise max_length, or set too_long to ${listed(rules.tooLongChoices)}.`,
       },
     );
   }
@@ -108,7 +114,13 @@ export function auditRows(
       'dataset',
     );
   }
-  return report;
+  return unscored === 0 ? report : { ...report, skipped: { 'nothing in them is scored': unscored } };
+}
+
+function listed(choices: readonly string[]): string {
+  return choices.length < 3
+    ? choices.join(' or ')
+    : `${choices.slice(0, -1).join(', ')} or ${choices.at(-1)}`;
 }
 
 /** Runs of scored and unscored tokens as text; the first EXAMPLE_TOKENS tokens. */

@@ -40,27 +40,33 @@ export type DocumentSource = Pick<
  * is left out, with `dropLong`.
  */
 export function documentRows(dataset: DocumentSource, maxLength: number, dropLong: boolean): RowSource {
-  const starts: number[] = [];
-  const documents: number[] = [];
-  const lengths: number[] = [];
+  const inputsOf = (d: number): number => {
+    const inputs = dataset.length(d) - 1;
+    return dropLong && inputs > maxLength ? 0 : inputs;
+  };
+  let count = 0;
+  for (let d = 0; d < dataset.numDocuments; d++) count += Math.max(0, Math.ceil(inputsOf(d) / maxLength));
+  const starts = new Uint32Array(count);
+  const documents = new Uint32Array(count);
+  const lengths = new Int32Array(count);
   const phaseEnds = dataset.phaseEnds.map(() => 0);
   let phase = 0;
+  let at = 0;
   for (let d = 0; d < dataset.numDocuments; d++) {
-    while (d >= dataset.phaseEnds[phase]!) phaseEnds[phase++] = lengths.length;
-    const inputs = dataset.length(d) - 1;
-    if (dropLong && inputs > maxLength) continue;
+    while (d >= dataset.phaseEnds[phase]!) phaseEnds[phase++] = at;
+    const inputs = inputsOf(d);
     for (let start = 0; start < inputs; start += maxLength) {
-      documents.push(d);
-      starts.push(start);
-      lengths.push(Math.min(maxLength, inputs - start));
+      documents[at] = d;
+      starts[at] = start;
+      lengths[at] = Math.min(maxLength, inputs - start);
+      at += 1;
     }
   }
-  for (; phase < phaseEnds.length; phase++) phaseEnds[phase] = lengths.length;
-  const lengthArray = Int32Array.from(lengths);
+  for (; phase < phaseEnds.length; phase++) phaseEnds[phase] = at;
   return {
-    count: lengths.length,
-    lengths: lengthArray,
-    scoredCounts: lengthArray,
+    count,
+    lengths,
+    scoredCounts: lengths,
     phaseEnds,
     row(index) {
       const start = starts[index]!;
@@ -68,7 +74,7 @@ export function documentRows(dataset: DocumentSource, maxLength: number, dropLon
       const ids = dataset.document(documents[index]!, start, length + 1);
       return {
         inputs: ids.subarray(0, length),
-        scored: Int32Array.from({ length }, (_, i) => i),
+        scored: positions(length),
         targets: ids.subarray(1),
       };
     },
@@ -77,6 +83,13 @@ export function documentRows(dataset: DocumentSource, maxLength: number, dropLon
       return `${dataset.origin(documents[index]!)}${start > 0 ? `+${start}` : ''}`;
     },
   };
+}
+
+/** 0, 1, 2, ...: every position scored. */
+function positions(length: number): Int32Array {
+  const result = new Int32Array(length);
+  for (let i = 0; i < length; i++) result[i] = i;
+  return result;
 }
 
 /**

@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
-import { type EpochPlan, planEpoch } from '../data/pack.ts';
+import { type EpochPlan, type Fill, fillOf, type PackingStrategy, planEpoch } from '../data/pack.ts';
 import type { RowSource } from './rows.ts';
 
 /** A place in the stream: the microbatch `index` of `epoch`, both from 0. */
@@ -22,8 +22,8 @@ export interface StreamOptions {
   /** Longest row, and rows of that length in a microbatch. */
   maxLength: number;
   batchSize: number;
-  /** Fill a microbatch with as many rows as have room; otherwise `batchSize` rows, whatever their length. */
-  packing: boolean;
+  /** How microbatches are filled with as many rows as have room; null: `batchSize` rows, whatever their length. */
+  packing: PackingStrategy | null;
   seed: number;
 }
 
@@ -37,8 +37,14 @@ export function epochPlanner(source: StreamSource, options: StreamOptions): (epo
       maxTokens: batchSize * maxLength,
       seed,
       epoch,
-      ...(packing ? {} : { maxSequences: batchSize }),
+      ...(packing === null ? { maxSequences: batchSize } : { strategy: packing }),
     });
+}
+
+/** How full the microbatches of the first epoch are. */
+export function firstFill(source: StreamSource, options: StreamOptions): Fill {
+  const { batchSize, maxLength } = options;
+  return fillOf(epochPlanner(source, options)(0), source.lengths, batchSize * maxLength);
 }
 
 /** The microbatches of one optimiser step. */

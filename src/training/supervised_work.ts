@@ -5,6 +5,7 @@
 import type { Batch, Session } from '../native/addon.ts';
 import { crossEntropyWeights, negativeLogLikelihood, total } from '../objectives/cross_entropy.ts';
 import type { StageContext } from '../stages/stage.ts';
+import { type SupervisedData, streamOptions } from './packing.ts';
 import { packBatch, type RowSource } from './rows.ts';
 import type { TrainingPass, TrainingRuntime } from './run.ts';
 import { type TrainingLength, type TrainingSettings, trainingLength } from './settings.ts';
@@ -36,6 +37,10 @@ export class SupervisedWork implements Work<SupervisedStep> {
   readonly validate: Validate | undefined;
   readonly #options: SupervisedWorkOptions;
   readonly #stream: RowStream;
+  /** The microbatch that was read ahead. */
+  #ahead: { rows: readonly number[]; batch: Batch } | undefined;
+  #setAside: readonly SetAside[] = [];
+  #waitedMs = 0;
 
   constructor(options: SupervisedWorkOptions) {
     this.#options = options;
@@ -51,23 +56,28 @@ export class SupervisedWork implements Work<SupervisedStep> {
   }
 
   async group(cursor: Cursor, setAside: readonly SetAside[]): Promise<SupervisedStep> {
-    const { microbatches, scored, tokens, next } = this.#stream.group(
-      cursor,
-      this.#options.accumulation,
-      setAside,
-    );
-    return { cursor, microbatches: microbatches.length, rows: microbatches, scored, tokens, next };
+    this.#setAside = setAside;
+    return this.#waiting(() => {
+      const { microbatches, scored, tokens, next } = this.#stream.group(
+        cursor,
+        this.#options.accumulation,
+        setAside,
+      );
+      return { cursor, microbatches: microbatches.length, rows: microbatches, scored, tokens, next };
+    });
   }
 
   async microbatch(
     step: SupervisedStep,
     index: number,
   ): Promise<{ loss: number; tokens: number; sums: Sums }> {
-    const { rows, session, passFields } = this.#options;
-    const batch = packBatch(rows, step.rows[index]!);
+    const { session, passFields } = this.#options;
+    const batch = this.#waiting(() => this.#read(step.rows[index]!));
     const fields = passFields({ cursor: step.cursor, microbatch: index });
     const weights = crossEntropyWeights(batch.scored.length, step.scored);
-    const scores = await session.forwardBackward({ ...batch, ...fields }, weights);
+    const running = session.forwardBackward({ ...batch, ...fields }, weights);
+    this.#readAhead(step, index + 1);
+    const scores = await running;
     return {
       loss: negativeLogLikelihood(scores.logProbs) / step.scored,
       tokens: batch.tokens.length,
@@ -86,21 +96,58 @@ export class SupervisedWork implements Work<SupervisedStep> {
   origin(row: number): string {
     return this.#options.rows.origin(row);
   }
+
+  takeWait(): number {
+    const waited = this.#waitedMs;
+    this.#waitedMs = 0;
+    return waited;
+  }
+
+  /** Does what the engine has to wait for. */
+  #waiting<Result>(make: () => Result): Result {
+    const since = performance.now();
+    const result = make();
+    this.#waitedMs += performance.now() - since;
+    return result;
+  }
+
+  #read(rows: readonly number[]): Batch {
+    const ahead = this.#ahead;
+    this.#ahead = undefined;
+    if (ahead !== undefined && sameRows(ahead.rows, rows)) return ahead.batch;
+    return packBatch(this.#options.rows, rows);
+  }
+
+  /** Reads the microbatch that comes next: of this step, or the first of the step after it, if there is one. */
+  #readAhead(step: SupervisedStep, index: number): void {
+    try {
+      const rows = step.rows[index] ?? this.#stream.group(step.next, 1, this.#setAside).microbatches[0]!;
+      this.#ahead = { rows, batch: packBatch(this.#options.rows, rows) };
+    } catch {
+      // It is read again when it is wanted, and what is wrong is said then.
+      this.#ahead = undefined;
+    }
+  }
+}
+
+function sameRows(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((row, i) => row === b[i]);
 }
 
 /** The work of a supervised stage by its settings. */
 export function supervisedWork(
   runtime: TrainingRuntime,
-  { settings, seed }: Pick<StageContext<TrainingSettings>, 'settings' | 'seed'>,
-  data: { rows: RowSource; validation: RowSource | undefined; maxLength: number; packing: boolean },
+  context: Pick<StageContext<TrainingSettings>, 'settings' | 'seed'>,
+  data: SupervisedData,
 ): SupervisedWork {
+  const { settings } = context;
   const { session, passFields } = runtime;
-  const { rows, validation, maxLength, packing } = data;
+  const { rows, validation } = data;
   return new SupervisedWork({
     session,
     passFields,
     rows,
-    stream: { maxLength, batchSize: settings.per_device_train_batch_size, packing, seed },
+    stream: streamOptions(context, data),
     accumulation: settings.gradient_accumulation_steps,
     length: trainingLength(settings),
     validation:

@@ -128,7 +128,7 @@ export class Trainer {
       state.microstep += 1;
       const perStep = state.step > 0 ? state.numTokens / state.step : group.tokens;
       const left = (schedule.totalSteps - state.step - state.microstep / group.microbatches) * perStep;
-      const speed = this.#speed.count(context.name, tokens, left);
+      const speed = this.#speed.count(context.name, tokens, left, work.takeWait?.());
       if (speed) context.emit('speed', speed);
     }
     const loss = state.partialLoss;

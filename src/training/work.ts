@@ -72,6 +72,8 @@ export interface Work<Group extends WorkGroup = WorkGroup> {
    * add up to the loss, which has been divided once by the whole step's divisor) and the sums for the metrics.
    */
   microbatch(group: Group, index: number): Promise<{ loss: number; tokens: number; sums: Sums }>;
+  /** Milliseconds that the engine has waited for data since this was last asked; absent: it is not measured. */
+  takeWait?(): number;
   /** The step's metrics by TRL's names beside `loss`, `learning_rate`, `grad_norm`, `epoch` and `num_tokens`. */
   metrics(sums: Sums, group: Group): Record<string, number>;
   /**

@@ -3,12 +3,12 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { encodeRow } from '../../src/data/supervised.ts';
 import { encodeChat } from '../../src/tokenizer/chat.ts';
+import { renderChatWithSpans } from '../../src/tokenizer/chat_spans.ts';
 import {
   checkTemplate,
   DEFAULT_CHAT_TEMPLATE,
   formatTime,
   renderChat,
-  renderChatWithSpans,
 } from '../../src/tokenizer/chat_template.ts';
 import type { Tokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { temporaryFolder } from '../data/stage_context.ts';
@@ -88,12 +88,6 @@ describe('rendering', () => {
       /roles must alternate/,
     );
     expect(() => renderChatWithSpans('{% generation %}a', messages)).toThrow(invalid);
-    // Drops earlier answers, so their place is unknown.
-    const forgets =
-      "{% for m in messages %}{{ m.role + ':' + (m.content if loop.last or m.role == 'user' else '') + ';' }}{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}";
-    expect(() => renderChatWithSpans(forgets, messages)).toThrow(
-      expect.objectContaining({ code: 'template_invalid', hint: expect.stringContaining('generation') }),
-    );
   });
 });
 
@@ -127,10 +121,10 @@ describe('encoding', () => {
 
   it('of rows follows the loss settings, and never scores the first token', async () => {
     const tokenizer = await trainTokenizer(join(folder.path, 'rows'), 'gpt2');
-    const only = { assistant_only_loss: true, completion_only_loss: true };
-    const everything = { assistant_only_loss: false, completion_only_loss: false };
+    const only = { loss_on: 'all', assistant_only_loss: true, completion_only_loss: true } as const;
+    const everything = { loss_on: 'all', assistant_only_loss: false, completion_only_loss: false } as const;
     const completion = { kind: 'completion', prompt: 'two and', completion: ' two' } as const;
-    const row = encodeRow(completion, tokenizer, only);
+    const row = encodeRow(completion, tokenizer, only, 'f:3');
     expect(tokenizer.decode(row.ids)).toBe('two and two<|im_end|>');
     expect(scoredText(tokenizer, row)).toBe(' two<|im_end|>');
     const rows = [
@@ -139,10 +133,10 @@ describe('encoding', () => {
       { kind: 'text', text: Buffer.from('plain') } as const,
     ];
     for (const each of rows) {
-      const { ids, scored } = encodeRow(each, tokenizer, everything);
+      const { ids, scored } = encodeRow(each, tokenizer, everything, 'f:3');
       expect([...scored]).toEqual([...ids].map((_, i) => (i === 0 ? 0 : 1)));
     }
-    expect(scoredText(tokenizer, encodeRow(rows[1]!, tokenizer, only))).toBe(
+    expect(scoredText(tokenizer, encodeRow(rows[1]!, tokenizer, only, 'f:3'))).toBe(
       'Paris.<|im_end|>  Madrid\n<|im_end|>',
     );
   });

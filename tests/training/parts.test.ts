@@ -105,7 +105,7 @@ describe('the stream of rows', () => {
       ),
     ),
   );
-  const stream = () => new RowStream(source, { maxLength: 10, batchSize: 2, packing: true, seed: 4 });
+  const stream = () => new RowStream(source, { maxLength: 10, batchSize: 2, packing: 'best_fit', seed: 4 });
 
   it('has each row once an epoch, in another order each', () => {
     const rows = stream();

@@ -2,6 +2,7 @@
  * The part of the live view that is drawn again and again: a head line and one bar per stage, from the model, the
  * width of the terminal and the time. Pure: the same arguments give the same lines, none wider than `width`.
  */
+import type { EventBody } from '../../../proto/events.ts';
 import {
   formatBytes,
   formatCompact,
@@ -171,11 +172,17 @@ export function validationFigure(stage: StageView): number | undefined {
   return metrics?.eval_loss ?? metrics?.eval_reward ?? metrics?.loss;
 }
 
+/** Whether the engine waits for data so much that it is worth a word. */
+export function waitsForData(speed: Pick<EventBody<'speed'>, 'data_wait_share'>): boolean {
+  return (speed.data_wait_share ?? 0) >= 0.01;
+}
+
 function speedParts({ speed }: StageView): string[] {
   if (speed === null) return [];
   const parts: string[] = [];
   if (speed.tokens_per_second !== null) parts.push(`${formatCompact(speed.tokens_per_second)} tok/s`);
   if (speed.matrix_share !== null) parts.push(`${formatShare(speed.matrix_share)} of matrix speed`);
+  if (waitsForData(speed)) parts.push(`${formatShare(speed.data_wait_share!)} waiting for data`);
   if (speed.memory_bytes > 0) parts.push(formatBytes(speed.memory_bytes));
   return parts;
 }

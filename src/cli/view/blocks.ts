@@ -91,6 +91,10 @@ function auditBlock(body: EventBody<'audit'>, options: BlockOptions): string[] {
     `BOS ${formatCount(body.bos)}`,
     `EOS ${formatCount(body.eos)}${prompts ? '' : ` (${formatCount(body.scored_eos)} scored)`}`,
     `too long ${formatCount(body.too_long)}`,
+    ...Object.entries(body.skipped ?? {}).map(
+      ([reason, count]) => `left out ${formatCount(count)}: ${reason}`,
+    ),
+    ...packingFacts(body.packing),
   ];
   const mark = (part: string, scored: boolean) =>
     scored ? (color ? paint(part, 'green', 'bold') : part) : paint(part, 'dim');
@@ -110,6 +114,14 @@ function auditBlock(body: EventBody<'audit'>, options: BlockOptions): string[] {
       : [paint(color ? 'scored text is ' : 'scored text is in [brackets]', 'dim')];
   if (color && legend.length > 0) legend[0] += mark('highlighted', true);
   return [title(`${body.stage}: audit`, options), ...wrap(facts.join(' · '), width), ...legend, ...examples];
+}
+
+function packingFacts(packing: EventBody<'audit'>['packing']): string[] {
+  if (packing === undefined) return [];
+  const { microbatches, fill_mean, fill_min } = packing;
+  return [
+    `${formatCounted(microbatches, 'microbatch', 'microbatches')} ${(fill_mean * 100).toFixed(1)}% full (the emptiest ${formatShare(fill_min)})`,
+  ];
 }
 
 /**

@@ -12,6 +12,7 @@ import {
   formatShare,
 } from '../format.ts';
 import { clean } from '../text.ts';
+import { waitsForData } from './bars.ts';
 import { type BlockOptions, renderBlock } from './blocks.ts';
 import { shownMetrics } from './metrics.ts';
 import type { JobView, StageView } from './model.ts';
@@ -79,6 +80,7 @@ function progressFacts(stage: StageView): string[] {
   }
   if (speed?.tokens_per_second != null) facts.push(`${formatCompact(speed.tokens_per_second)} tok/s`);
   if (speed?.matrix_share != null) facts.push(`${formatShare(speed.matrix_share)} of matrix speed`);
+  if (speed && waitsForData(speed)) facts.push(`${formatShare(speed.data_wait_share!)} waiting for data`);
   if (speed && speed.memory_bytes > 0) facts.push(formatBytes(speed.memory_bytes));
   if (speed?.eta_seconds != null && done !== total) facts.push(`${formatDuration(speed.eta_seconds)} left`);
   return facts;
