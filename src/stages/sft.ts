@@ -18,7 +18,7 @@ import { loadTokenizer, saveTokenizer, type Tokenizer } from '../tokenizer/token
 import { auditRows } from '../training/audit.ts';
 import { checkPacking, emitAudit, packingStrategy, tooLongOf } from '../training/packing.ts';
 import { plannedArchitecture, plannedFileTokens } from '../training/planned.ts';
-import { supervisedRows } from '../training/rows.ts';
+import { fitRows, supervisedRows } from '../training/rows.ts';
 import { planTraining, retellTraining, rowLength, runTraining, trainingSession } from '../training/run.ts';
 import { checkTraining, checkValidation, trainingFields } from '../training/settings.ts';
 import { supervisedWork } from '../training/supervised_work.ts';
@@ -29,7 +29,6 @@ import { defineStage, type StageContext, StageStopped } from './stage.ts';
 const DEFAULT_WARMUP_RATIO = 0.03;
 
 const TOO_LONG = ['truncate', 'split', 'drop'] as const;
-type TooLong = (typeof TOO_LONG)[number];
 
 const schema = z
   .strictObject({
@@ -201,22 +200,4 @@ function closingTokens(rows: readonly SupervisedRow[], tokenizer: Tokenizer): Se
     if (last !== undefined && special.has(last)) closing.add(last);
   }
   return closing;
-}
-
-/** Rows of at most `maxLength` tokens. */
-function fitRows(rows: SupervisedRow[], maxLength: number, tooLong: TooLong): SupervisedRow[] {
-  if (tooLong === 'drop') return rows.filter(({ ids }) => ids.length <= maxLength);
-  return rows.flatMap((row) => {
-    const pieces: SupervisedRow[] = [];
-    // The last token of a piece is the first of the next, which is predicted from it.
-    for (let start = 0; start === 0 || start < row.ids.length - 1; start += maxLength - 1) {
-      const [ids, scored] = [row.ids, row.scored].map((each) => each.subarray(start, start + maxLength)) as [
-        Int32Array,
-        Uint8Array,
-      ];
-      pieces.push({ ids, scored, origin: start === 0 ? row.origin : `${row.origin}+${start}` });
-      if (tooLong === 'truncate') break;
-    }
-    return pieces;
-  });
 }

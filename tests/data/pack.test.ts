@@ -1,7 +1,7 @@
 /** Packing of an epoch: nothing lost, nothing padded, budgets kept, the same plan from the same seed. */
 import { describe, expect, it } from 'vitest';
 import { contentCrc, copiesCounter, splitFraction } from '../../src/data/mix.ts';
-import { type EpochOptions, planEpoch } from '../../src/data/pack.ts';
+import { type EpochOptions, fillOf, planEpoch } from '../../src/data/pack.ts';
 import { DataRandom } from '../../src/data/random.ts';
 
 function microbatches(options: EpochOptions): number[][] {
@@ -30,6 +30,32 @@ describe('planEpoch', () => {
     const lengths = randomLengths(5000, 66);
     const tokens = lengths.reduce((sum, length) => sum + length, 0);
     expect(tokens / (microbatches({ ...base, lengths }).length * 256)).toBeGreaterThan(0.97);
+  });
+
+  it('fills more with the longest rows first, whose order is still shuffled', () => {
+    const lengths = randomLengths(5000, 256);
+    const fill = (strategy: 'best_fit' | 'bfd', epoch = 0) =>
+      fillOf(planEpoch({ ...base, lengths, strategy, epoch }), lengths, 256);
+    expect(fill('bfd').mean).toBeGreaterThan(fill('best_fit').mean);
+    expect(fill('bfd').mean).toBeGreaterThan(0.99);
+    const plan = microbatches({ ...base, lengths, strategy: 'bfd' });
+    expect(plan.flat().sort((a, b) => a - b)).toEqual(lengths.map((_, row) => row));
+    for (const rows of plan) {
+      const each = rows.map((row) => lengths[row]!);
+      expect(each).toEqual(each.toSorted((a, b) => b - a));
+    }
+    expect(plan).not.toEqual(microbatches({ ...base, lengths, strategy: 'bfd', epoch: 1 }));
+  });
+
+  it('says how full microbatches are', () => {
+    const lengths = [200, 50, 6, 128];
+    const plan = planEpoch({ ...base, lengths, strategy: 'bfd' });
+    expect(fillOf(plan, lengths, 256)).toEqual({ microbatches: 2, mean: 0.75, min: 0.5 });
+    expect(fillOf(planEpoch({ ...base, lengths: [] }), [], 256)).toEqual({
+      microbatches: 0,
+      mean: 0,
+      min: 0,
+    });
   });
 
   it('depends on seed and epoch only, and mixes', () => {

@@ -7,7 +7,7 @@ import { StopStrings } from '../../src/models/complete.ts';
 import { crossEntropy, crossEntropyWeights } from '../../src/objectives/cross_entropy.ts';
 import { auditRows } from '../../src/training/audit.ts';
 import { Journal } from '../../src/training/journal.ts';
-import { documentRows, packBatch, supervisedRows } from '../../src/training/rows.ts';
+import { documentRows, fitRows, packBatch, supervisedRows } from '../../src/training/rows.ts';
 import { learningRate } from '../../src/training/schedule.ts';
 import { RowStream } from '../../src/training/stream.ts';
 import { requireDiskSpace, writeFileAtomic } from '../../src/util/files.ts';
@@ -96,6 +96,24 @@ describe('documents as rows', () => {
   });
 });
 
+describe('rows that are too long', () => {
+  const long = row([1, 2, 3, 4, 5, 6, 7, 8], [0, 0, 1, 1, 1, 1, 0, 1]);
+  const short = row([9, 8], [0, 1]);
+
+  it('are cut, left out, or cut into several that lose no scored token', () => {
+    const texts = (rows: { ids: Int32Array }[]) => rows.map(({ ids }) => [...ids].join(''));
+    expect(texts(fitRows([long, short], 4, 'truncate'))).toEqual(['1234', '98']);
+    expect(texts(fitRows([long, short], 4, 'drop'))).toEqual(['98']);
+    const pieces = fitRows([long, short], 4, 'split');
+    expect(texts(pieces)).toEqual(['1234', '4567', '78', '98']);
+    expect(pieces.map(({ origin }) => origin)).toEqual(['r1', 'r1+3', 'r1+6', 'r9']);
+    const { count, row: at } = supervisedRows(pieces);
+    const targets = Array.from({ length: count }, (_, i) => [...at(i).targets]);
+    expect(targets).toEqual([[3, 4], [5, 6], [8], [8]]);
+    expect(texts(fitRows([row([1, 2, 3, 4], [0, 1, 1, 1])], 4, 'split'))).toEqual(['1234']);
+  });
+});
+
 describe('the stream of rows', () => {
   const source = supervisedRows(
     Array.from({ length: 23 }, (_, i) =>
@@ -157,6 +175,15 @@ describe('the audit', () => {
       { text: '6 2', scored: true },
       { text: '2', scored: false },
     ]);
+  });
+
+  it('names ten of the rows that are too long, and counts rows without a scored token', () => {
+    const long = Array.from({ length: 12 }, () => row(Array(9).fill(2), Array(9).fill(1)));
+    expect(() => auditRows(long, tokenizer, rules)).toThrowError(
+      /^s: 12 of 12 rows are longer than max_length \(8 tokens\): (\S+ \(9\), ){9}\S+ \(9\) and 2 more\.$/,
+    );
+    const report = auditRows([row([5, 2], [0, 1]), row([5, 6], [0, 0])], tokenizer, rules);
+    expect(report.skipped).toEqual({ 'nothing in them is scored': 1 });
   });
 
   it.each([

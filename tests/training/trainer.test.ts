@@ -288,6 +288,11 @@ describe('refusals before the first step', () => {
     expect(error!.message).toMatch(/1 of 2 rows.*chats\.jsonl:1/);
     expect(await failure(of, recipeText({ sft: ['max_steps: 1', 'too_long: drop'] }))).toBeNull();
     expect(await failure(of, recipeText({ sft: ['max_steps: 1', 'too_long: truncate'] }))).toBeNull();
+    const split = recipeText({ sft: ['max_steps: 1', 'packing_strategy: bfd_split'] });
+    const channel = await runHere(of, split);
+    expect(channel.outcome().error).toBeNull();
+    const audit = channel.events('audit').at(-1)!.body;
+    expect(audit).toMatchObject({ too_long: 1, packing: { strategy: 'bfd_split' } });
   });
 
   it('refuses documents that are too long unless the recipe says what to do', async () => {
