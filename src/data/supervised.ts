@@ -32,8 +32,8 @@ export async function* readSupervised(
   settings: LossSettings,
 ): AsyncGenerator<SupervisedRow> {
   for await (const row of readRows(source, SUPERVISED)) {
-    const encoded = row.attempt((content) => encodeRow(content, tokenizer, settings, row.origin));
-    if (encoded) yield encoded;
+    const encoded = row.attempt((content) => encodeRow(content, tokenizer, settings));
+    if (encoded) yield { ...encoded, origin: row.origin };
   }
 }
 
@@ -42,12 +42,11 @@ export function encodeRow(
   row: RowContent,
   tokenizer: Tokenizer,
   settings: LossSettings,
-  origin: string,
-): SupervisedRow {
+): Omit<SupervisedRow, 'origin'> {
   if (row.kind === 'messages') {
     const chat = encodeChat(tokenizer, row.messages, { tools: row.tools });
-    checkAnswers(tokenizer, row.messages, chat, origin);
-    return { ids: chat.ids, scored: scoredOf(row, chat, settings, origin), origin };
+    checkAnswers(tokenizer, row.messages, chat);
+    return { ids: chat.ids, scored: scoredOf(row, chat, settings) };
   }
   const prompt = row.kind === 'completion' ? tokenizer.encode(row.prompt) : new Int32Array(0);
   const answer = tokenizer.encode(row.kind === 'completion' ? row.completion : row.text);
@@ -58,7 +57,7 @@ export function encodeRow(
   ids.set(close, prompt.length + answer.length);
   const scored = all(ids.length);
   if (settings.completion_only_loss) scored.fill(0, 0, prompt.length);
-  return { ids, scored, origin };
+  return { ids, scored };
 }
 
 /** Which tokens of a conversation count. */
@@ -66,7 +65,6 @@ function scoredOf(
   { messages, completionFrom }: Extract<RowContent, { kind: 'messages' }>,
   chat: EncodedChat,
   settings: LossSettings,
-  origin: string,
 ): Uint8Array {
   const first = settings.completion_only_loss ? (completionFrom ?? 0) : 0;
   if (!settings.assistant_only_loss) {
@@ -88,8 +86,8 @@ function scoredOf(
     if (message === undefined && !everything) {
       throw new AnnealError(
         'template_invalid',
-        `${origin}: which answer a {% generation %} block of the chat template belongs to cannot be told, and not all are to count.`,
-        { path: origin, hint: 'Let the template loop over `messages`, with one block an answer.' },
+        'Which answer a {% generation %} block of the chat template belongs to cannot be told, and not all are to count.',
+        { hint: 'Let the template loop over `messages`, with one block an answer.' },
       );
     }
     if (message === undefined || counts(message)) scored.fill(1, Math.max(1, start), end);

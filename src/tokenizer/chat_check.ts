@@ -1,26 +1,26 @@
 /**
  * The check of each supervised chat: what is scored must be what the assistant says in the row, with the token that
  * closes its turn, once the ids are decoded. Templates may trim an answer, leave out reasoning of earlier turns and
- * write tool calls in their way; one that changes or loses an answer makes the row an error.
+ * write tool calls in their way; one that changes or loses an answer makes the row an error. Who reads the rows names
+ * the row.
  */
 import { AnnealError } from '../../proto/errors.ts';
 import type { EncodedChat, EncodedSpan } from './chat.ts';
 import type { ChatMessage } from './chat_template.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
-/** Throws `template_changes_answer`, naming the row, where the scored text is not what the assistant says. */
+/** Throws `template_changes_answer`, naming the message, where the scored text is not what the assistant says. */
 export function checkAnswers(
   tokenizer: Pick<Tokenizer, 'decode'>,
   messages: readonly ChatMessage[],
   chat: EncodedChat,
-  origin: string,
 ): void {
   const fail = (message: number, problem: string): never => {
     throw new AnnealError(
       'template_changes_answer',
-      `${origin}: the chat template does not keep message ${message + 1} (${messages[message]?.role}): ${problem}.`,
+      `The chat template does not keep message ${message + 1} (${messages[message]?.role}): ${problem}.`,
       {
-        path: `${origin}:messages.${message}`,
+        path: `messages.${message}`,
         hint: 'Give a chat_template that writes what the assistant says, or mend or leave out the row.',
       },
     );

@@ -19,7 +19,7 @@ const chat = (messages: object[], completionFrom?: number) =>
 
 /** Runs of scored text. */
 function scored(tokenizer: Tokenizer, row: RowContent, changed: Partial<LossSettings> = {}): string[] {
-  const { ids, scored } = encodeRow(row, tokenizer, { ...settings, ...changed }, 'chats.jsonl:7');
+  const { ids, scored } = encodeRow(row, tokenizer, { ...settings, ...changed });
   const runs: number[][] = [];
   for (const [i, id] of ids.entries()) {
     if (scored[i] !== 1) continue;
@@ -66,7 +66,7 @@ describe('answers that count', () => {
     const row = chat([user('?'), answer('one'), answer('two')]);
     expect(scored(tokenizer, row)).toEqual(['one two<|im_end|>']);
     expect(() => scored(tokenizer, row, { loss_on: 'last' })).toThrow(
-      expect.objectContaining({ code: 'template_invalid', path: 'chats.jsonl:7' }),
+      expect.objectContaining({ code: 'template_invalid' }),
     );
   });
 });
@@ -93,8 +93,8 @@ describe('the check of a row', () => {
     expect(() => scored(of, row)).toThrow(
       expect.objectContaining({
         code: 'template_changes_answer',
-        message: `chats.jsonl:7: the chat template does not keep message 2 (assistant): ${problem}.`,
-        path: 'chats.jsonl:7:messages.1',
+        message: `The chat template does not keep message 2 (assistant): ${problem}.`,
+        path: 'messages.1',
       }),
     );
   });

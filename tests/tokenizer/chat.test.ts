@@ -124,7 +124,7 @@ describe('encoding', () => {
     const only = { loss_on: 'all', assistant_only_loss: true, completion_only_loss: true } as const;
     const everything = { loss_on: 'all', assistant_only_loss: false, completion_only_loss: false } as const;
     const completion = { kind: 'completion', prompt: 'two and', completion: ' two' } as const;
-    const row = encodeRow(completion, tokenizer, only, 'f:3');
+    const row = encodeRow(completion, tokenizer, only);
     expect(tokenizer.decode(row.ids)).toBe('two and two<|im_end|>');
     expect(scoredText(tokenizer, row)).toBe(' two<|im_end|>');
     const rows = [
@@ -133,10 +133,10 @@ describe('encoding', () => {
       { kind: 'text', text: Buffer.from('plain') } as const,
     ];
     for (const each of rows) {
-      const { ids, scored } = encodeRow(each, tokenizer, everything, 'f:3');
+      const { ids, scored } = encodeRow(each, tokenizer, everything);
       expect([...scored]).toEqual([...ids].map((_, i) => (i === 0 ? 0 : 1)));
     }
-    expect(scoredText(tokenizer, encodeRow(rows[1]!, tokenizer, only, 'f:3'))).toBe(
+    expect(scoredText(tokenizer, encodeRow(rows[1]!, tokenizer, only))).toBe(
       'Paris.<|im_end|>  Madrid\n<|im_end|>',
     );
   });

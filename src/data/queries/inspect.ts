@@ -15,7 +15,7 @@ import { exists } from '../../util/files.ts';
 import { formatFact } from '../page/format.ts';
 import { LengthHistogram } from '../page/histogram.ts';
 import { SUPERVISED } from '../shapes/content.ts';
-import { RowError } from '../shapes/errors.ts';
+import { rowErrorOf } from '../shapes/errors.ts';
 import { type RowSettings, rowSettings } from '../shapes/settings.ts';
 import { Shaper } from '../shapes/shaper.ts';
 import { SHAPES, ShapeCounts, type ShapeName } from '../shapes/shapes.ts';
@@ -91,8 +91,8 @@ class Survey {
       if (shaped === undefined) return;
       this.#shapes.add(shaped.shape, shaped.besides);
       this.#example(record, origin, texts);
-    } catch (error) {
-      if (!(error instanceof RowError)) throw error;
+    } catch (thrown) {
+      const error = rowErrorOf(thrown, origin);
       this.#misfits += 1;
       if (this.#problems.length < MOST_PROBLEMS) {
         const text = record.bad?.excerpt ?? whole;
@@ -115,6 +115,7 @@ class Survey {
     const shaped = this.#supervised.read(record, origin);
     if (shaped === undefined) return;
     const { ids, scored } = encodeRow(shaped.content as never, this.#tokenizer, {
+      loss_on: 'all',
       assistant_only_loss: true,
       completion_only_loss: true,
     });

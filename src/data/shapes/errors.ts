@@ -1,7 +1,12 @@
 /** Rows that do not fit, as errors that know their place: what a stage throws, or keeps aside and counts. */
 import { AnnealError } from '../../../proto/errors.ts';
 
-type RowCode = 'data_field' | 'data_syntax' | 'data_encoding' | 'template_invalid';
+type RowCode =
+  | 'data_field'
+  | 'data_syntax'
+  | 'data_encoding'
+  | 'template_invalid'
+  | 'template_changes_answer';
 
 /** What is wrong with a row, and where. */
 export class RowError extends AnnealError {
@@ -31,10 +36,11 @@ export class RowError extends AnnealError {
   }
 }
 
-/** What was thrown about a row as its error: a template's refusal is about the row that it refuses. */
+/** What was thrown about a row as its error: a template's refusal, or change, is about the row that it renders. */
 export function rowErrorOf(error: unknown, origin: string): RowError {
   if (error instanceof RowError) return error;
-  if (!(error instanceof AnnealError) || error.code !== 'template_invalid') throw error;
+  if (!(error instanceof AnnealError)) throw error;
+  if (error.code !== 'template_invalid' && error.code !== 'template_changes_answer') throw error;
   return new RowError(error.code, origin, undefined, `cannot be used: ${error.message}`, {
     hint: error.hint,
     cause: error,
