@@ -71,8 +71,8 @@ export class Rejects {
   describe(): string | undefined {
     if (this.#rejected === 0) return undefined;
     const where = this.#rules.path === undefined ? 'left out' : `kept aside in ${REJECTED_FILE}`;
-    const rows = this.#rejected === 1 ? 'row does' : 'rows do';
-    return `${this.#rejected} of ${this.#rows} ${rows} not fit, ${where}: ${this.#first.join('; ')}${this.#rejected > FIRST ? '; ...' : ''}`;
+    const verb = this.#rejected === 1 ? 'does' : 'do';
+    return `${this.#rejected} of ${this.#rows} rows ${verb} not fit, ${where}: ${this.#first.join('; ')}${this.#rejected > FIRST ? '; ...' : ''}`;
   }
 
   #check(): void {
