@@ -200,13 +200,20 @@ describe('a row', () => {
     const fields = { messages: [question, answer], text: 'x', prompt: 'p' };
     expect(shaped(fields)).toMatchObject({ shape: 'messages', besides: ['text'] });
     const named = shaped(fields, { fields: { text: 'text' } });
-    expect(named).toMatchObject({ shape: 'text', besides: ['messages'] });
+    expect(named).toMatchObject({ shape: 'text', besides: [] });
   });
 
   it.each<[string, Record<string, unknown>, string, RegExp, object?]>([
     ['nothing that is known', { txt: 'a' }, 'text', /is missing \(the row has txt\)/],
     ['no fields', {}, 'text', /the row has no fields/],
-    ['null where text belongs', { text: null }, 'text', /is missing/],
+    ['null where text belongs', { text: null }, 'text', /is null/],
+    [
+      'null where the recipe looks',
+      { a: { b: null }, text: 'x' },
+      'a.b',
+      /is null/,
+      { fields: { prompt: 'a.b', completion: 'c' } },
+    ],
     ['half a shape', { prompt: 'p', n: 1 }, 'completion', /is missing \(the row has prompt, n\)/],
     ['half of Alpaca', { instruction: 'p' }, 'output', /is missing/],
     ['a number as text', { text: 5 }, 'text', /must be text, is a number/],

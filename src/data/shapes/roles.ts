@@ -96,6 +96,14 @@ export class FieldMap {
     return undefined;
   }
 
+  /** Whether a row has a role's field, with nothing in it. */
+  isNull(fields: Record<string, unknown>, role: Role): boolean {
+    const given = this.#given.get(role);
+    return given
+      ? valueAt(fields, given) === null
+      : ROLES[role].some((name) => Object.hasOwn(fields, name) && fields[name] === null);
+  }
+
   /** The field that a role is looked for in, for messages; `fields` decides between several usual names. */
   field(role: Role, fields?: Record<string, unknown>): string {
     const given = this.#given.get(role);

@@ -60,7 +60,9 @@ export class Shaper<Name extends ShapeName, T> {
     // A field that the recipe names and the row lacks is what is wrong, whatever else there is.
     const role = this.#map.named.find((each) => !row.has(each)) ?? this.#finder.missing(row);
     const names = Object.keys(row.fields).slice(0, 8).join(', ');
-    const problem = `is missing (the row has ${names || 'no fields'})`;
+    const problem = this.#map.isNull(row.fields, role)
+      ? 'is null'
+      : `is missing (the row has ${names || 'no fields'})`;
     const hint = suggestFields(row, this.#kind.takes) ?? this.#hint;
     return new RowError('data_field', row.origin, row.field(role), problem, { hint });
   }

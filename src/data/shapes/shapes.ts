@@ -1,6 +1,6 @@
 /**
  * Shapes of rows, found by looking: each is known by the roles that its rows have. A stage says which shapes it
- * takes, in which order it prefers them where a row has several; what the recipe's `fields` names goes first.
+ * takes, in which order it prefers them where a row has several.
  */
 
 import { isShareGpt } from './messages.ts';
@@ -58,13 +58,16 @@ export const SHAPES = {
 } as const satisfies Record<string, Shape>;
 export type ShapeName = keyof typeof SHAPES;
 
-/** The shapes that a stage takes, in the order in which they are looked for. */
+/**
+ * The shapes that a stage takes, in the order in which they are looked for. Where the recipe names the fields of a
+ * shape it is that one: a row that lacks them does not fit, whatever else it has.
+ */
 export class ShapeFinder<Name extends ShapeName> {
   readonly #order: readonly Name[];
 
   constructor(taken: readonly Name[], map: FieldMap) {
     const named = (name: Name) => needs(name).some((roles) => roles.some((role) => map.names(role)));
-    this.#order = [...taken.filter(named), ...taken.filter((name) => !named(name))];
+    this.#order = taken.some(named) ? taken.filter(named) : taken;
   }
 
   /** The shape of a row; undefined where it has none of them. */
