@@ -196,6 +196,17 @@ describe('a row', () => {
     }
   });
 
+  it('of a table of text may have conversations as JSON; other JSON is text', () => {
+    const row = { prompt: JSON.stringify([question]), completion: JSON.stringify([answer]) };
+    expect(shaped(row).content).toEqual({
+      kind: 'messages',
+      messages: [question, answer],
+      completionFrom: 1,
+    });
+    const code = { prompt: '[{"role": 1}, {"a": 2}]', completion: '[{"role": "x"}]' };
+    expect(shaped(code).content).toEqual({ kind: 'completion', ...code });
+  });
+
   it('of several shapes is read as the first, and says so', () => {
     const fields = { messages: [question, answer], text: 'x', prompt: 'p' };
     expect(shaped(fields)).toMatchObject({ shape: 'messages', besides: ['text'] });

@@ -167,6 +167,14 @@ export function parseTools(value: unknown, field: string, fail: Fail): Tool[] | 
   return tools.length === 0 ? undefined : tools;
 }
 
+/** The messages that a text is the JSON of, or undefined: text that merely looks like JSON is text. */
+export function writtenMessages(text: string): unknown[] | undefined {
+  const list = /^\s*\[\s*\{/.test(text) ? parsedJson(text) : undefined;
+  const speaks = (each: unknown) =>
+    isRecord(each) && (Object.hasOwn(each, 'content') ? 'role' in each : 'from' in each && 'value' in each);
+  return Array.isArray(list) && list.length > 0 && list.every(speaks) ? list : undefined;
+}
+
 /** What a text is the JSON of, where it is a list or an object; anything else as it is. */
 export function parsedJson(value: unknown): unknown {
   if (typeof value !== 'string' || !/^\s*[[{]/.test(value)) return value;

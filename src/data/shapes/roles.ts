@@ -36,6 +36,22 @@ export const ROLES = {
 } as const satisfies Record<string, readonly string[]>;
 export type Role = keyof typeof ROLES;
 
+/** Roles whose value may be text; of the others an empty text, as tables of text have it, is no value. */
+const TEXTS: ReadonlySet<Role> = new Set<Role>([
+  ...([
+    'text',
+    'system',
+    'prompt',
+    'completion',
+    'instruction',
+    'input',
+    'output',
+    'chosen',
+    'rejected',
+  ] as const),
+  ...(['answer', 'id'] as const),
+]);
+
 const path = z
   .string()
   .min(1)
@@ -66,6 +82,10 @@ export function valueAt(fields: Record<string, unknown>, { name, parts }: FieldP
   return value;
 }
 
+function present(value: unknown, role: Role): unknown {
+  return value === null || (value === '' && !TEXTS.has(role)) ? undefined : value;
+}
+
 /** Which field has which role. */
 export class FieldMap {
   readonly #given: ReadonlyMap<Role, FieldPath>;
@@ -88,10 +108,10 @@ export class FieldMap {
   /** The value that a row has for a role. Null is what columns have where there is nothing: it counts as missing. */
   value(fields: Record<string, unknown>, role: Role): unknown {
     const given = this.#given.get(role);
-    if (given) return valueAt(fields, given) ?? undefined;
+    if (given) return present(valueAt(fields, given), role);
     for (const name of ROLES[role]) {
-      const value = Object.hasOwn(fields, name) ? fields[name] : undefined;
-      if (value !== undefined && value !== null) return value;
+      const value = Object.hasOwn(fields, name) ? present(fields[name], role) : undefined;
+      if (value !== undefined) return value;
     }
     return undefined;
   }

@@ -4,8 +4,11 @@
  */
 import type { ChatMessage } from '../../tokenizer/chat_template.ts';
 import { describe, type Fail, RowError } from './errors.ts';
-import { parseMessages, parseTools, type Tool } from './messages.ts';
+import { parseMessages, parseTools, type Tool, writtenMessages } from './messages.ts';
 import { type FieldMap, ROLES, type Role } from './roles.ts';
+
+/** Roles that are text or a conversation, which tables of text have as JSON. */
+const SPOKEN: ReadonlySet<Role> = new Set<Role>(['prompt', 'completion', 'chosen', 'rejected']);
 
 export class FieldRow {
   /** `file:12` */
@@ -37,11 +40,12 @@ export class FieldRow {
   }
 
   get(role: Role): unknown {
-    return this.#map.value(this.fields, role);
+    const value = this.#map.value(this.fields, role);
+    return typeof value === 'string' && SPOKEN.has(role) ? (writtenMessages(value) ?? value) : value;
   }
 
   has(role: Role): boolean {
-    return this.get(role) !== undefined;
+    return this.#map.value(this.fields, role) !== undefined;
   }
 
   /** Whether there is a field for a role, be it empty. */
