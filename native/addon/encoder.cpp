@@ -5,21 +5,12 @@
 #include <utility>
 
 #include "addon/arguments.h"
+#include "addon/bpe_model.h"
 #include "addon/split_pattern.h"
 #include "addon/text_batch.h"
 
 namespace anneal::addon {
 namespace {
-
-BpeModelParts model_parts(const Argument& model) {
-  BpeModelParts parts;
-  parts.merges = model.property("merges").int32s();
-  parts.byte_ids = model.property("byteIds").int32s();
-  parts.characters = model.property("characters").boolean();
-  parts.whole_words = model.property("wholeWords").boolean();
-  parts.tokens = to_text_batch(model.property("tokens"));
-  return parts;
-}
 
 std::vector<AddedToken> added_tokens(const Argument& array) {
   std::vector<AddedToken> tokens;

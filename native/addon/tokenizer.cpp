@@ -2,6 +2,7 @@
 
 #include "addon/abort_signal.h"
 #include "addon/arguments.h"
+#include "addon/bpe_model.h"
 #include "addon/split_pattern.h"
 #include "addon/text_batch.h"
 
@@ -25,10 +26,13 @@ Trainer::Trainer(const Napi::CallbackInfo& info)
       calls_(info.Env(), "anneal tokenizer training", [this](bool keep) { keep ? Ref() : Unref(); }) {
   synchronous(info.Env(), [&] {
     const Argument options = argument(info, 0, "options");
-    TrainerOptions settings{split_pattern(options), threads(options), 0};
+    TrainerOptions settings;
+    settings.pattern = split_pattern(options);
+    settings.threads = threads(options);
     if (const Argument most = options.property("maxWords"); !most.is_absent()) {
       settings.max_words = static_cast<uint64_t>(most.integer(1, kMaxSafeInteger));
     }
+    if (const Argument nfc = options.property("nfc"); !nfc.is_absent()) settings.nfc = nfc.boolean();
     trainer_ = std::make_unique<BpeTrainer>(settings);
   });
 }
@@ -63,14 +67,21 @@ Napi::Value Trainer::train(const Napi::CallbackInfo& info) {
     const Argument least = options.property("minWordCount");
     const auto min_word_count =
         static_cast<uint64_t>(least.is_absent() ? 1 : least.integer(1, kMaxSafeInteger));
+    std::shared_ptr<BaseVocabulary> base;
+    if (const Argument from = options.property("base"); !from.is_absent()) {
+      base = std::make_shared<BaseVocabulary>();
+      base->model = model_parts(from.property("model"));
+      base->first_result = static_cast<int32_t>(from.property("firstResult").integer(256, 1 << 30));
+    }
     const auto cancelled = std::make_shared<std::atomic<bool>>(false);
     const auto abort = std::make_shared<AbortListener>(options.property("signal"), cancelled);
     const auto call = calls_.begin(env);
     call->set_cleanup([abort](Napi::Env) { abort->remove(); });
     return calls_.run(
         call, thread_,
-        [this, merges, min_frequency, min_word_count, cancelled] {
-          std::vector<int32_t> result = trainer_->train({merges, min_frequency, min_word_count}, *cancelled);
+        [this, merges, min_frequency, min_word_count, base, cancelled] {
+          std::vector<int32_t> result =
+              trainer_->train({merges, min_frequency, min_word_count, base.get()}, *cancelled);
           if (*cancelled) throw CodedError("cancelled", "the training of the tokenizer was cancelled");
           return result;
         },

@@ -2,10 +2,14 @@
 
 #include <algorithm>
 #include <span>
+#include <string>
 #include <string_view>
+#include <unordered_set>
+#include <utility>
 
 #include "tokenizer/bpe_merges.h"
 #include "tokenizer/byte_units.h"
+#include "tokenizer/nfc.h"
 #include "tokenizer/parallel.h"
 
 namespace anneal {
@@ -39,8 +43,10 @@ void BpeTrainer::feed(const TextBatch& documents) {
   }
   for_each_part(options_.threads, starts.size() - 1, [&](int thread, size_t part) {
     WordCounts& counts = *counts_[static_cast<size_t>(thread)];
+    std::string composed;
     for (size_t i = starts[part]; i < starts[part + 1]; ++i) {
-      for_each_word(options_.pattern, documents[i], [&](std::string_view word) { counts.add(word); });
+      const std::string_view text = options_.nfc ? to_nfc(documents[i], composed) : documents[i];
+      for_each_word(options_.pattern, text, [&](std::string_view word) { counts.add(word); });
     }
   });
   if (options_.max_words == 0) return;
@@ -74,7 +80,26 @@ std::vector<int32_t> BpeTrainer::train(const TrainOptions& options, const std::a
   gather();
   WordCounts& words = *counts_.front();
   if (options.min_word_count > 1) words.drop_below(options.min_word_count, options_.threads);
-  const MergeSearch search{options.merges, options.min_frequency, options_.threads, byte_units_of, 256, {}};
+  MergeSearch search{options.merges, options.min_frequency, options_.threads, byte_units_of, 256, {}};
+  if (options.base == nullptr) return find_merges(words, search, cancelled);
+
+  const BpeModel model(options.base->model);
+  search.units_of = [&model](std::string_view word, std::vector<int32_t>& units) {
+    BpeModel::Scratch scratch;
+    units.resize(word.size());
+    units.resize(model.encode(word, scratch, units.data()));
+  };
+  search.first_result = options.base->first_result;
+  std::vector<std::string> texts(static_cast<size_t>(search.first_result));
+  const TextBatch& tokens = options.base->model.tokens;
+  for (size_t id = 0; id < std::min(tokens.size(), texts.size()); ++id) texts[id] = tokens[id];
+  std::unordered_set<std::string> known(texts.begin(), texts.end());
+  search.accept = [&](int32_t left, int32_t right) {
+    std::string joined = texts[static_cast<size_t>(left)] + texts[static_cast<size_t>(right)];
+    if (!known.insert(joined).second) return false;
+    texts.push_back(std::move(joined));
+    return true;
+  };
   return find_merges(words, search, cancelled);
 }
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "data/text_batch.h"
+#include "tokenizer/bpe_model.h"
 #include "tokenizer/split.h"
 #include "tokenizer/word_counts.h"
 
@@ -23,6 +24,8 @@ struct TrainerOptions {
   int threads = 1;
   /// Distinct words that are kept, about; 0: all.
   uint64_t max_words = 0;
+  /// Text is brought into Unicode's form C first.
+  bool nfc = false;
 };
 
 /// What was counted so far.
@@ -34,12 +37,21 @@ struct WordTotals {
   uint64_t dropped_below = 0;
 };
 
+/// A vocabulary that training goes on from: words are encoded with it first, units are its ids, and merges
+/// make new ones from `first_result` on.
+struct BaseVocabulary {
+  /// With the text of all tokens: a pair that would make one of them again is passed over.
+  BpeModelParts model;
+  int32_t first_result = 0;
+};
+
 struct TrainOptions {
   int64_t merges = 0;
   /// Pairs that occur less often (or never) are not merged.
   int64_t min_frequency = 0;
   /// Words that occur less often are left out.
   uint64_t min_word_count = 0;
+  const BaseVocabulary* base = nullptr;
 };
 
 class BpeTrainer {

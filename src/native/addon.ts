@@ -18,7 +18,7 @@ import type { Fingerprinter, NearOptions } from './dedup.ts';
 import { Generations } from './generations.ts';
 import type { SessionOptions, SessionPlan } from './model.ts';
 import type { Session } from './session.ts';
-import type { BpeEncoder, BpeEncoderOptions, BpeTrainer, SplitPattern } from './tokenizer.ts';
+import type { BpeEncoder, BpeEncoderOptions, BpeTrainer, BpeTrainerOptions } from './tokenizer.ts';
 
 export type * from './batch.ts';
 export type * from './cleaning.ts';
@@ -36,8 +36,7 @@ export interface Addon {
   createSession(options: SessionOptions): Promise<Session>;
   /** The same sizing code, without reserving anything. */
   planSession(options: SessionOptions): SessionPlan;
-  /** `maxWords`: about as many distinct words are kept at most, and counts are then approximate; absent: all are. */
-  createBpeTrainer(options: { pattern: SplitPattern; threads: number; maxWords?: number }): BpeTrainer;
+  createBpeTrainer(options: BpeTrainerOptions): BpeTrainer;
   createBpeEncoder(options: BpeEncoderOptions): BpeEncoder;
   createCleaner(options: CleanerOptions): Cleaner;
   createFingerprinter(options: { threads: number; near?: NearOptions }): Fingerprinter;

@@ -19,19 +19,30 @@ export const SPLIT_PATTERNS = [
 ] as const;
 export type SplitPattern = (typeof SPLIT_PATTERNS)[number];
 
+export interface BpeTrainerOptions {
+  pattern: SplitPattern;
+  threads: number;
+  /** About as many distinct words are kept at most, and counts are then approximate; absent: all are. */
+  maxWords?: number;
+  /** Text is brought into Unicode's form C first; absent: it is not. */
+  nfc?: boolean;
+}
+
 export interface BpeTrainer {
   /** Counts the words of these documents (UTF-8, invalid bytes are taken as bytes). Calls wait for one another. */
   feed(documents: TextBatch): Promise<void>;
   totals(): Promise<WordTotals>;
   /**
-   * Merges as pairs of units: 0..255 are bytes in GPT-2's printable order, 256 + i is merge i's result. Uses up what
-   * was counted.
+   * Merges as pairs of units: 0..255 are bytes in GPT-2's printable order, 256 + i is merge i's result; with a base,
+   * units are its ids, and the result of merge i is `firstResult` + i. Uses up what was counted.
    */
   train(options: {
     merges: number;
     minFrequency: number;
     /** Words that occur less often are left out; absent: none are. */
     minWordCount?: number;
+    /** A vocabulary that training goes on from; its model has the text of all tokens. */
+    base?: { model: BpeModelParts; firstResult: number };
     signal?: AbortSignal;
   }): Promise<Int32Array>;
 }

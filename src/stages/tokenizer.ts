@@ -9,16 +9,10 @@ import { resolveFiles } from '../data/files.ts';
 import type { Addon, BpeTrainer } from '../native/addon.ts';
 import { compressionReport } from '../tokenizer/compression.ts';
 import { type CountedText, countWords } from '../tokenizer/count_words.ts';
-import { newTokenizerFiles } from '../tokenizer/new_tokenizer.ts';
 import type { Sample } from '../tokenizer/samples.ts';
 import { loadTokenizer, saveTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
-import { encoderOptionsOf, type NewTokenizer, vocabularyStrings } from '../tokenizer/tokenizer_json.ts';
-import {
-  checkSettings,
-  newSettings,
-  type TokenizerSettings,
-  tokenizerSettings,
-} from '../tokenizer/training_settings.ts';
+import { planExtension, planNew, type TrainingPlan } from '../tokenizer/training_plan.ts';
+import { checkSettings, type TokenizerSettings, tokenizerSettings } from '../tokenizer/training_settings.ts';
 import { defineStage, type StageContext, StageStopped } from './stage.ts';
 
 type Context = StageContext<TokenizerSettings>;
@@ -37,6 +31,7 @@ export const tokenizerStage = defineStage({
   doc: 'Trains a byte-level BPE tokenizer on text.',
   schema: tokenizerSettings,
   inputs: {
+    base: { types: ['tokenizer'], optional: true },
     compare_with: { types: ['tokenizer'], optional: true },
   },
   files: (settings, baseDir) => resolveFiles(settings.files, baseDir),
@@ -56,18 +51,20 @@ export const tokenizerStage = defineStage({
   },
 
   async run(context) {
-    const { settings, name, outDir } = context;
+    const { settings, name, outDir, inputs } = context;
     checkSettings(settings);
-    const fresh = newSettings(settings);
+    const plan =
+      inputs.base === undefined ? planNew(settings) : await planExtension(inputs.base.path, settings);
     const trainer = context.addon.createBpeTrainer({
-      pattern: fresh.pattern,
+      pattern: plan.pattern,
+      nfc: plan.nfc,
       threads: context.threads,
       ...(settings.max_words === undefined ? {} : { maxWords: settings.max_words }),
     });
     const text = await countWords(trainer, context);
     const distinct = await tellWords(trainer, context);
-    const wanted = settings.vocab_size - 256 - fresh.specialTokens.length;
-    const merges = await train(trainer, wanted, context);
+    const wanted = settings.vocab_size - plan.fixed;
+    const merges = await train(trainer, plan, wanted, context);
     const found = merges.length / 2;
     context.emit(
       'progress',
@@ -77,12 +74,11 @@ export const tokenizerStage = defineStage({
     if (found < wanted) {
       context.log(
         'warning',
-        `The text has only ${found} pairs that occur ${settings.min_frequency} times: the vocabulary has ${settings.vocab_size - wanted + found} tokens, not ${settings.vocab_size}.`,
+        `The text has only ${found} pairs that occur ${settings.min_frequency} times: the vocabulary has ${plan.fixed + found} tokens, not ${settings.vocab_size}.`,
       );
     }
-    const made: NewTokenizer = { pattern: fresh.pattern, merges, specialTokens: fresh.specialTokens };
-    await saveTokenizer({ files: newTokenizerFiles(made, fresh) }, outDir);
-    const tokenizer = await readBack(outDir, made, [...text.samples.values()], context.addon);
+    await saveTokenizer({ files: plan.files(merges) }, outDir);
+    const tokenizer = await readBack(outDir, plan, merges, [...text.samples.values()], context.addon);
     await report(tokenizer, text, context);
     context.record({
       vocabulary: tokenizer.vocabSize,
@@ -106,7 +102,12 @@ async function tellWords(trainer: BpeTrainer, { log }: Context): Promise<number>
   return distinct;
 }
 
-async function train(trainer: BpeTrainer, merges: number, context: Context): Promise<Int32Array> {
+async function train(
+  trainer: BpeTrainer,
+  { base }: TrainingPlan,
+  merges: number,
+  context: Context,
+): Promise<Int32Array> {
   const { min_frequency, prune_below } = context.settings;
   const stop = new AbortController();
   const poll = setInterval(() => {
@@ -117,6 +118,7 @@ async function train(trainer: BpeTrainer, merges: number, context: Context): Pro
       merges,
       minFrequency: min_frequency,
       minWordCount: prune_below,
+      ...(base === undefined ? {} : { base }),
       signal: stop.signal,
     });
     if (stop.signal.aborted) throw new StageStopped();
@@ -132,21 +134,22 @@ async function train(trainer: BpeTrainer, merges: number, context: Context): Pro
 /** Loads what was written and compares ids and text of samples with an encoder made from the merges themselves. */
 async function readBack(
   dir: string,
-  made: NewTokenizer,
+  plan: TrainingPlan,
+  merges: Int32Array,
   samples: readonly Sample[],
   addon: Addon,
 ): Promise<Tokenizer> {
   const loaded = await loadTokenizer(dir, { threads: 1 });
-  const size = vocabularyStrings(made).length;
-  const direct = addon.createBpeEncoder(encoderOptionsOf(made, 1));
+  const direct = addon.createBpeEncoder(plan.encoder(merges));
   for (const document of samples.flatMap((sample) => sample.documents.slice(0, READ_BACK_DOCUMENTS))) {
     const ids = loaded.encode(document);
+    const text = new TextDecoder('utf-8', { ignoreBOM: true }).decode(document);
     const same =
       Buffer.from(ids.buffer).equals(Buffer.from(direct.encode(document, false).buffer)) &&
-      loaded.decode(ids) === new TextDecoder('utf-8', { ignoreBOM: true }).decode(document);
+      loaded.decode(ids) === (plan.nfc ? text.normalize('NFC') : text);
     if (!same) throw readBackFailed(dir);
   }
-  if (loaded.vocabSize !== size) throw readBackFailed(dir);
+  if (loaded.vocabSize !== plan.fixed + merges.length / 2) throw readBackFailed(dir);
   return loaded;
 }
 
@@ -158,10 +161,11 @@ function readBackFailed(dir: string): AnnealError {
   });
 }
 
-/** Bytes a token by source, of the new tokenizer and of those that it is to be compared with. */
+/** Bytes a token by source, of the new tokenizer, its base, and those that it is to be compared with. */
 async function report(made: Tokenizer, text: CountedText, context: Context): Promise<void> {
   const { name, inputs, threads } = context;
   const tokenizers = new Map([[name, made]]);
+  if (inputs.base !== undefined) tokenizers.set('base', await loadTokenizer(inputs.base.path, { threads }));
   for (const other of Object.keys(context.settings.compare_with ?? {})) {
     tokenizers.set(other, await loadTokenizer(inputs[`compare_with.${other}`]!.path, { threads }));
   }

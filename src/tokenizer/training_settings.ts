@@ -10,27 +10,47 @@ const DEFAULT_EOS = '<|im_end|>';
 
 export const tokenizerSettings = rowSettings.extend({
   files: z.array(z.string().min(1)).min(1).describe('Data files: names or glob patterns.'),
+  base: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      'A tokenizer to extend, a stage or a folder: its tokens keep their ids, and merges learnt from the text as it encodes it are added up to `vocab_size`.',
+    ),
   vocab_size: z
     .int()
     .min(257)
     .max(1 << 20)
     .default(32_000)
-    .describe('Tokens in all: special and reserved tokens, 256 bytes and merges.'),
+    .describe(
+      'Tokens in all: special and reserved tokens, 256 bytes and merges; with `base` those of the base too.',
+    ),
   min_frequency: z.int().min(0).default(2).describe('A pair must occur this often to be merged.'),
   pattern: z
     .enum(BYTE_PATTERNS)
     .optional()
-    .describe(`How text is split into words first; \`${DEFAULT_PATTERN}\`.`),
-  special_tokens: z.array(z.string().min(1)).optional().describe(`\`[${DEFAULT_TURN_TOKEN}]\`.`),
+    .describe(`How text is split into words first; \`${DEFAULT_PATTERN}\` unless there is a base.`),
+  special_tokens: z
+    .array(z.string().min(1))
+    .optional()
+    .describe(`\`[${DEFAULT_TURN_TOKEN}]\` unless there is a base; with one they are added to its own.`),
   reserved_tokens: z
     .int()
     .min(0)
     .max(65_536)
     .default(0)
     .describe('Further special tokens for later use: `<|reserved_0|>` and on.'),
-  eos_token: z.string().min(1).optional().describe(`Ends documents and answers; \`${DEFAULT_EOS}\`.`),
+  eos_token: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(`Ends documents and answers; \`${DEFAULT_EOS}\` unless there is a base.`),
   bos_token: z.string().min(1).optional(),
-  chat_template: z.string().min(1).optional().describe('Jinja, as transformers reads it; ChatML.'),
+  chat_template: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('Jinja, as transformers reads it; ChatML unless there is a base.'),
   max_words: z
     .int()
     .min(1000)
@@ -77,6 +97,16 @@ export function reservedTokens({ reserved_tokens }: TokenizerSettings): string[]
 }
 
 export function checkSettings(settings: TokenizerSettings): void {
+  if (settings.base !== undefined) {
+    const own = (['pattern', 'eos_token', 'bos_token', 'chat_template'] as const).find(
+      (key) => settings[key] !== undefined,
+    );
+    if (own === undefined) return;
+    throw new AnnealError('recipe_invalid', `${own} is the base's: a tokenizer that extends it keeps it.`, {
+      path: own,
+      hint: 'Leave it out, or train a tokenizer without `base`.',
+    });
+  }
   const { specialTokens, chatTemplate } = newSettings(settings);
   if (settings.vocab_size < 256 + specialTokens.length) {
     throw new AnnealError(

@@ -2,60 +2,14 @@
  * Equality with Hugging Face `tokenizers` and `transformers`: merges of its trainer, ids of our files loaded there,
  * chat templates as rendered there.
  */
-import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { DataRandom } from '../../src/data/random.ts';
 import { encodeChat } from '../../src/tokenizer/chat.ts';
 import { type ChatMessage, DEFAULT_CHAT_TEMPLATE, renderChat } from '../../src/tokenizer/chat_template.ts';
 import type { BytePattern } from '../../src/tokenizer/split_patterns.ts';
 import { generatedText, temporaryFolder } from '../data/stage_context.ts';
 import { SPECIALS, trainingDocuments, trainTokenizer } from '../tokenizer/fixture.ts';
-
-const python = process.env.ANNEAL_PEERS_PYTHON;
-
-function peer<Reply>(request: object): Reply {
-  const run = spawnSync(python!, [join(import.meta.dirname, 'tokenizer_peer.py')], {
-    input: JSON.stringify(request),
-    maxBuffer: 1 << 28,
-    encoding: 'utf8',
-    env: { ...process.env, HF_HUB_OFFLINE: '1' },
-  });
-  if (run.status !== 0) throw new Error(run.stderr);
-  return JSON.parse(run.stdout) as Reply;
-}
-
-/** Text of characters that the split patterns tell apart, special tokens, and anything else that Unicode has. */
-function fuzzTexts(count: number): string[] {
-  const random = new DataRandom('fuzz');
-  const pieces = [
-    ..." \t\n\r'’.,!?-_0123456789aZéßſKßΩжشअ中日本語한ﬁ²½Ⅷ٣๑",
-    ...[
-      '\u0085',
-      '\u00A0',
-      '\u2028',
-      '\u3000',
-      '\u200B',
-      '\u0301',
-      '\uFEFF',
-      '\0',
-      '🙂',
-      '👩‍👧',
-      '𝒳',
-      '\u{10FFFF}',
-    ],
-    ...["'s", "'LL", "'Ve", "'ſ", "'re", "'d", "'M", '\r\n', '   ', '\n\n', '...', 'the', ' and', '1984'],
-    ...SPECIALS,
-    '<|im_',
-  ];
-  return Array.from({ length: count }, () =>
-    Array.from({ length: 1 + random.below(40) }, () => {
-      if (random.below(8) > 0) return pieces[random.below(pieces.length)]!;
-      const point = random.below(random.below(2) === 0 ? 0x3000 : 0x110000);
-      return point >= 0xd800 && point < 0xe000 ? '' : String.fromCodePoint(point);
-    }).join(''),
-  );
-}
+import { fuzzTexts, hasPeer, peer } from './tokenizer_peer.ts';
 
 interface Encoded {
   ids: number[][];
@@ -68,7 +22,7 @@ interface Encoded {
   fast: boolean;
 }
 
-describe.skipIf(!python)('tokenizers and transformers', () => {
+describe.skipIf(!hasPeer)('tokenizers and transformers', () => {
   const folder = temporaryFolder();
   afterAll(folder.remove);
 

@@ -1,6 +1,7 @@
 """Answers one request (JSON on stdin, JSON on stdout) with what Hugging Face `tokenizers` and `transformers` do.
 
-train   documents, pattern, merges, min_frequency, special_tokens -> merges as pairs of strings
+train   documents, pattern, merges, min_frequency, special_tokens -> merges as pairs of strings; with `folder` instead
+        of the pattern, words are split as its tokenizer.json says
 encode  folder, texts -> ids by tokenizers' own loading of tokenizer.json, their decoding, and AutoTokenizer's ids
 chat    folder, chats, generation_prompt -> apply_chat_template's text, and the spans of assistant text if asked
 """
@@ -19,7 +20,9 @@ def train(request):
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
-    if request["pattern"] == "gpt2":
+    if "folder" in request:
+        tokenizer.pre_tokenizer = Tokenizer.from_file(request["folder"] + "/tokenizer.json").pre_tokenizer
+    elif request["pattern"] == "gpt2":
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     else:
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

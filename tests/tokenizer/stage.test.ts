@@ -102,6 +102,66 @@ describe('stage tokenizer', () => {
   });
 });
 
+describe('stage tokenizer with a base', () => {
+  it('goes on where a training on the same text would have gone on', async () => {
+    const half = await train({ vocab_size: 450 });
+    const whole = await train({ vocab_size: 600 });
+    const extended = await train({ vocab_size: 600, base: 'x' }, { base: half.dir });
+    expect(vocabularyOf(extended.dir)).toEqual(vocabularyOf(whole.dir));
+    expect(extended.results).toMatchObject({ merges: 150, vocabulary: 600 });
+    expect(extended.events.find(({ kind }) => kind === 'report')!.body).toMatchObject({
+      columns: ['source', 'tokenizer (600)', 'base (450)'],
+    });
+  });
+
+  it('keeps ids, adds special tokens behind, and learns from other text', async () => {
+    const base = await train({ vocab_size: 450, files: ['data/a.jsonl'] });
+    const extended = await train(
+      {
+        vocab_size: 500,
+        base: 'x',
+        files: ['data/b.jsonl'],
+        special_tokens: ['<|im_start|>', '<|new|>'],
+        reserved_tokens: 2,
+      },
+      { base: base.dir },
+    );
+    const tokenizer = await loadTokenizer(extended.dir);
+    expect(tokenizer.vocabSize).toBe(500);
+    expect(Object.fromEntries(tokenizer.specials)).toMatchObject({
+      '<|im_end|>': 0,
+      '<|im_start|>': 1,
+      '<|new|>': 497,
+      '<|reserved_0|>': 498,
+      '<|reserved_1|>': 499,
+    });
+    const [old, now] = [vocabularyOf(base.dir), vocabularyOf(extended.dir)];
+    expect(now.vocab).toMatchObject(old.vocab);
+    expect(now.merges.slice(0, old.merges.length)).toEqual(old.merges);
+    expect(Object.keys(now.vocab).length - Object.keys(old.vocab).length).toBe(47);
+    expect([...tokenizer.encodeWithSpecials('<|new|>')]).toEqual([497]);
+  });
+
+  it('refuses what the base decides, and a vocabulary without room', async () => {
+    const base = await train({ vocab_size: 300 });
+    await expect(train({ base: 'x', pattern: 'gpt2' }, { base: base.dir })).rejects.toMatchObject({
+      code: 'recipe_invalid',
+      path: 'pattern',
+    });
+    await expect(train({ base: 'x', vocab_size: 300 }, { base: base.dir })).rejects.toMatchObject({
+      code: 'recipe_invalid',
+      path: 'vocab_size',
+    });
+  });
+});
+
+function vocabularyOf(dir: string): { vocab: Record<string, number>; merges: string[] } {
+  const { model } = JSON.parse(readFileSync(join(dir, 'tokenizer.json'), 'utf8')) as {
+    model: { vocab: Record<string, number>; merges: string[] };
+  };
+  return model;
+}
+
 describe('samples', () => {
   it('are spread over all documents and bounded', () => {
     const sample = new Sample();
