@@ -271,6 +271,17 @@ describe('inspect', () => {
     expect(fact(page, 'What it holds', 'scored')).toBeGreaterThan(1);
   });
 
+  it('tells how rows without a shape could be read, and sees fields of the wrong type', async () => {
+    write('other.jsonl', [{ question: 'Who?', answer: 'I' }, { text: 12 }, { text: 'fine' }]);
+    const page = await inspect(ask({ query: 'inspect', in: ['other.jsonl'] }), context);
+    const misfits = section(page, 'facts', 'What it holds').facts.find(({ name }) => name === 'do not fit')!;
+    expect(misfits.value).toBe(2);
+    expect(misfits.note).toContain('fields: { prompt: question, completion: answer }');
+    const settings = { fields: { prompt: 'question', completion: 'answer' } };
+    const mapped = await inspect(ask({ query: 'inspect', in: ['other.jsonl'], settings }), context);
+    expect(fact(mapped, 'What it holds', 'shape')).toContain('prompt and completion');
+  });
+
   it('refuses settings that are none', async () => {
     await expect(
       inspect(ask({ query: 'inspect', in: ['docs.jsonl'], settings: { formatt: 'text' } }), context),

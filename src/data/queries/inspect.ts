@@ -14,7 +14,7 @@ import { tokenSpans } from '../../training/audit.ts';
 import { exists } from '../../util/files.ts';
 import { formatFact } from '../page/format.ts';
 import { LengthHistogram } from '../page/histogram.ts';
-import { SUPERVISED } from '../shapes/content.ts';
+import { type RowContent, SUPERVISED } from '../shapes/content.ts';
 import { rowErrorOf } from '../shapes/errors.ts';
 import { type RowSettings, rowSettings } from '../shapes/settings.ts';
 import { Shaper } from '../shapes/shaper.ts';
@@ -44,8 +44,8 @@ class Survey {
   readonly settings: RowSettings;
   readonly #ask: DataQueryOf<'inspect'>;
   readonly #tokenizer: Tokenizer | undefined;
-  readonly #shaper: Shaper<ShapeName, undefined>;
-  readonly #supervised: Shaper<(typeof SUPERVISED.takes)[number], unknown>;
+  readonly #shaper: Shaper<ShapeName, ShapeName>;
+  readonly #supervised: Shaper<(typeof SUPERVISED.takes)[number], RowContent>;
   readonly #shapes = new ShapeCounts();
   readonly #fields = new FieldSurvey();
   readonly #characters = new LengthHistogram();
@@ -58,6 +58,8 @@ class Survey {
   #misfits = 0;
   #bytes = 0;
   #scored = 0;
+  /** How the first row that does not fit could be mended. */
+  #hint: string | undefined;
 
   constructor(ask: DataQueryOf<'inspect'>, settings: RowSettings, tokenizer: Tokenizer | undefined) {
     this.#ask = ask;
@@ -65,7 +67,7 @@ class Survey {
     this.#tokenizer = tokenizer;
     this.#shaper = new Shaper(settings, {
       takes: Object.keys(SHAPES) as ShapeName[],
-      parse: () => undefined,
+      parse: (_, shape) => shape,
     });
     this.#supervised = new Shaper(settings, SUPERVISED);
   }
@@ -89,11 +91,16 @@ class Survey {
     try {
       const shaped = this.#shaper.read(record, origin);
       if (shaped === undefined) return;
+      // What supervised stages read is parsed as well: a row may have the fields of a shape, and not what they need.
+      const content = SUPERVISED.takes.some((name) => name === shaped.content)
+        ? this.#supervised.read(record, origin)?.content
+        : undefined;
       this.#shapes.add(shaped.shape, shaped.besides);
-      this.#example(record, origin, texts);
+      this.#example(content, origin, texts);
     } catch (thrown) {
       const error = rowErrorOf(thrown, origin);
       this.#misfits += 1;
+      this.#hint ??= error.hint;
       if (this.#problems.length < MOST_PROBLEMS) {
         const text = record.bad?.excerpt ?? whole;
         this.#problems.push({
@@ -106,15 +113,13 @@ class Survey {
   }
 
   /** For a model rows are encoded, all of them: their lengths count. */
-  #example(record: RawRecord, origin: string, texts: ReturnType<typeof textsOf>): void {
+  #example(content: RowContent | undefined, origin: string, texts: ReturnType<typeof textsOf>): void {
     const wanted = this.#examples.length < this.#ask.examples;
-    if (this.#tokenizer === undefined) {
+    if (this.#tokenizer === undefined || content === undefined) {
       if (wanted) this.#examples.push({ origin, spans: spansOf(texts) });
       return;
     }
-    const shaped = this.#supervised.read(record, origin);
-    if (shaped === undefined) return;
-    const { ids, scored } = encodeRow(shaped.content as never, this.#tokenizer, {
+    const { ids, scored } = encodeRow(content, this.#tokenizer, {
       loss_on: 'all',
       assistant_only_loss: true,
       completion_only_loss: true,
@@ -163,7 +168,11 @@ class Survey {
       facts: [
         { name: 'rows', value: this.#rows },
         { name: 'shape', value: this.#shapes.rows === 0 ? 'none that is known' : this.#shapes.describe() },
-        { name: 'do not fit', value: this.#misfits },
+        {
+          name: 'do not fit',
+          value: this.#misfits,
+          ...(this.#hint === undefined ? {} : { note: this.#hint }),
+        },
         { name: 'text', value: this.#bytes, note: 'bytes of UTF-8' },
         { name: 'duplicates', value: duplicates, note: 'rows whose text an earlier row has' },
         ...(this.#tokenizer
