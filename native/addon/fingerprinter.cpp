@@ -11,6 +11,7 @@ namespace {
 std::optional<NearOptions> near_options(const Argument& near) {
   if (near.is_absent()) return std::nullopt;
   static constexpr const char* kUnits[] = {"word", "character"};
+  static constexpr const char* kSchemes[] = {"affine", "datasketch"};
   const auto count = [&](const char* key, int64_t most) {
     return static_cast<int>(near.property(key).integer(1, most));
   };
@@ -20,15 +21,16 @@ std::optional<NearOptions> near_options(const Argument& near) {
       .bands = count("bands", 10'000),
       .rows = count("rows", 1000),
       .seed = static_cast<uint64_t>(near.property("seed").integer(0, kMaxSafeInteger)),
+      .scheme =
+          near.property("scheme").choice(kSchemes) == 0 ? MinHashScheme::kAffine : MinHashScheme::kDatasketch,
+      .signatures = !near.property("signatures").is_absent() && near.property("signatures").boolean(),
   };
 }
 
 }  // namespace
 
 Napi::Function FingerprinterObject::define(Napi::Env env) {
-  return DefineClass(env, "Fingerprinter",
-                     {InstanceMethod<&FingerprinterObject::run>("run"),
-                      InstanceMethod<&FingerprinterObject::signatures>("signatures")});
+  return DefineClass(env, "Fingerprinter", {InstanceMethod<&FingerprinterObject::run>("run")});
 }
 
 FingerprinterObject::FingerprinterObject(const Napi::CallbackInfo& info)
@@ -52,19 +54,8 @@ Napi::Value FingerprinterObject::run(const Napi::CallbackInfo& info) {
           auto object = Napi::Object::New(to);
           object.Set("exact", to_typed_array<Napi::BigUint64Array>(to, std::move(prints->exact)));
           object.Set("bands", to_typed_array<Napi::BigUint64Array>(to, std::move(prints->bands)));
+          object.Set("signatures", to_typed_array<Napi::Uint32Array>(to, std::move(prints->signatures)));
           return object;
-        });
-  });
-}
-
-Napi::Value FingerprinterObject::signatures(const Napi::CallbackInfo& info) {
-  return asynchronous(info.Env(), [&] {
-    const auto batch = std::make_shared<TextBatch>(to_text_batch(argument(info, 0, "batch")));
-    return calls_.run(
-        info.Env(), thread_,
-        [this, batch] { return std::make_shared<std::vector<uint32_t>>(fingerprinter_->signatures(*batch)); },
-        [](Napi::Env to, const std::shared_ptr<std::vector<uint32_t>>& signatures) -> Napi::Value {
-          return to_typed_array<Napi::Uint32Array>(to, std::move(*signatures));
         });
   });
 }

@@ -18,7 +18,6 @@ class FingerprinterObject : public Napi::ObjectWrap<FingerprinterObject> {
 
  private:
   Napi::Value run(const Napi::CallbackInfo& info);
-  Napi::Value signatures(const Napi::CallbackInfo& info);
 
   Calls calls_;
   std::unique_ptr<Fingerprinter> fingerprinter_;

@@ -3,6 +3,7 @@
 
 #include "addon/calls.h"
 #include "addon/cleaning.h"
+#include "addon/dedup.h"
 #include "addon/encoder.h"
 #include "addon/fingerprinter.h"
 #include "addon/options.h"
@@ -22,9 +23,13 @@ struct Environment {
         encoder(Napi::Persistent(Encoder::define(env))),
         cleaner(Napi::Persistent(CleanerObject::define(env))),
         fingerprinter(Napi::Persistent(FingerprinterObject::define(env))),
+        part_hasher(Napi::Persistent(PartHasherObject::define(env))),
+        part_remover(Napi::Persistent(PartRemoverObject::define(env))),
+        contamination(Napi::Persistent(ContaminationObject::define(env))),
         calls(env, "anneal", [](bool) {}) {}
 
-  Napi::FunctionReference session, trainer, encoder, cleaner, fingerprinter;
+  Napi::FunctionReference session, trainer, encoder, cleaner, fingerprinter, part_hasher, part_remover,
+      contamination;
   Calls calls;
   TaskThread thread;  // of calls that belong to no object
 };
@@ -59,6 +64,26 @@ Napi::Value create_cleaner(const Napi::CallbackInfo& info) {
 
 Napi::Value create_fingerprinter(const Napi::CallbackInfo& info) {
   return environment(info).fingerprinter.New({info[0]});
+}
+
+Napi::Value create_part_hasher(const Napi::CallbackInfo& info) {
+  return environment(info).part_hasher.New({info[0]});
+}
+
+Napi::Value create_part_remover(const Napi::CallbackInfo& info) {
+  return environment(info).part_remover.New({info[0]});
+}
+
+Napi::Value create_contamination(const Napi::CallbackInfo& info) {
+  return environment(info).contamination.New({info[0]});
+}
+
+Napi::Value find_duplicates(const Napi::CallbackInfo& info) {
+  return find_duplicates_call(info, environment(info).calls, environment(info).thread);
+}
+
+Napi::Value find_repeated_parts(const Napi::CallbackInfo& info) {
+  return find_repeated_parts_call(info, environment(info).calls, environment(info).thread);
 }
 
 Napi::Value machine_info(const Napi::CallbackInfo& info) {
@@ -101,6 +126,11 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   add("createBpeEncoder", create_bpe_encoder);
   add("createCleaner", create_cleaner);
   add("createFingerprinter", create_fingerprinter);
+  add("createPartHasher", create_part_hasher);
+  add("createPartRemover", create_part_remover);
+  add("createContamination", create_contamination);
+  add("findDuplicates", find_duplicates);
+  add("findRepeatedParts", find_repeated_parts);
   add("machineInfo", machine_info);
   add("measureMatrixSpeed", measure_speed);
   add("crc32cFile", checksum_file);

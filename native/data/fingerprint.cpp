@@ -3,9 +3,10 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include <stdexcept>
+#include <algorithm>
 #include <string>
 
+#include "data/text_parts.h"
 #include "tokenizer/parallel.h"
 
 namespace anneal {
@@ -13,23 +14,6 @@ namespace {
 
 /// Documents that a thread takes at a time.
 constexpr size_t kPart = 64;
-
-bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
-
-/// The text with single spaces between what is not white space (ASCII).
-void collapse_space(std::string_view text, std::string& out) {
-  out.clear();
-  bool gap = false;
-  for (const char c : text) {
-    if (is_space(c)) {
-      gap = true;
-      continue;
-    }
-    if (gap && !out.empty()) out.push_back(' ');
-    gap = false;
-    out.push_back(c);
-  }
-}
 
 /// Calls work(thread scratch index, document) for all documents, in parts on all threads.
 template <typename Work>
@@ -42,7 +26,7 @@ void for_each_document(int threads, size_t documents, const Work& work) {
 }  // namespace
 
 Fingerprinter::Fingerprinter(std::optional<NearOptions> near, int threads) : near_(near), threads_(threads) {
-  if (near_) minhash_.emplace(near_->bands * near_->rows, near_->seed);
+  if (near_) minhash_.emplace(near_->scheme, near_->bands * near_->rows, near_->seed);
 }
 
 Fingerprints Fingerprinter::run(const TextBatch& batch) const {
@@ -55,12 +39,13 @@ Fingerprints Fingerprinter::run(const TextBatch& batch) const {
   const size_t bands = near_ ? static_cast<size_t>(near_->bands) : 0;
   const size_t rows = near_ ? static_cast<size_t>(near_->rows) : 0;
   for (Scratch& own : scratch) {
-    if (near_) own.shingler.emplace(near_->unit, near_->shingle);
+    if (near_) own.shingler.emplace(near_->unit, near_->shingle, near_->scheme == MinHashScheme::kDatasketch);
     own.signature.resize(bands * rows);
   }
   Fingerprints result;
   result.exact.resize(batch.size() * 2);
   result.bands.resize(batch.size() * bands);
+  if (near_ && near_->signatures) result.signatures.resize(batch.size() * bands * rows);
   for_each_document(threads_, batch.size(), [&](int thread, size_t i) {
     Scratch& own = scratch[static_cast<size_t>(thread)];
     collapse_space(batch[i], own.text);
@@ -70,23 +55,14 @@ Fingerprints Fingerprinter::run(const TextBatch& batch) const {
     if (!near_) return;
     const std::vector<uint32_t>& shingles = own.shingler->shingles(batch[i]);
     minhash_->signature(shingles, own.signature);
+    if (near_->signatures) {
+      std::ranges::copy(own.signature, result.signatures.begin() + static_cast<int64_t>(i * bands * rows));
+    }
     for (size_t band = 0; band < bands; ++band) {
       const uint64_t seed = shingles.empty() ? hash.low64 + band : band;
       result.bands[i * bands + band] =
           XXH3_64bits_withSeed(own.signature.data() + band * rows, rows * sizeof(uint32_t), seed);
     }
-  });
-  return result;
-}
-
-std::vector<uint32_t> Fingerprinter::signatures(const TextBatch& batch) const {
-  if (!near_) throw std::logic_error("signatures need near options");
-  const auto size = static_cast<size_t>(minhash_->permutations());
-  std::vector<Shingler> shinglers(static_cast<size_t>(threads_), Shingler(near_->unit, near_->shingle));
-  std::vector<uint32_t> result(batch.size() * size);
-  for_each_document(threads_, batch.size(), [&](int thread, size_t i) {
-    minhash_->signature(shinglers[static_cast<size_t>(thread)].shingles(batch[i]),
-                        std::span(result).subspan(i * size, size));
   });
   return result;
 }

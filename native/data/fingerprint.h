@@ -22,6 +22,8 @@ struct NearOptions {
   int bands;
   int rows;  // least hashes of a band: the signature has bands * rows
   uint64_t seed;
+  MinHashScheme scheme;
+  bool signatures;  // wanted as well
 };
 
 struct Fingerprints {
@@ -31,6 +33,8 @@ struct Fingerprints {
   /// `bands` a document; none without near options. A document without a shingle has keys that only equal
   /// documents share.
   std::vector<uint64_t> bands;
+  /// bands * rows a document, if wanted.
+  std::vector<uint32_t> signatures;
 };
 
 class Fingerprinter {
@@ -38,9 +42,6 @@ class Fingerprinter {
   Fingerprinter(std::optional<NearOptions> near, int threads);
 
   [[nodiscard]] Fingerprints run(const TextBatch& batch) const;
-
-  /// The signatures themselves, bands * rows a document. Needs near options.
-  [[nodiscard]] std::vector<uint32_t> signatures(const TextBatch& batch) const;
 
  private:
   std::optional<NearOptions> near_;

@@ -1,6 +1,8 @@
 #include "data/minhash.h"
 
 #include <algorithm>
+#include <bit>
+#include <random>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "data/minhash.cpp"
@@ -53,6 +55,8 @@ constexpr size_t kBlock = 64;
 /// Shingles that are gone through for all permutations before the next: they stay in the first-level cache.
 constexpr size_t kChunk = 4096;
 
+constexpr uint64_t kMersennePrime = (uint64_t{1} << 61) - 1;
+
 /// SplitMix64 (Steele, Lea and Flood 2014).
 uint64_t next_random(uint64_t& state) {
   uint64_t z = state += 0x9E3779B97F4A7C15u;
@@ -61,9 +65,30 @@ uint64_t next_random(uint64_t& state) {
   return z ^ z >> 31;
 }
 
+/// NumPy's RandomState.randint(low, high + 1) of 64 bits: draws of as many bits as `high - low` has, until
+/// one fits.
+uint64_t numpy_integer(std::mt19937& generator, uint64_t low, uint64_t high) {
+  const uint64_t range = high - low;
+  const uint64_t mask = std::bit_ceil(range + 1) - 1;
+  while (true) {
+    const uint64_t upper = generator();
+    const uint64_t value = (upper << 32 | generator()) & mask;
+    if (value <= range) return low + value;
+  }
+}
+
 }  // namespace
 
-MinHash::MinHash(int permutations, uint64_t seed) : permutations_(permutations) {
+MinHash::MinHash(MinHashScheme scheme, int permutations, uint64_t seed)
+    : scheme_(scheme), permutations_(permutations) {
+  if (scheme == MinHashScheme::kDatasketch) {
+    std::mt19937 generator(static_cast<uint32_t>(seed));
+    for (int p = 0; p < permutations; ++p) {
+      wide_factors_.push_back(numpy_integer(generator, 1, kMersennePrime - 1));
+      wide_terms_.push_back(numpy_integer(generator, 0, kMersennePrime - 1));
+    }
+    return;
+  }
   const size_t padded = (static_cast<size_t>(permutations) + kBlock - 1) / kBlock * kBlock;
   uint64_t state = seed;
   for (size_t p = 0; p < padded; ++p) {
@@ -74,6 +99,14 @@ MinHash::MinHash(int permutations, uint64_t seed) : permutations_(permutations) 
 }
 
 void MinHash::signature(std::span<const uint32_t> set, std::span<uint32_t> signature) const {
+  if (scheme_ == MinHashScheme::kDatasketch) {
+    datasketch_signature(set, signature);
+  } else {
+    affine_signature(set, signature);
+  }
+}
+
+void MinHash::affine_signature(std::span<const uint32_t> set, std::span<uint32_t> signature) const {
   thread_local std::vector<uint32_t> least;
   least.assign(factors_.size(), UINT32_MAX);
   for (size_t begin = 0; begin < set.size(); begin += kChunk) {
@@ -82,6 +115,18 @@ void MinHash::signature(std::span<const uint32_t> set, std::span<uint32_t> signa
     (chunk.data(), chunk.size(), factors_.data(), terms_.data(), factors_.size(), least.data());
   }
   std::copy_n(least.begin(), signature.size(), signature.begin());
+}
+
+void MinHash::datasketch_signature(std::span<const uint32_t> set, std::span<uint32_t> signature) const {
+  for (size_t p = 0; p < signature.size(); ++p) {
+    uint32_t least = UINT32_MAX;
+    for (const uint64_t x : set) {
+      // The product wraps around: NumPy's 64-bit numbers do.
+      least =
+          std::min(least, static_cast<uint32_t>((wide_factors_[p] * x + wide_terms_[p]) % kMersennePrime));
+    }
+    signature[p] = least;
+  }
 }
 
 }  // namespace anneal

@@ -2,81 +2,18 @@
 
 #include <algorithm>
 
-#include "data/unicode.h"
+#include "data/sha1.h"
+#include "data/words.h"
 #include "tokenizer/word_hash.h"
 
 namespace anneal {
-namespace {
-
-/// What a character is to a shingle.
-enum class Kind { kSeparator, kInWord, kWord };
-
-struct Character {
-  Kind kind;
-  uint32_t bytes;
-};
-
-/// Lower case of ASCII letters and digits; 0 for every other ASCII byte.
-constexpr char lower(unsigned char byte) {
-  if (byte >= 'a' && byte <= 'z') return static_cast<char>(byte);
-  if (byte >= 'A' && byte <= 'Z') return static_cast<char>(byte + 32);
-  if (byte >= '0' && byte <= '9') return static_cast<char>(byte);
-  return 0;
-}
-
-struct LowerTable {
-  char of[256] = {};
-  constexpr LowerTable() {
-    for (int byte = 0; byte < 0x80; ++byte) of[byte] = lower(static_cast<unsigned char>(byte));
-  }
-};
-constexpr LowerTable kLower;
-
-/// The character that begins at `at`, whose first byte is not ASCII.
-Character multibyte(std::string_view text, size_t at) {
-  const auto bytes = utf8_length(static_cast<unsigned char>(text[at]));
-  if (valid_utf8_prefix(text.substr(at, bytes)) != bytes) return {Kind::kSeparator, 1};
-  const uint32_t properties = unicode_properties(utf8_point(text.data() + at));
-  if (properties & kIdeograph) return {Kind::kWord, bytes};
-  return {properties & kWordCharacter ? Kind::kInWord : Kind::kSeparator, bytes};
-}
-
-/// Calls visit(word) for each word, in lower case; `word` is scratch memory.
-template <typename Visit>
-void for_each_word_of(std::string_view text, std::string& word, const Visit& visit) {
-  word.clear();
-  const auto end_word = [&] {
-    if (word.empty()) return;
-    visit(std::string_view(word));
-    word.clear();
-  };
-  for (size_t at = 0; at < text.size();) {
-    const auto byte = static_cast<unsigned char>(text[at]);
-    if (byte < 0x80) {
-      const char letter = kLower.of[byte];
-      if (letter != 0) {
-        word.push_back(letter);
-      } else {
-        end_word();
-      }
-      ++at;
-      continue;
-    }
-    const Character c = multibyte(text, at);
-    const std::string_view bytes = text.substr(at, c.bytes);
-    if (c.kind != Kind::kInWord) end_word();
-    if (c.kind == Kind::kInWord) word.append(bytes);
-    if (c.kind == Kind::kWord) visit(bytes);
-    at += c.bytes;
-  }
-  end_word();
-}
-
-}  // namespace
-
 const std::vector<uint32_t>& Shingler::shingles(std::string_view text) {
   units_.clear();
   shingles_.clear();
+  if (sha1_) {
+    hash_texts(text);
+    return shingles_;
+  }
   if (unit_ == ShingleUnit::kWord) {
     words(text);
   } else {
@@ -87,11 +24,12 @@ const std::vector<uint32_t>& Shingler::shingles(std::string_view text) {
 }
 
 void Shingler::words(std::string_view text) {
-  for_each_word_of(text, word_, [&](std::string_view word) { units_.push_back(hash_word(word)); });
+  for_each_plain_word(text, word_,
+                      [&](std::string_view word, size_t, size_t) { units_.push_back(hash_word(word)); });
 }
 
 void Shingler::characters(std::string_view text) {
-  for_each_word_of(text, word_, [&](std::string_view word) {
+  for_each_plain_word(text, word_, [&](std::string_view word, size_t, size_t) {
     if (!units_.empty()) units_.push_back(hash_word(" "));
     for (size_t at = 0; at < word.size();) {
       const uint32_t bytes = utf8_length(static_cast<unsigned char>(word[at]));
@@ -115,6 +53,36 @@ void Shingler::roll() {
     if (i >= length) hash -= units_[i - length] * leading;
     hash = hash * kBase + units_[i];
     if (i + 1 >= length) shingles_.push_back(static_cast<uint32_t>(mix_bits(hash, kMix)));
+  }
+}
+
+void Shingler::hash_texts(std::string_view text) {
+  joined_.clear();
+  begins_.clear();
+  ends_.clear();
+  const auto add_unit = [&](std::string_view bytes) {
+    begins_.push_back(joined_.size());
+    joined_ += bytes;
+    ends_.push_back(joined_.size());
+  };
+  for_each_plain_word(text, word_, [&](std::string_view word, size_t, size_t) {
+    if (unit_ == ShingleUnit::kWord) {
+      if (!begins_.empty()) joined_ += ' ';
+      add_unit(word);
+      return;
+    }
+    if (!begins_.empty()) add_unit(" ");
+    for (size_t at = 0; at < word.size();) {
+      const uint32_t bytes = utf8_length(static_cast<unsigned char>(word[at]));
+      add_unit(word.substr(at, bytes));
+      at += bytes;
+    }
+  });
+  if (begins_.empty()) return;
+  const size_t length = std::min(length_, begins_.size());
+  const std::string_view all = joined_;
+  for (size_t i = 0; i + length <= begins_.size(); ++i) {
+    shingles_.push_back(sha1_hash32(all.substr(begins_[i], ends_[i + length - 1] - begins_[i])));
   }
 }
 

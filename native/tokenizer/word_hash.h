@@ -1,4 +1,5 @@
-// A fast hash of short byte strings, for tables that live in one process (never stored).
+// A fast hash of short byte strings. Fingerprints of documents are stored by it (native/data/shingles.h): its
+// values must not change.
 #pragma once
 
 #include <cstdint>

@@ -14,7 +14,20 @@ import { createRequire } from 'node:module';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import type { Cleaner, CleanerOptions } from './cleaning.ts';
-import type { Fingerprinter, NearOptions } from './dedup.ts';
+import type {
+  Contamination,
+  ContaminationOptions,
+  DuplicateOptions,
+  Duplicates,
+  Fingerprinter,
+  FoundParts,
+  NearOptions,
+  PartHasher,
+  PartOptions,
+  PartRemover,
+  RepeatedPartOptions,
+  RepeatedParts,
+} from './dedup.ts';
 import { Generations } from './generations.ts';
 import type { SessionOptions, SessionPlan } from './model.ts';
 import type { Session } from './session.ts';
@@ -22,6 +35,7 @@ import type { BpeEncoder, BpeEncoderOptions, BpeTrainer, BpeTrainerOptions } fro
 
 export type * from './batch.ts';
 export type * from './cleaning.ts';
+export type * from './dedup.ts';
 export type * from './generation.ts';
 export type * from './model.ts';
 export type * from './session.ts';
@@ -40,6 +54,13 @@ export interface Addon {
   createBpeEncoder(options: BpeEncoderOptions): BpeEncoder;
   createCleaner(options: CleanerOptions): Cleaner;
   createFingerprinter(options: { threads: number; near?: NearOptions }): Fingerprinter;
+  createPartHasher(options: PartOptions): PartHasher;
+  createPartRemover(options: PartOptions & RepeatedParts): PartRemover;
+  createContamination(options: ContaminationOptions): Contamination;
+  /** Finds duplicates among documents whose fingerprints lie in files, off the event loop. */
+  findDuplicates(options: DuplicateOptions): Promise<Duplicates>;
+  /** Finds lines or paragraphs that at least `minDocuments` documents have, off the event loop. */
+  findRepeatedParts(options: RepeatedPartOptions): Promise<FoundParts>;
   machineInfo(): MachineInfo;
   /** Measures the speed of matrix products, in FLOP/s: the fastest of some large ones. */
   measureMatrixSpeed(threads: number): Promise<number>;

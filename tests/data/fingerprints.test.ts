@@ -5,7 +5,7 @@ import type { NearOptions } from '../../src/native/dedup.ts';
 import { type TextBatch, TextBatchBuilder } from '../../src/native/text_batch.ts';
 import { generatedText } from './stage_context.ts';
 
-const near: NearOptions = { unit: 'word', shingle: 3, bands: 16, rows: 8, seed: 1 };
+const near: NearOptions = { unit: 'word', shingle: 3, bands: 16, rows: 8, seed: 1, scheme: 'affine' };
 const addon = loadAddon();
 
 function batchOf(texts: (string | Uint8Array)[]): TextBatch {
@@ -48,7 +48,9 @@ describe('the exact hash', () => {
 
 describe('signatures', () => {
   const permutations = 512;
-  const options = { ...near, bands: permutations, rows: 1 };
+  const options = { ...near, bands: permutations, rows: 1, signatures: true };
+  const signatures = async (batch: TextBatch, near: NearOptions) =>
+    (await addon.createFingerprinter({ threads: 1, near }).run(batch)).signatures;
   const agreement = (all: Uint32Array, a: number, b: number) => {
     let same = 0;
     for (let p = 0; p < permutations; p++) {
@@ -66,7 +68,7 @@ describe('signatures', () => {
         generatedText(trial + 900, 30),
       ];
       const texts = [`${shared} ${own}`, `${other} ${shared}`];
-      const all = await addon.createFingerprinter({ threads: 1, near: options }).signatures(batchOf(texts));
+      const all = await signatures(batchOf(texts), options);
       const exact = jaccard(shinglesOf(texts[0]!, 3), shinglesOf(texts[1]!, 3));
       const error = agreement(all, 0, 1) - exact;
       // Four standard errors of a share of 512 draws.
@@ -85,7 +87,7 @@ describe('signatures', () => {
       '我们 都是人',
       '我们都是狗',
     ];
-    const all = await addon.createFingerprinter({ threads: 1, near: options }).signatures(batchOf(texts));
+    const all = await signatures(batchOf(texts), options);
     expect(agreement(all, 0, 1)).toBe(1);
     expect(agreement(all, 2, 3)).toBe(1);
     expect(agreement(all, 2, 4)).toBeGreaterThan(0.2);
@@ -96,10 +98,8 @@ describe('signatures', () => {
     const text = generatedText(7, 60).replace(/[^a-z ]/g, 'x');
     const changed = text.replace(/ (\w+) /, ' $1s ');
     const batch = batchOf([text, changed]);
-    const byWord = await addon.createFingerprinter({ threads: 1, near: options }).signatures(batch);
-    const byCharacter = await addon
-      .createFingerprinter({ threads: 1, near: { ...options, unit: 'character', shingle: 5 } })
-      .signatures(batch);
+    const byWord = await signatures(batch, options);
+    const byCharacter = await signatures(batch, { ...options, unit: 'character', shingle: 5 });
     expect(agreement(byCharacter, 0, 1)).toBeGreaterThan(agreement(byWord, 0, 1));
   });
 });
