@@ -39,6 +39,36 @@ void classify(const char* text, size_t size, ByteClasses& classes) {
   }
 }
 
+/// Four letters of a phrase, in lower case, by their distance from the first.
+struct Hint {
+  char letters[4];
+  uint8_t offsets[4];
+};
+/// "java", "okie" of cookie, "licy" of policy, "ipsu", and "ms of use" by four of its letters.
+constexpr Hint kHints[] = {{{'j', 'a', 'v', 'a'}, {0, 1, 2, 3}},
+                           {{'o', 'k', 'i', 'e'}, {0, 1, 2, 3}},
+                           {{'l', 'i', 'c', 'y'}, {0, 1, 2, 3}},
+                           {{'i', 'p', 's', 'u'}, {0, 1, 2, 3}},
+                           {{'m', 's', 'f', 'u'}, {0, 1, 4, 6}}};
+
+bool find_hints(const char* text, size_t size) {
+  const hn::CappedTag<uint8_t, 64> d;
+  const size_t lanes = hn::Lanes(d);
+  const auto* bytes = reinterpret_cast<const uint8_t*>(text);
+  const auto case_bit = hn::Set(d, 0x20);
+  for (size_t at = 0; at < size; at += lanes) {
+    for (const Hint& hint : kHints) {
+      const auto is = [&](int i) HWY_ATTR {
+        const auto v = hn::Or(hn::LoadU(d, bytes + at + hint.offsets[i]), case_bit);
+        return hn::Eq(v, hn::Set(d, static_cast<uint8_t>(hint.letters[i])));
+      };
+      const auto all = hn::And(hn::And(is(0), is(1)), hn::And(is(2), is(3)));
+      if (!hn::AllFalse(d, all)) return true;
+    }
+  }
+  return false;
+}
+
 }  // namespace anneal::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -48,11 +78,19 @@ namespace anneal {
 HWY_EXPORT(classify);
 
 void classify_bytes(std::string_view text, ByteClasses& classes) {
-  ByteBits* const all[] = {&classes.letter, &classes.number,     &classes.word,           &classes.space,
-                           &classes.high,   &classes.line_break, &classes.apostrophe,     &classes.point,
-                           &classes.stop,   &classes.ideograph,  &classes.ideograph_begin};
-  for (ByteBits* bits : all) bits->resize(text.size());
+  for (ByteBits* bits : {&classes.letter, &classes.number, &classes.word, &classes.space, &classes.high,
+                         &classes.line_break, &classes.apostrophe, &classes.point, &classes.stop}) {
+    bits->resize(text.size());
+  }
+  classes.ideograph.clear(text.size());
+  classes.ideograph_begin.clear(text.size());
   HWY_DYNAMIC_DISPATCH(classify)(text.data(), text.size(), classes);
+}
+
+HWY_EXPORT(find_hints);
+
+bool may_hold_phrase(std::string_view text) {
+  return HWY_DYNAMIC_DISPATCH(find_hints)(text.data(), text.size());
 }
 
 }  // namespace anneal

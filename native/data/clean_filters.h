@@ -40,7 +40,7 @@ class KeyCounts {
 /// What the filters keep from document to document, so that none allocates.
 struct FilterScratch {
   KeyCounts counts;
-  std::vector<uint8_t> repeated;
+  std::vector<uint32_t> counters, prefixes, candidates;
   std::vector<Span> parts;
   std::string text, line, lowered;
   CleanText part;

@@ -153,6 +153,18 @@ Top top_n_gram(const Words& words, uint32_t n, KeyCounts& counts) {
   return top;
 }
 
+/// At most how often any 2-gram is there: counts of hashes, several of which may share a counter.
+uint32_t most_pairs(const Words& words, std::vector<uint32_t>& counters) {
+  constexpr size_t kCounters = 4096;
+  counters.assign(kCounters, 0);
+  uint32_t most = 0;
+  for (size_t i = 0; i + 1 < words.size(); ++i) {
+    const uint64_t key = (words.hashes[i] * 0x9E3779B97F4A7C15u) ^ words.hashes[i + 1];
+    most = std::max(most, ++counters[key >> 52]);
+  }
+  return most;
+}
+
 /// Bytes of the longest n-gram.
 uint32_t longest(const Words& words, uint32_t n) {
   uint32_t most = 0;
@@ -165,20 +177,27 @@ uint32_t longest(const Words& words, uint32_t n) {
 /// Bytes that two equal n-grams of at least this length begin with alike.
 constexpr uint32_t kPrefix = 16;
 
-/// Marks the words at which kPrefix bytes begin that begin at another word as well. An n-gram at a word that
-/// is not marked has no equal, unless it is shorter than these bytes.
-void mark_repeated(const Words& words, FilterScratch& scratch) {
-  scratch.repeated.assign(words.size(), 0);
-  scratch.counts.reset(words.size());
-  for (size_t i = 0; i < words.size() && words.starts[i] + kPrefix <= words.starts.back(); ++i) {
+/// Lists the words at which an n-gram of n or more words may begin that has an equal: those whose next
+/// kPrefix bytes begin at another word as well (or seem to, by their hash), and those of n-grams that are
+/// shorter.
+void find_candidates(const Words& words, uint32_t n, FilterScratch& scratch) {
+  scratch.candidates.clear();
+  if (words.size() < n) return;
+  int bits = 12;
+  while (bits < 24 && size_t{1} << bits < 16 * words.size()) ++bits;
+  scratch.counters.assign(size_t{1} << bits, 0);
+  scratch.prefixes.resize(words.size());
+  for (size_t i = 0; i < words.size(); ++i) {
     uint64_t halves[2];
     std::memcpy(halves, &words.joined[words.starts[i]], kPrefix);
     const uint64_t key = mix_bits(halves[0] ^ 0x9E3779B97F4A7C15u, halves[1] ^ 0xC2B2AE3D27D4EB4Fu);
-    KeyCounts::Entry& entry = scratch.counts.at(key);
-    if (entry.count++ == 0) {
-      entry.first = static_cast<uint32_t>(i);
-    } else {
-      scratch.repeated[entry.first] = scratch.repeated[i] = 1;
+    scratch.prefixes[i] = static_cast<uint32_t>(key >> (64 - bits));
+    ++scratch.counters[scratch.prefixes[i]];
+  }
+  for (size_t i = 0; i + n <= words.size(); ++i) {
+    const bool is_short = words.starts[i + n] - words.starts[i] < kPrefix;
+    if (is_short || scratch.counters[scratch.prefixes[i]] > 1) {
+      scratch.candidates.push_back(static_cast<uint32_t>(i));
     }
   }
 }
@@ -187,19 +206,16 @@ void mark_repeated(const Words& words, FilterScratch& scratch) {
 /// n-grams are equal when their letters are, wherever words end in them (as datatrove has it).
 size_t duplicate_characters(const CleanText& text, const Words& words, uint32_t n, FilterScratch& scratch) {
   size_t repeated = 0;
-  scratch.counts.reset(words.size());
-  for (size_t i = 0; i + n <= words.size();) {
-    const uint32_t length = words.starts[i + n] - words.starts[i];
-    if (length >= kPrefix && scratch.repeated[i] == 0) {
-      ++i;
-      continue;
-    }
+  scratch.counts.reset(scratch.candidates.size());
+  size_t free = 0;  // the first word that no n-gram has taken
+  for (const uint32_t i : scratch.candidates) {
+    if (i + n > words.size()) break;
+    if (i < free) continue;
     const char* at = &words.joined[words.starts[i]];
-    if (scratch.counts.at(hash_padded(at, length)).count++ == 0) {
-      ++i;
-    } else {
+    const uint32_t length = words.starts[i + n] - words.starts[i];
+    if (scratch.counts.at(hash_padded(at, length)).count++ > 0) {
       repeated += text.characters({at, length});
-      i += n;
+      free = i + n;
     }
   }
   return repeated;
@@ -236,8 +252,8 @@ std::optional<Drop> gopher_repetition(const GopherRepetition& rules, CleanText& 
   const Words& words = text.words();
   uint16_t rule = kFixedRules;
   // A longer n-gram is never there more often than the most frequent shorter one.
-  uint32_t counted = 0;
-  size_t most = words.size();
+  uint32_t counted = 2;
+  size_t most = most_pairs(words, scratch.counters);
   for (const auto& [n, bound] : rules.top_n_grams) {
     const uint16_t this_rule = rule++;
     if (words.size() < n) continue;
@@ -253,7 +269,9 @@ std::optional<Drop> gopher_repetition(const GopherRepetition& rules, CleanText& 
     if (share > bound) return Drop{this_rule, share};
   }
 
-  if (!rules.dup_n_grams.empty()) mark_repeated(words, scratch);
+  if (!rules.dup_n_grams.empty()) {
+    find_candidates(words, std::ranges::min(rules.dup_n_grams).first, scratch);
+  }
   for (const auto& [n, bound] : rules.dup_n_grams) {
     const uint16_t this_rule = rule++;
     const double share = static_cast<double>(duplicate_characters(text, words, n, scratch)) / characters;

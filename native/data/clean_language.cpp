@@ -15,16 +15,25 @@ constexpr size_t kCutAnywhere = 380;
 constexpr size_t kLongestWord = 70;
 constexpr size_t kGram = 4, kStride = 3;
 constexpr int kBasePoints = 53;  // of an n-gram: the table holds what is above
+constexpr size_t kSeen = 1024;   // slots for the n-grams of a text, which are no more than its bytes
+constexpr char kGap = '\0';      // between words: some of eld's letters are spaces
 constexpr double kScale = 25;    // of scores to 0..1
 
 bool is_apostrophe(uint32_t point) { return point == '\'' || point == '`' || point == 0x2019; }
 
-/// The key of an n-gram of up to 6 letters; longer ones, which no table holds, have a hash.
-uint64_t key_of(std::string_view gram) {
-  if (gram.size() > 6) return hash_word(gram) | uint64_t{1} << 63;
-  uint64_t key = static_cast<uint64_t>(gram.size()) << 56;
-  for (size_t i = 0; i < gram.size(); ++i) key |= uint64_t{static_cast<unsigned char>(gram[i])} << (8 * i);
-  return key;
+/// The key of an n-gram of up to 4 letters, with a space before and after where a word begins and ends.
+/// Longer ones, which no table holds, have a hash.
+uint64_t key_of(bool begins, std::string_view gram, bool ends) {
+  if (gram.size() > kGram) return hash_word(gram) | uint64_t{1} << 63;
+  uint64_t key = 0;
+  size_t length = 0;
+  const auto put = [&](char letter) {
+    key |= uint64_t{static_cast<unsigned char>(letter)} << (8 * length++);
+  };
+  if (begins) put(' ');
+  for (const char letter : gram) put(letter);
+  if (ends) put(' ');
+  return key | static_cast<uint64_t>(length) << 56;
 }
 
 }  // namespace
@@ -57,7 +66,7 @@ LanguageDetector::LanguageDetector(LanguageTable table) : table_(std::move(table
   }
 }
 
-/// The text's words in eld's letters, lower case, a space between two. What is no letter parts words, except
+/// The text's words in eld's letters, lower case, kGap between two. What is no letter parts words, except
 /// apostrophes before a letter or at the end.
 void LanguageDetector::spell(std::string_view text, std::string& out) const {
   out.clear();
@@ -83,7 +92,7 @@ void LanguageDetector::spell(std::string_view text, std::string& out) const {
   };
   const auto end_gap = [&] {
     if (gap && !out.empty() && !done) {
-      out.push_back(' ');
+      out.push_back(kGap);
       done = bytes > kCutAtSpace || ++bytes > kCutAnywhere;
     }
     for (size_t i = 0; i < pending.size(); i += utf8_length(static_cast<unsigned char>(pending[i]))) {
@@ -124,48 +133,47 @@ void LanguageDetector::spell(std::string_view text, std::string& out) const {
   if (!done && !pending.empty()) end_gap();
 }
 
+void LanguageDetector::add_scores(uint64_t key, std::vector<int64_t>& scores) const {
+  for (size_t at = hash_pair(key) >> shift_; slots_[at] != 0; at = (at + 1) & (slots_.size() - 1)) {
+    const size_t i = slots_[at] - 1;
+    if (table_.keys[i] != key) continue;
+    for (auto s = static_cast<size_t>(i == 0 ? 0 : table_.score_ends[i - 1]);
+         s < static_cast<size_t>(table_.score_ends[i]); ++s) {
+      scores[table_.score_languages[s]] += table_.score_points[s] + kBasePoints;
+    }
+    return;
+  }
+}
+
 DetectedLanguage LanguageDetector::detect(std::string_view text, LanguageScratch& scratch) const {
   spell(text, scratch.letters);
   const std::string_view letters = scratch.letters;
-  std::vector<uint64_t>& keys = scratch.keys;
-  keys.clear();
-  std::string gram;
+  scratch.scores.assign(table_.num_languages, 0);
+  scratch.seen.assign(kSeen, 0);
+  size_t grams = 0;
+  const auto count = [&](uint64_t key) {
+    size_t slot = hash_pair(key) % kSeen;
+    while (scratch.seen[slot] != 0) {
+      if (scratch.seen[slot] == key) return;
+      slot = (slot + 1) % kSeen;
+    }
+    scratch.seen[slot] = key;
+    ++grams;
+    add_scores(key, scratch.scores);
+  };
   for (size_t begin = 0; begin < letters.size();) {
-    const size_t end = std::min(letters.find(' ', begin), letters.size());
+    const size_t end = std::min(letters.find(kGap, begin), letters.size());
     const std::string_view word = letters.substr(begin, end - begin);
     begin = end + 1;
     if (word.empty()) continue;
     const size_t length = std::min(word.size(), kLongestWord);
     size_t at = 0;
-    for (; at + kGram < length; at += kStride) {
-      gram.assign(at == 0 ? 1 : 0, ' ');
-      gram.append(word.substr(at, kGram));
-      keys.push_back(key_of(gram));
-    }
-    gram.assign(at == 0 ? 1 : 0, ' ');
-    gram.append(word.substr(length > kGram ? length - kGram : 0));
-    gram.push_back(' ');
-    keys.push_back(key_of(gram));
-  }
-  std::ranges::sort(keys);
-  const auto repeated = std::ranges::unique(keys);
-  keys.erase(repeated.begin(), repeated.end());
-
-  scratch.scores.assign(table_.num_languages, 0);
-  for (const uint64_t key : keys) {
-    for (size_t at = hash_pair(key) >> shift_; slots_[at] != 0; at = (at + 1) & (slots_.size() - 1)) {
-      const size_t i = slots_[at] - 1;
-      if (table_.keys[i] != key) continue;
-      for (auto s = static_cast<size_t>(i == 0 ? 0 : table_.score_ends[i - 1]);
-           s < static_cast<size_t>(table_.score_ends[i]); ++s) {
-        scratch.scores[table_.score_languages[s]] += table_.score_points[s] + kBasePoints;
-      }
-      break;
-    }
+    for (; at + kGram < length; at += kStride) count(key_of(at == 0, word.substr(at, kGram), false));
+    count(key_of(at == 0, word.substr(length > kGram ? length - kGram : 0), true));
   }
   const auto best = std::ranges::max_element(scratch.scores);
   if (best == scratch.scores.end() || *best == 0) return {};
-  const double mean = static_cast<double>(*best) / static_cast<double>(keys.size());
+  const double mean = static_cast<double>(*best) / static_cast<double>(grams);
   return {static_cast<int>(best - scratch.scores.begin()), mean / (mean + kScale)};
 }
 

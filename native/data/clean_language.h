@@ -34,7 +34,7 @@ struct DetectedLanguage {
 /// What a thread keeps between documents.
 struct LanguageScratch {
   std::string letters;
-  std::vector<uint64_t> keys;
+  std::vector<uint64_t> seen;
   std::vector<int64_t> scores;
 };
 
@@ -47,6 +47,7 @@ class LanguageDetector {
   [[nodiscard]] size_t size() const { return table_.num_languages; }
 
  private:
+  void add_scores(uint64_t key, std::vector<int64_t>& scores) const;
   void spell(std::string_view text, std::string& out) const;
 
   LanguageTable table_;

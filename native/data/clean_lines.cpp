@@ -120,10 +120,7 @@ bool ends_properly(std::string_view line) {
 std::optional<Drop> c4(const C4& rules, CleanText& text, FilterScratch& scratch, Findings& findings) {
   const ByteClasses& classes = text.classes();
   // Most documents hold none of the phrases: then no line is looked at for them.
-  lower_case(text.view(), scratch.lowered);
-  const auto held = [&](std::string_view phrase) { return contains(scratch.lowered, phrase); };
-  const bool phrases =
-      held(kJavascript) || held(kLoremIpsum) || held("cookie") || held("policy") || held("terms of use");
+  const bool phrases = may_hold_phrase(text.view()) || (!text.ascii() && contains(text.view(), kKelvin));
   std::string& out = scratch.text;
   out.clear();
   int64_t sentences = 0;

@@ -70,7 +70,10 @@ Evidence evidence_of(std::string_view text, const Sequence& found, size_t length
                       found.point == kReplacementCharacter;
     return mark ? Evidence::kStrong : Evidence::kNeedsNeighbour;
   }
-  if (follows_letters(last) && is_letter(before) && !is_lower(before) && !is_lower(after)) {
+  const bool capital =
+      found.begin > 0 &&
+      (unicode_properties(utf8_point(&text[previous_character(text, found.begin)])) & kUpper) != 0;
+  if (follows_letters(last) && capital && !is_lower(after)) {
     return Evidence::kNeedsNeighbour;
   }
   if (found.point < 0x100) return Evidence::kStrong;

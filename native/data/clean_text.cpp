@@ -9,27 +9,11 @@
 namespace anneal {
 namespace {
 
-constexpr size_t kPadding = 64;
-constexpr uint64_t kOdd1 = 0x9E3779B97F4A7C15u, kOdd2 = 0xC2B2AE3D27D4EB4Fu;
+constexpr size_t kPadding = 128;  // vectors are read whole, also a few bytes on
 constexpr uint32_t kRightQuote = 0x2019, kNextLine = 0x85, kLineSeparator = 0x2028,
                    kParagraphSeparator = 0x2029;
 
-uint64_t load(const char* at) {
-  uint64_t value;
-  std::memcpy(&value, at, 8);
-  return value;
-}
-
-/// The first `bytes` (1 to 8) of the eight at `at`.
-uint64_t load_part(const char* at, size_t bytes) { return load(at) & (~uint64_t{0} >> (64 - 8 * bytes)); }
-
 }  // namespace
-
-uint64_t hash_padded(const char* at, size_t length) {
-  uint64_t hash = length * kOdd1;
-  for (; length > 8; length -= 8, at += 8) hash = mix_bits(hash ^ load(at), kOdd2);
-  return mix_bits(hash ^ (length == 0 ? 0 : load_part(at, length)) ^ kOdd1, kOdd2);
-}
 
 void CleanText::assign(std::string_view text) {
   size_ = text.size();
@@ -113,75 +97,83 @@ void CleanText::join_words() {
   }
 }
 
+/// Where a word or white space begins, in the 64 bytes from 64 i; the carries are the bits before them.
+struct CleanText::Edges {
+  uint64_t word = 0, space = 1, ideograph = 0;
+
+  uint64_t next(const ByteClasses& of, size_t i) {
+    const uint64_t w = of.word.data()[i], s = of.space.data()[i], c = of.ideograph.data()[i];
+    const uint64_t edges = (w ^ (w << 1 | word)) | (s ^ (s << 1 | space)) | (c ^ (c << 1 | ideograph)) |
+                           of.ideograph_begin.data()[i];
+    word = w >> 63;
+    space = s >> 63;
+    ideograph = c >> 63;
+    return edges;
+  }
+};
+
+size_t CleanText::count_words() {
+  if (has_words_) return words_.size();
+  const ByteClasses& of = classes();
+  Edges edges;
+  size_t count = 0;
+  for (size_t i = 0; i << 6 < size_; ++i) {
+    uint64_t begins = edges.next(of, i) & ~of.space.data()[i];
+    if (size_ - (i << 6) < 64) begins &= (uint64_t{1} << (size_ & 63)) - 1;
+    count += static_cast<size_t>(__builtin_popcountll(begins));
+  }
+  return count;
+}
+
 /// Calls emit(begin, end) for each word.
 template <typename Emit>
 void CleanText::for_each_word(const Emit& emit) {
   const ByteClasses& of = classes();
-  const uint64_t* word = of.word.data();
-  const uint64_t* space = of.space.data();
-  const uint64_t* ideograph = of.ideograph.data();
-  const uint64_t* begins = of.ideograph_begin.data();
+  Edges edges;
   size_t begin = 0;
   bool inside = false;  // a word, which began at `begin`
-  uint64_t word_carry = 0, space_carry = 1, ideograph_carry = 0;
   for (size_t i = 0; i << 6 < size_; ++i) {
-    const uint64_t w = word[i], s = space[i], c = ideograph[i];
-    uint64_t edges = (w ^ (w << 1 | word_carry)) | (s ^ (s << 1 | space_carry)) |
-                     (c ^ (c << 1 | ideograph_carry)) | begins[i];
-    word_carry = w >> 63;
-    space_carry = s >> 63;
-    ideograph_carry = c >> 63;
-    while (edges != 0) {
-      const auto bit = static_cast<size_t>(__builtin_ctzll(edges));
-      edges &= edges - 1;
+    const uint64_t spaces = of.space.data()[i];
+    for (uint64_t left = edges.next(of, i); left != 0; left &= left - 1) {
+      const auto bit = static_cast<size_t>(__builtin_ctzll(left));
       const size_t at = (i << 6) + bit;
       if (at >= size_) break;
       if (inside) emit(begin, at);
-      inside = (s >> bit & 1) == 0;
+      inside = (spaces >> bit & 1) == 0;
       begin = at;
     }
   }
   if (inside) emit(begin, size_);
 }
 
-size_t CleanText::count_words() {
-  if (has_words_) return words_.size();
-  size_t count = 0;
-  for_each_word([&](size_t, size_t) { ++count; });
-  return count;
-}
-
 const Words& CleanText::words() {
   if (has_words_) return words_;
-  classes();
   Words& words = words_;
-  words.starts.clear();
-  words.hashes.clear();
+  const size_t count = count_words();
+  words.starts.resize(count + 1);
+  words.hashes.resize(count);
   words.with_letter = words.plain = words.plain_characters = 0;
   // Copies of words are made 16 bytes at a time, over what the next one will fill.
   if (words.joined.size() < size_ + 2 * kPadding) words.joined.resize(size_ + size_ / 4 + 2 * kPadding);
-  char* out = words.joined.data();
-  size_t length_so_far = 0;
+  char* const joined = words.joined.data();
+  uint32_t* start = words.starts.data();
+  uint64_t* hash = words.hashes.data();
+  char* to = joined;
   for_each_word([&](size_t begin, size_t end) {
     const char* at = buffer_.data() + begin;
     const size_t length = end - begin;
-    char* to = out + length_so_far;
-    if (length <= 16) {
-      std::memcpy(to, at, 16);
-    } else {
-      std::memcpy(to, at, length);
-    }
-    words.starts.push_back(static_cast<uint32_t>(length_so_far));
-    length_so_far += length;
-    words.hashes.push_back(hash_padded(at, length));
+    std::memcpy(to, at, 16);
+    if (length > 16) std::memcpy(to + 16, at + 16, length - 16);
+    *start++ = static_cast<uint32_t>(to - joined);
+    to += length;
+    *hash++ = hash_padded(at, length);
     const bool letter = classes_.letter.at(begin) || classes_.letter.any(begin + 1, end);
     words.with_letter += letter ? 1 : 0;
     if (ascii_ || !classes_.high.any(begin, end)) {
       // Of ASCII, all that is neither letter nor number is punctuation.
-      if (classes_.word.at(begin)) {
-        ++words.plain;
-        words.plain_characters += length;
-      }
+      const bool plain = classes_.word.at(begin);
+      words.plain += plain ? 1 : 0;
+      words.plain_characters += plain ? length : 0;
       return;
     }
     size_t characters = 0;
@@ -190,13 +182,11 @@ const Words& CleanText::words() {
       plain = plain || (unicode_properties(utf8_point(&buffer_[i])) & kSymbol) == 0;
       ++characters;
     }
-    if (plain) {
-      ++words.plain;
-      words.plain_characters += characters;
-    }
+    words.plain += plain ? 1 : 0;
+    words.plain_characters += plain ? characters : 0;
   });
-  words.starts.push_back(static_cast<uint32_t>(length_so_far));
-  std::memset(out + length_so_far, 0, kPadding);
+  *start = static_cast<uint32_t>(to - joined);
+  std::memset(to, 0, kPadding);
   has_words_ = true;
   return words_;
 }

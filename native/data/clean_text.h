@@ -7,16 +7,24 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "tokenizer/word_hash.h"
 
 namespace anneal {
 
 /// One bit for each byte of a text; bits beyond its end are 0, and a word beyond the last may be read.
 class ByteBits {
  public:
-  void resize(size_t bytes) { words_.assign(bytes / 64 + 2, 0); }
+  /// For a text of this many bytes. Words that begin beyond its last whole 64 are cleared, others are left.
+  void resize(size_t bytes) {
+    words_.resize(bytes / 64 + 2);
+    words_[bytes / 64] = words_[bytes / 64 + 1] = 0;
+  }
+  void clear(size_t bytes) { words_.assign(bytes / 64 + 2, 0); }
   [[nodiscard]] bool at(size_t i) const { return (words_[i >> 6] >> (i & 63) & 1) != 0; }
   void set(size_t begin, size_t length) {
     for (size_t i = begin; i < begin + length; ++i) words_[i >> 6] |= uint64_t{1} << (i & 63);
@@ -55,7 +63,7 @@ struct Span {
 /// The words of a text. `joined` holds them end to end without what stood between; word i begins there at
 /// starts[i], and starts has one more element, the end.
 struct Words {
-  std::vector<char> joined;  // 64 zero bytes follow the last word
+  std::vector<char> joined;  // zero bytes follow the last word
   std::vector<uint32_t> starts;
   std::vector<uint64_t> hashes;
   size_t with_letter = 0;
@@ -89,6 +97,7 @@ class CleanText {
   [[nodiscard]] Span strip(Span span);
 
  private:
+  struct Edges;
   template <typename Emit>
   void for_each_word(const Emit& emit);
   void classify_high();
@@ -105,10 +114,25 @@ class CleanText {
   std::vector<Span> lines_, split_lines_;
 };
 
-/// Sets the classes of ASCII bytes, and `high` for the others. `text` may be read 64 bytes beyond its end.
+/// Sets the classes of ASCII bytes, and `high` for the others. `text` may be read 128 bytes beyond its end.
 void classify_bytes(std::string_view text, ByteClasses& classes);
 
+/// Whether the text may hold one of the phrases that C4's rules look for: if not, it surely holds none.
+/// `text` may be read 128 bytes beyond its end.
+bool may_hold_phrase(std::string_view text);
+
 /// A hash of a byte string, which may be read 8 bytes beyond its end; for tables of one document.
-uint64_t hash_padded(const char* at, size_t length);
+inline uint64_t hash_padded(const char* at, size_t length) {
+  constexpr uint64_t kOdd1 = 0x9E3779B97F4A7C15u, kOdd2 = 0xC2B2AE3D27D4EB4Fu;
+  const auto load = [](const char* from) {
+    uint64_t value;
+    std::memcpy(&value, from, 8);
+    return value;
+  };
+  uint64_t hash = length * kOdd1;
+  for (; length > 8; length -= 8, at += 8) hash = mix_bits(hash ^ load(at), kOdd2);
+  const uint64_t tail = length == 0 ? 0 : load(at) & (~uint64_t{0} >> (64 - 8 * length));
+  return mix_bits(hash ^ tail ^ kOdd1, kOdd2);
+}
 
 }  // namespace anneal

@@ -1,9 +1,6 @@
 #include "data/unicode.h"
 
-#include <array>
 #include <cstring>
-#include <memory>
-#include <vector>
 
 namespace anneal {
 namespace {
@@ -15,34 +12,23 @@ struct PropertyRange {
 
 #include "data/unicode_properties.inc"
 
-/// Two steps: a block of 256 code points, then the code point in it; equal blocks are stored once.
-class PropertyTable {
- public:
-  PropertyTable() {
-    std::vector<uint16_t> all(0x110000, 0);
-    for (const PropertyRange& range : kPropertyRanges) {
-      for (uint32_t point = range.first; point <= range.last; ++point) all[point] = range.properties;
-    }
-    for (size_t block = 0; block < blocks_.size(); ++block) {
-      const uint16_t* from = &all[block << 8];
-      size_t found = 0;
-      while (found < values_.size() && std::memcmp(&values_[found], from, 512) != 0) found += 256;
-      if (found == values_.size()) values_.insert(values_.end(), from, from + 256);
-      blocks_[block] = static_cast<uint32_t>(found);
-    }
-  }
-  [[nodiscard]] uint32_t at(uint32_t point) const { return values_[blocks_[point >> 8] + (point & 0xFF)]; }
-
- private:
-  std::array<uint32_t, 0x1100> blocks_{};
-  std::vector<uint16_t> values_;
-};
-
-const PropertyTable kProperties;
-
 }  // namespace
 
-uint32_t unicode_properties(uint32_t point) { return kProperties.at(point); }
+UnicodeProperties::UnicodeProperties() {
+  std::vector<uint16_t> all(0x110000, 0);
+  for (const PropertyRange& range : kPropertyRanges) {
+    for (uint32_t point = range.first; point <= range.last; ++point) all[point] = range.properties;
+  }
+  for (size_t block = 0; block < blocks_.size(); ++block) {
+    const uint16_t* from = &all[block << 8];
+    size_t found = 0;
+    while (found < values_.size() && std::memcmp(&values_[found], from, 512) != 0) found += 256;
+    if (found == values_.size()) values_.insert(values_.end(), from, from + 256);
+    blocks_[block] = static_cast<uint32_t>(found);
+  }
+}
+
+const UnicodeProperties kUnicodeProperties;
 
 void append_utf8(uint32_t point, std::string& out) {
   const auto put = [&](uint32_t byte) { out.push_back(static_cast<char>(byte)); };

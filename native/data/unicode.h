@@ -1,10 +1,12 @@
 // Unicode for documents: UTF-8, properties of code points, canonical composition (NFC).
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace anneal {
 
@@ -24,8 +26,20 @@ enum UnicodeProperty : uint16_t {
 
 constexpr uint32_t kReplacementCharacter = 0xFFFD;
 
+/// Two steps: a block of 256 code points, then the code point in it; equal blocks are stored once.
+class UnicodeProperties {
+ public:
+  UnicodeProperties();
+  [[nodiscard]] uint32_t at(uint32_t point) const { return values_[blocks_[point >> 8] + (point & 0xFF)]; }
+
+ private:
+  std::array<uint32_t, 0x1100> blocks_{};
+  std::vector<uint16_t> values_;
+};
+extern const UnicodeProperties kUnicodeProperties;
+
 /// The properties of a code point below 0x110000.
-uint32_t unicode_properties(uint32_t point);
+inline uint32_t unicode_properties(uint32_t point) { return kUnicodeProperties.at(point); }
 
 /// Bytes of the character that begins with this byte, in valid UTF-8.
 inline uint32_t utf8_length(unsigned char first) {

@@ -11,7 +11,7 @@ export function tokenBytesFor(vocabSize: number): 2 | 4 {
   return vocabSize <= 0x10000 ? 2 : 4;
 }
 
-/** Documents of one file, end to end. */
+/** Documents end to end. */
 export interface DocumentRun {
   /** Their ids as they are stored. */
   bytes: Uint8Array;
@@ -19,8 +19,8 @@ export interface DocumentRun {
   lengths: Uint32Array;
   /** Where each begins in its file: line or row; -1 - n is byte n. */
   places: Float64Array;
-  /** Number in the manifest of where they come from. */
-  location: number;
+  /** Numbers in the manifest of the files that they come from. */
+  locations: Uint32Array;
 }
 
 /** Writes documents in the order given. */
@@ -67,7 +67,7 @@ export class SplitWriter {
   }
 
   /** Adds documents; as many as have room go into a shard in one piece. */
-  async add({ bytes, lengths, places, location }: DocumentRun): Promise<void> {
+  async add({ bytes, lengths, places, locations }: DocumentRun): Promise<void> {
     let at = 0;
     for (let from = 0; from < lengths.length; ) {
       const room = this.#maxShardBytes - (this.#shard?.bytes ?? 0);
@@ -92,10 +92,10 @@ export class SplitWriter {
       at = end;
       from = to;
     }
-    await this.#addOrigins(lengths, places, location);
+    await this.#addOrigins(lengths, places, locations);
   }
 
-  async #addOrigins(lengths: Uint32Array, places: Float64Array, location: number): Promise<void> {
+  async #addOrigins(lengths: Uint32Array, places: Float64Array, locations: Uint32Array): Promise<void> {
     const count = lengths.length;
     const ends = new Uint32Array(2 * count);
     const origins = new Uint32Array(3 * count);
@@ -106,7 +106,7 @@ export class SplitWriter {
       ends[2 * i] = this.tokens;
       ends[2 * i + 1] = this.tokens / 2 ** 32;
       place[0] = places[i]!;
-      origins[3 * i] = location;
+      origins[3 * i] = locations[i]!;
       origins[3 * i + 1] = halves[0]!;
       origins[3 * i + 2] = halves[1]!;
     }

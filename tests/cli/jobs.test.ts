@@ -195,6 +195,13 @@ describe('a job', { timeout: 120_000 }, () => {
     const trace = await json('data', 'trace', 'text.txt:18', 'tiny/prepare');
     const trained = trace.sections.find((each: { title: string }) => each.title === 'Trained on by');
     expect(trained.rows.map((row: string[]) => row[0])).toEqual(['tiny/pretrain']);
+    const options = ['--tokenizer', 'tiny/sft', '--set', 'text_unit=line', '--work-dir', path('work')];
+    const prepare = (...more: string[]) => run('data', 'prepare', path('text.txt'), ...options, ...more);
+    expect((await prepare('--part', '1/2', '--name', 'part')).status).toBe(0);
+    expect((await prepare('--name', 'whole')).status).toBe(0);
+    const whole = await json('data', 'stats', 'whole/prepare');
+    expect(whole.sections[0].facts[0]).toEqual({ name: 'documents', value: 200 });
+    expect((await prepare('--part', '3/2')).stderr).toMatch(/part/);
     expect((await run('data', 'diff', path('chat.jsonl'), path('text.txt'))).stdout).toMatch(/Only in/);
     const refused = await run('data', 'diff', path('chat.jsonl'));
     expect([refused.status, refused.stderr]).toEqual([4, expect.stringContaining('diff compares two')]);

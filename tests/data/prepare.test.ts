@@ -222,7 +222,7 @@ describe('token datasets', () => {
         bytes: Buffer.concat(all.map(({ buffer }) => Buffer.from(buffer))),
         lengths: Uint32Array.from(all, ({ length }) => length),
         places: Float64Array.from(four, (n) => (n === 57 ? -1 - 2 ** 40 : n + 1)),
-        location: 0,
+        locations: new Uint32Array(4),
       });
     }
     const splits = { train: await writer.finish(), validation: await other.finish() };

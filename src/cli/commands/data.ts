@@ -1,10 +1,14 @@
-/** `anneal data`: looks at data, raw or prepared. The daemon's worker reads them; this prints the page that it makes. */
+/**
+ * `anneal data`: looks at data, raw or prepared, and prepares them. A worker of the daemon reads them; this prints the
+ * page that it makes.
+ */
 import { resolve } from 'node:path';
 import { Argument } from 'commander';
 import type { CommandInput } from '../../../proto/commands.ts';
 import { AnnealError } from '../../../proto/errors.ts';
 import { type CommandContext, defineCommand } from '../command.ts';
 import { exitStatus } from '../output.ts';
+import { type Preparation, prepareFiles } from '../prepare.ts';
 import { integer } from '../recipe.ts';
 import { renderPage } from '../view/page.ts';
 
@@ -16,12 +20,16 @@ interface Options {
   seed?: number;
   maxRows?: number;
   html?: string;
+  tokenizer?: string;
+  name?: string;
+  part?: string;
+  workDir?: string;
 }
 
 type Ask = CommandInput<'data.query'>['ask'];
 
-const ACTIONS = ['inspect', 'stats', 'grep', 'sample', 'trace', 'diff'] as const;
-type Action = (typeof ACTIONS)[number];
+const ACTIONS = ['inspect', 'prepare', 'stats', 'grep', 'sample', 'trace', 'diff'] as const;
+type Action = Exclude<(typeof ACTIONS)[number], 'prepare'>;
 
 export default defineCommand<Options>({
   options: (command) =>
@@ -29,17 +37,36 @@ export default defineCommand<Options>({
       .addArgument(new Argument('<action>', 'what to do').choices(ACTIONS))
       .argument('<arguments...>', 'files, patterns, or a prepared dataset; for grep the pattern first')
       .option('--model <model>', 'inspect: show examples as this model would be trained on them')
-      .option('--set <key=value>', 'inspect: a setting of the recipe, such as format or text_field', collect)
+      .option(
+        '--set <key=value>',
+        'inspect, prepare: a setting of a recipe, such as format or fields',
+        collect,
+      )
       .option('--max-rows <n>', 'inspect: rows to read at most (100,000)', integer(1))
       .option('-n, --limit <n>', 'rows to show', integer(0))
       .option('-i, --ignore-case', 'grep: whatever the case')
       .option('--seed <n>', 'sample: another draw', integer(0))
+      .option('--tokenizer <model>', 'prepare: the one of this model or folder (one is trained on the files)')
+      .option('--name <name>', 'prepare: the dataset is <name>/prepare (data)')
+      .option(
+        '--part <k/n>',
+        'prepare: only this part of the work, such as 3/16; a run without it makes the dataset',
+      )
+      .option('--work-dir <folder>', 'prepare: where parts come together')
       .option('--html <file>', 'write the page to a file for the browser as well'),
   examples: [
     ['anneal data inspect chats.jsonl', 'shape, fields, lengths, languages, duplicates, examples'],
     [
       'anneal data inspect chats.jsonl --model quickstart/sft',
       'as the model is trained on them, scored text marked',
+    ],
+    [
+      "anneal data prepare 'web/*.jsonl.zst' --tokenizer quickstart/sft",
+      'a dataset for pre-training, data/prepare',
+    ],
+    [
+      "anneal data prepare 'web/*.jsonl.zst' --part 3/16 --work-dir /shared/web",
+      'a part of it, on one of many machines',
     ],
     ['anneal data stats quickstart/prepare --html page.html', 'a prepared dataset, and as a page with plots'],
     ["anneal data grep -i 'as an ai' 'data/*.jsonl.gz'", 'rows that match a regular expression'],
@@ -48,7 +75,9 @@ export default defineCommand<Options>({
     ['anneal data diff old/prepare new/prepare', 'which documents one has and the other has not'],
   ],
   async run(context) {
-    const { options, out, connect } = context;
+    const { args, options, out, connect } = context;
+    if (args[0] === 'prepare')
+      return prepareFiles(await connect(), preparationOf(args.slice(1), options), out);
     const ask = askOf(context);
     const client = await connect();
     const { page } = await client.call('data.query', {
@@ -63,6 +92,17 @@ export default defineCommand<Options>({
     return exitStatus.ok;
   },
 });
+
+function preparationOf(files: string[], options: Options): Preparation {
+  return {
+    files,
+    name: options.name ?? 'data',
+    tokenizer: options.tokenizer,
+    part: options.part,
+    workDir: options.workDir,
+    settings: settingsOf(options.set ?? []),
+  };
+}
 
 function askOf({ args, options }: CommandContext<Options>): Ask {
   const [action, ...rest] = args as [Action, ...string[]];

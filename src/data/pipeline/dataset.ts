@@ -60,7 +60,7 @@ export async function mergeUnits(job: MergeJob): Promise<void> {
     sources.map((source, i) => ({ ...source, ...stocks[i]!.train })),
     settings.mixing,
   );
-  const locations = [...new Set(units.map(({ unit }) => unit.name))];
+  const locations = [...new Set(units.flatMap(({ unit }) => unit.parts.map(({ name: part }) => part)))];
   const numbers = new Map(locations.map((location, i) => [location, i]));
   const writers: Record<Split, SplitWriter> = {
     train: await SplitWriter.create(outDir, 'train', tokenizer.vocabSize),
@@ -70,7 +70,12 @@ export async function mergeUnits(job: MergeJob): Promise<void> {
   try {
     const concatenator = new Concatenator(
       options,
-      { rates, caps: sources, locationOf: (unit) => numbers.get(unit.name)!, progress: () => undefined },
+      {
+        rates,
+        caps: sources,
+        locationOf: (unit, part) => numbers.get(unit.parts[part]!.name)!,
+        progress: () => undefined,
+      },
       writers,
     );
     await concatenator.run();
@@ -132,7 +137,7 @@ function sourceEntry(
     rows: report.rows,
     filtered: report.filtered,
     rejected: report.rejected,
-    dropped: {},
+    dropped: droppedBy(report),
     contaminated: 0,
     exact_duplicates: 0,
     near_duplicates: 0,
@@ -144,6 +149,11 @@ function sourceEntry(
     validation_documents: taken.validation.documents,
     validation_tokens: taken.validation.tokens,
   };
+}
+
+function droppedBy({ cleaning }: UnitReport): Record<string, number> {
+  const rules = Object.entries(cleaning?.rules ?? {}).filter(([, { dropped }]) => dropped > 0);
+  return Object.fromEntries(rules.map(([name, { dropped }]) => [name, dropped]));
 }
 
 /** The rows that did not fit, of all units in order. */

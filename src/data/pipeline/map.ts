@@ -18,7 +18,7 @@ import type { PrepareSource } from './settings.ts';
 import type { DocumentBatch, DocumentSteps } from './steps.ts';
 import type { UnitWriter } from './unit_folder.ts';
 import { addCount, emptyReport, FIRST_REJECTED, type UnitReport } from './unit_report.ts';
-import { placeOf, type WorkUnit } from './units.ts';
+import { placeOf, type WorkPart, type WorkUnit } from './units.ts';
 
 /** Documents are worked on in batches of about this size. */
 const BATCH_BYTES = 4 << 20;
@@ -27,6 +27,7 @@ const BATCH_DOCUMENTS = 1 << 14;
 /** What becomes of rows, whatever unit they are in. */
 export interface MapOptions {
   tokenizer: Tokenizer;
+  /** Of the unit's source. */
   steps: DocumentSteps;
   /** Enough of a unit: documents that its rules kept. */
   maxDocuments: number;
@@ -43,6 +44,8 @@ export interface MapWatch {
 interface Filling {
   texts: TextBatchBuilder;
   places: number[];
+  /** Which part of the unit each comes from. */
+  parts: number[];
   /** Ids of conversations, which are rendered as they are read; empty for plain text. */
   rendered: Int32Array[];
   /** Bytes of the unit that were read up to the last row. */
@@ -59,6 +62,9 @@ export class UnitMapper {
   readonly #shaper: SupervisedShaper;
   readonly #report = emptyReport();
   readonly #lengths = new LengthHistogram();
+  /** The part that is read, and the bytes of those before it. */
+  #part = 0;
+  #before = 0;
   #filling: Filling = newFilling();
   /** The other one, while it is worked on. */
   #spare: Filling = newFilling();
@@ -81,13 +87,11 @@ export class UnitMapper {
 
   async run(): Promise<UnitReport> {
     try {
-      for await (const records of readUnit(this.#unit, this.#source)) {
-        for (const record of records) {
-          const refused = this.#take(record);
-          if (refused) await refused;
-          if (this.#isFull()) await this.#flush();
-        }
+      for (const [i, part] of this.#unit.parts.entries()) {
         if (this.#report.documents >= this.#options.maxDocuments) break;
+        this.#part = i;
+        await this.#read(part);
+        this.#before += part.bytes;
       }
       await this.#flush();
       await this.#working;
@@ -98,9 +102,20 @@ export class UnitMapper {
     return { ...this.#report, lengths: this.#lengths.stored() };
   }
 
+  async #read(part: WorkPart): Promise<void> {
+    for await (const records of readUnit(part, this.#source)) {
+      for (const record of records) {
+        const refused = this.#take(part, record);
+        if (refused) await refused;
+        if (this.#isFull()) await this.#flush();
+      }
+      if (this.#report.documents >= this.#options.maxDocuments) return;
+    }
+  }
+
   /** Gives a promise for the rare row that does not fit. */
-  #take(record: RawRecord): Promise<void> | undefined {
-    const origin = recordOrigin({ ...this.#unit, location: this.#unit.name }, record.line);
+  #take(part: WorkPart, record: RawRecord): Promise<void> | undefined {
+    const origin = originOf(part, record.line);
     this.#report.rows += 1;
     try {
       const row = this.#shaper.read(record, origin);
@@ -109,7 +124,7 @@ export class UnitMapper {
         return undefined;
       }
       addCount(this.#report.shapes, row.shape);
-      return this.#add(row.content, record);
+      return this.#add(row.content, placeOf(part, record.line), this.#before + record.end);
     } catch (error) {
       const refused = rowErrorOf(error, origin);
       if (this.#source.max_rejected === 0) throw refused;
@@ -122,11 +137,11 @@ export class UnitMapper {
     }
   }
 
-  #add(content: RowContent, record: RawRecord): Promise<void> | undefined {
+  #add(content: RowContent, place: number, end: number): Promise<void> | undefined {
     const plain = content.kind === 'text';
     const filling = this.#filling;
     if (filling.places.length > 0 && plain !== (filling.rendered.length === 0)) {
-      return this.#flush().then(() => this.#add(content, record));
+      return this.#flush().then(() => this.#add(content, place, end));
     }
     if (plain) {
       filling.texts.add(content.text);
@@ -134,8 +149,9 @@ export class UnitMapper {
       filling.rendered.push(renderedIds(this.#options.tokenizer, content));
       filling.texts.add(Buffer.from(plainText(content)));
     }
-    filling.places.push(placeOf(this.#unit, record.line));
-    filling.end = record.end;
+    filling.places.push(place);
+    filling.parts.push(this.#part);
+    filling.end = end;
     return undefined;
   }
 
@@ -156,7 +172,11 @@ export class UnitMapper {
       texts: full.texts.take(),
       places: full.places,
       rendered: full.rendered.length === 0 ? undefined : full.rendered,
-      origin: (i) => recordOrigin({ ...this.#unit, location: this.#unit.name }, Math.abs(full.places[i]!)),
+      parts: full.parts,
+      origin: (i) => {
+        const place = full.places[i]!;
+        return originOf(this.#unit.parts[full.parts[i]!]!, place < 0 ? -1 - place : place);
+      },
     };
     this.#working = this.#work(batch, full);
     // Its failure is met where it is awaited; until then nobody may take it for unhandled.
@@ -166,13 +186,18 @@ export class UnitMapper {
   async #work(batch: DocumentBatch, filling: Filling): Promise<void> {
     await this.#options.steps.run(batch, this.#writer, { report: this.#report, lengths: this.#lengths });
     filling.places = [];
+    filling.parts = [];
     filling.rendered = [];
     this.#watch.progress(filling.end, this.#report);
   }
 }
 
 function newFilling(): Filling {
-  return { texts: new TextBatchBuilder(), places: [], rendered: [], end: 0 };
+  return { texts: new TextBatchBuilder(), places: [], parts: [], rendered: [], end: 0 };
+}
+
+function originOf(part: WorkPart, line: number): string {
+  return recordOrigin({ ...part, location: part.name }, line);
 }
 
 type Conversation = Exclude<RowContent, { kind: 'text' }>;

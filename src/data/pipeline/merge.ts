@@ -90,8 +90,8 @@ export interface Concatenation {
   /** `rates[source][phase]` */
   rates: readonly (readonly number[])[];
   caps: readonly SourceCaps[];
-  /** Numbers of the places that units' documents come from. */
-  locationOf(unit: WorkUnit): number;
+  /** Number in the manifest of where the documents of a unit's part come from. */
+  locationOf(unit: WorkUnit, part: number): number;
   progress(phase: number, unit: number): void;
 }
 
@@ -216,7 +216,9 @@ export class Concatenator {
       bytes,
       lengths: chunk.columns.tokens.subarray(from, to),
       places: chunk.columns.places.subarray(from, to),
-      location: this.#plan.locationOf(chunk.unit),
+      locations: chunk.columns.parts
+        .subarray(from, to)
+        .map((part) => this.#plan.locationOf(chunk.unit, part)),
     };
     this.#sample(split, writer.documents, run);
     await writer.add(run);
@@ -259,11 +261,12 @@ async function* documentsOf({ units, maxDocuments, tokenBytes }: MergeOptions): 
   }
 }
 
-function firstOf({ places, tokens, crcs, sizes }: DocumentColumns, count: number): DocumentColumns {
+function firstOf({ places, tokens, crcs, sizes, parts }: DocumentColumns, count: number): DocumentColumns {
   return {
     places: places.subarray(0, count),
     tokens: tokens.subarray(0, count),
     crcs: crcs.subarray(0, count),
     sizes: sizes.subarray(0, count),
+    parts: parts.subarray(0, count),
   };
 }

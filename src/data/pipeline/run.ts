@@ -3,9 +3,12 @@
  * part was asked for, all of them merged. Called by the stage `prepare`.
  */
 import { join, resolve } from 'node:path';
+import type { Cleaner } from '../../native/cleaning.ts';
 import type { StageContext } from '../../stages/stage.ts';
 import type { Tokenizer } from '../../tokenizer/tokenizer.ts';
 import { writeFileAtomic } from '../../util/files.ts';
+import { canonicalJson } from '../../util/hash.ts';
+import { createCleaner } from '../cleaning/cleaner.ts';
 import { checkPhases } from '../mix.ts';
 import { mergeUnits, requireFitting } from './dataset.ts';
 import { UnitMapper } from './map.ts';
@@ -26,7 +29,7 @@ export async function runPreparation(context: Context, tokenizer: Tokenizer): Pr
   const { settings, baseDir, workDir } = context;
   const sources = sourcesOf(settings);
   checkPhases(sources, settings.mixing);
-  const units = await listWork(sources, settings.unit_bytes, baseDir);
+  const units = await listWork(sources, baseDir, { unitBytes: settings.unit_bytes });
   const files = await hashFiles(units, sources.length, baseDir);
   const folder = await WorkFolder.open(
     settings.work_dir === undefined ? workDir : resolve(baseDir, settings.work_dir),
@@ -34,7 +37,8 @@ export async function runPreparation(context: Context, tokenizer: Tokenizer): Pr
     unitInputs(settings, sources, units, files, tokenizer),
   );
   try {
-    await new Preparation(context, tokenizer, sources, units, files, folder).run();
+    const steps = await makeSteps(context, tokenizer, sources);
+    await new Preparation(context, tokenizer, sources, units, files, folder, steps).run();
   } finally {
     folder.close();
   }
@@ -60,19 +64,39 @@ function unitInputs(
       return {
         ...reading,
         rejects: max_rejected > 0,
+        cleaning: source.cleaning,
         files: files[i]!.map(({ file, bytes, sha256 }) => ({ file, bytes, sha256 })),
       };
     }),
-    units: units.map(({ source, name, member, format, compression, start, end }) => ({
+    units: units.map(({ source, parts }) => ({
       source,
-      name,
-      member,
-      format,
-      compression,
-      start,
-      end,
+      parts: parts.map(({ name, member, format, compression, start, end }) => ({
+        name,
+        member,
+        format,
+        compression,
+        start,
+        end,
+      })),
     })),
   };
+}
+
+/** The steps of each source; equal rules are one cleaner. */
+async function makeSteps(
+  { addon, threads, settings }: Context,
+  tokenizer: Tokenizer,
+  sources: readonly PrepareSource[],
+): Promise<DocumentSteps[]> {
+  const eosId = settings.append_eos ? tokenizer.eosId : undefined;
+  const cleaners = new Map<string, Cleaner>();
+  const steps: DocumentSteps[] = [];
+  for (const { cleaning } of sources) {
+    const key = canonicalJson(cleaning ?? null);
+    if (cleaning && !cleaners.has(key)) cleaners.set(key, await createCleaner(cleaning, { addon, threads }));
+    steps.push(new DocumentSteps({ tokenizer, eosId, cleaner: cleaners.get(key), fingerprinter: undefined }));
+  }
+  return steps;
 }
 
 class Preparation {
@@ -82,7 +106,8 @@ class Preparation {
   readonly #units: readonly WorkUnit[];
   readonly #files: readonly (readonly WorkFile[])[];
   readonly #folder: WorkFolder;
-  readonly #steps: DocumentSteps;
+  /** Of each source. */
+  readonly #steps: readonly DocumentSteps[];
   readonly #maxDocuments: number;
   readonly #total: number;
   /** Of the units that are done. */
@@ -98,6 +123,7 @@ class Preparation {
     units: readonly WorkUnit[],
     files: readonly (readonly WorkFile[])[],
     folder: WorkFolder,
+    steps: readonly DocumentSteps[],
   ) {
     this.#context = context;
     this.#tokenizer = tokenizer;
@@ -106,9 +132,8 @@ class Preparation {
     this.#total = units.reduce((sum, unit) => sum + unit.bytes, 0);
     this.#files = files;
     this.#folder = folder;
-    const { append_eos, max_documents = Number.POSITIVE_INFINITY } = context.settings;
-    this.#steps = new DocumentSteps({ tokenizer, eosId: append_eos ? tokenizer.eosId : undefined });
-    this.#maxDocuments = max_documents;
+    this.#steps = steps;
+    this.#maxDocuments = context.settings.max_documents ?? Number.POSITIVE_INFINITY;
   }
 
   async run(): Promise<void> {
@@ -159,7 +184,7 @@ class Preparation {
     try {
       const options = {
         tokenizer: this.#tokenizer,
-        steps: this.#steps,
+        steps: this.#steps[unit.source]!,
         maxDocuments: this.#maxDocuments,
       };
       const mapper = new UnitMapper(unit, this.#sources[unit.source]!, options, writer, {

@@ -1,7 +1,8 @@
 /** Settings of a `prepare` stage. */
 import { z } from 'zod';
 import { AnnealError } from '../../../proto/errors.ts';
-import { type MixingSettings, mixingSettings, sourceMixing } from '../mixing_settings.ts';
+import { cleaningSettings } from '../cleaning/settings.ts';
+import { mixingSettings, sourceMixing } from '../mixing_settings.ts';
 import { type RowSettings, rowSettings } from '../shapes/settings.ts';
 import { DEFAULT_UNIT_BYTES } from '../sources/settings.ts';
 
@@ -14,6 +15,9 @@ const sourceSchema = rowSettings.extend({
     .optional()
     .describe('As reports and `curriculum` name it; default: its first file.'),
   files: filesSetting.describe('Data files: names or glob patterns.'),
+  cleaning: cleaningSettings
+    .optional()
+    .describe('Rules for the documents of this source, instead of those of the stage.'),
   ...sourceMixing,
 });
 export type PrepareSource = z.output<typeof sourceSchema> & { name: string };
@@ -28,6 +32,7 @@ export const prepareSchema = rowSettings
       .describe('Stage that made the tokenizer, or a folder with one.'),
     files: filesSetting.optional().describe('The data, when there is one source.'),
     sources: z.array(sourceSchema).min(1).optional().describe('The data, when several are mixed.'),
+    cleaning: cleaningSettings.optional().describe('Rules that drop, repair and change documents of text.'),
     mixing: mixingSettings.prefault({}).describe('How the sources are mixed.'),
     validation_fraction: z
       .number()
@@ -69,19 +74,22 @@ export const prepareSchema = rowSettings
     }
   });
 export type PrepareSettings = z.output<typeof prepareSchema>;
-export type { MixingSettings };
 
 /** The one source that `files` names, or the list of them. */
 export function sourcesOf(settings: PrepareSettings): PrepareSource[] {
-  const { files, sources } = settings;
+  const { files, sources, cleaning } = settings;
   if ((files === undefined) === (sources === undefined)) {
     throw new AnnealError('recipe_invalid', 'A prepare stage needs either files or sources.', {
       path: 'sources',
       hint: 'Name files, or a list of sources with files and weight each.',
     });
   }
-  if (files) return [{ ...readingOf(settings), name: files[0]!, files, weight: 1 }];
-  const named = sources!.map((source) => ({ ...source, name: source.name ?? source.files[0]! }));
+  if (files) return [{ ...readingOf(settings), name: files[0]!, files, weight: 1, cleaning }];
+  const named = sources!.map((source) => ({
+    ...source,
+    cleaning: source.cleaning ?? cleaning,
+    name: source.name ?? source.files[0]!,
+  }));
   const twice = named.find(({ name }, i) => named.findIndex((source) => source.name === name) !== i);
   if (twice) {
     throw new AnnealError('recipe_invalid', `Two sources have the name ${twice.name}.`, {

@@ -16,7 +16,7 @@ import { type UnitReport, unitReportSchema } from './unit_report.ts';
 
 /**
  * A document's record: float64 place (line or row; -1 - n is byte n of the file); uint32 tokens, CRC-32 of the text,
- * bytes of the text, and a spare one.
+ * bytes of the text, and which part of the unit it comes from.
  */
 const RECORD_BYTES = 24;
 const RECORDS_AT_ONCE = 1 << 14;
@@ -54,9 +54,10 @@ export interface DocumentColumns {
   tokens: Uint32Array;
   crcs: Uint32Array;
   sizes: Uint32Array;
+  parts: Uint32Array;
 }
 
-export function documentRecords({ places, tokens, crcs, sizes }: DocumentColumns): Uint8Array {
+export function documentRecords({ places, tokens, crcs, sizes, parts }: DocumentColumns): Uint8Array {
   const doubles = new Float64Array(3 * places.length);
   const words = new Uint32Array(doubles.buffer);
   for (let i = 0; i < places.length; i++) {
@@ -64,6 +65,7 @@ export function documentRecords({ places, tokens, crcs, sizes }: DocumentColumns
     words[6 * i + 2] = tokens[i]!;
     words[6 * i + 3] = crcs[i]!;
     words[6 * i + 4] = sizes[i]!;
+    words[6 * i + 5] = parts[i]!;
   }
   return new Uint8Array(doubles.buffer);
 }
@@ -195,6 +197,7 @@ export async function* readColumns(unit: DoneUnit): AsyncGenerator<DocumentColum
         tokens: word(2),
         crcs: word(3),
         sizes: word(4),
+        parts: word(5),
       };
     }
   } finally {

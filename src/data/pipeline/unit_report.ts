@@ -1,5 +1,6 @@
 /** What a unit of work says about itself; sums of them are what a source, and a dataset, say. */
 import { z } from 'zod';
+import { cleaningReportSchema, mergeCleaningReports } from '../cleaning/report.ts';
 import { LengthHistogram } from '../page/histogram.ts';
 
 const count = z.number().min(0);
@@ -27,6 +28,7 @@ export const unitReportSchema = z.strictObject({
   bytes: count,
   /** Tokens of the documents. */
   lengths: storedHistogramSchema,
+  cleaning: cleaningReportSchema.optional(),
 });
 export type UnitReport = z.output<typeof unitReportSchema>;
 
@@ -67,4 +69,7 @@ export function addReport(sum: UnitReport, unit: UnitReport): void {
   const lengths = LengthHistogram.from(sum.lengths);
   lengths.merge(unit.lengths);
   sum.lengths = lengths.stored();
+  if (unit.cleaning) {
+    sum.cleaning = mergeCleaningReports(sum.cleaning ? [sum.cleaning, unit.cleaning] : [unit.cleaning]);
+  }
 }

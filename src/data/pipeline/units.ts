@@ -1,20 +1,29 @@
 /**
- * The units of work of a preparation: ranges of files, numbered in the order of the sources. They follow from files
- * and settings alone, so that any process on any machine can do any of them and the pieces fit.
+ * The units of work of a preparation: ranges of large files, and groups of small ones, numbered in the order of the
+ * sources. They follow from files and settings alone, so that any process on any machine can do any of them and the
+ * pieces fit.
  */
 import { isAbsolute, relative } from 'node:path';
 import { hashFile } from '../../util/hash.ts';
 import { listUnits } from '../sources/list.ts';
+import type { SourceOptions } from '../sources/settings.ts';
 import { isByteRange, type SourceUnit } from '../sources/unit.ts';
 import type { PrepareSource } from './settings.ts';
 
-export interface WorkUnit extends SourceUnit {
+/** What a unit reads: a file, a range of one, or an archive's member. */
+export interface WorkPart extends SourceUnit {
+  /** `location` as results name it: relative to the recipe where the file lies beside or below it. */
+  name: string;
+}
+
+export interface WorkUnit {
   /** Place among all units. */
   index: number;
   /** Which of the sources it belongs to. */
   source: number;
-  /** `location` as results name it: relative to the recipe where the file lies beside or below it. */
-  name: string;
+  parts: WorkPart[];
+  /** Bytes of the stored files that it takes. */
+  bytes: number;
 }
 
 /** A data file of a source. */
@@ -25,43 +34,53 @@ export interface WorkFile {
   sha256: string;
 }
 
+/** Neighbours that are smaller than a unit together are one: a folder a file would cost more than the file. */
+const MOST_PARTS = 4096;
+
 export async function listWork(
   sources: readonly PrepareSource[],
-  unitBytes: number,
   baseDir: string,
+  options: SourceOptions & { unitBytes: number },
 ): Promise<WorkUnit[]> {
   const units: WorkUnit[] = [];
   for (const [source, settings] of sources.entries()) {
-    for (const unit of await listUnits(settings.files, settings, baseDir, { unitBytes })) {
-      units.push({ ...unit, index: units.length, source, name: shortName(unit.location, baseDir) });
+    let open: WorkUnit | undefined;
+    for (const part of await listUnits(settings.files, settings, baseDir, options)) {
+      if (!open || open.bytes + part.bytes > options.unitBytes || open.parts.length === MOST_PARTS) {
+        open = { index: units.length, source, parts: [], bytes: 0 };
+        units.push(open);
+      }
+      open.parts.push({ ...part, name: shortName(part.location, baseDir) });
+      open.bytes += part.bytes;
     }
   }
   return units;
 }
 
-/** The files of the units with their checksums, in order. */
+/** The files of each source with their checksums, in order. */
 export async function hashFiles(
   units: readonly WorkUnit[],
   sources: number,
   baseDir: string,
 ): Promise<WorkFile[][]> {
-  const files: WorkFile[][] = Array.from({ length: sources }, () => []);
+  const files = Array.from({ length: sources }, () => new Map<string, WorkFile>());
   const known = new Map<string, WorkFile>();
-  for (const { source, path, fileBytes } of units) {
-    if (files[source]!.some((file) => file.path === path)) continue;
-    let file = known.get(path);
-    if (!file) {
-      file = { path, file: shortName(path, baseDir), bytes: fileBytes, sha256: await hashFile(path) };
-      known.set(path, file);
+  for (const { source, parts } of units) {
+    for (const { path, fileBytes } of parts) {
+      let file = known.get(path);
+      if (!file) {
+        file = { path, file: shortName(path, baseDir), bytes: fileBytes, sha256: await hashFile(path) };
+        known.set(path, file);
+      }
+      files[source]!.set(path, file);
     }
-    files[source]!.push(file);
   }
-  return files;
+  return files.map((each) => [...each.values()]);
 }
 
 /** The place of a row as it is stored: its line or row, -1 - n for byte n. */
-export function placeOf(unit: SourceUnit, line: number): number {
-  return unit.start > 0 && isByteRange(unit.format) ? -1 - line : line;
+export function placeOf(part: SourceUnit, line: number): number {
+  return part.start > 0 && isByteRange(part.format) ? -1 - line : line;
 }
 
 function shortName(location: string, baseDir: string): string {
