@@ -10,6 +10,7 @@ import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CorpusKind } from '../scripts/corpus/sources.ts';
 import { ROOT } from '../scripts/story/output.ts';
+import { WORKER_FLAGS } from '../src/worker/flags.ts';
 import { median } from './peers.ts';
 
 /** JSON that the two sides of a work understand. */
@@ -71,6 +72,18 @@ export function peersPython(): string | undefined {
   return python;
 }
 
+let worker: string | undefined;
+
+/** Our side as it is shipped: compiled, so that Node does not hold a compiler beside it. */
+function compiledWorker(): string {
+  if (worker !== undefined) return worker;
+  const tsc = join(ROOT, 'node_modules/.bin/tsc');
+  const { status } = spawnSync(tsc, ['-p', join(ROOT, 'bench/tsconfig.json')], { stdio: 'inherit' });
+  if (status !== 0) throw new Error('the sources do not compile');
+  worker = join(ROOT, 'dist/bench/data_worker.js');
+  return worker;
+}
+
 /**
  * Does a work once on one side. `cores`: the process is bound to this many, ours and the peer's alike, and told so by
  * OMP_NUM_THREADS and RAYON_NUM_THREADS.
@@ -81,21 +94,19 @@ export async function measure(
   options: Options,
   cores: number,
 ): Promise<Measurement> {
-  const [command, file] =
-    side === 'ours' ? [process.execPath, 'data_worker.ts'] : [peersPython() ?? 'python3', 'data_peers.py'];
-  const child = spawn(
-    'taskset',
-    ['-c', `0-${cores - 1}`, command, join(import.meta.dirname, file), work, JSON.stringify(options)],
-    {
-      stdio: ['ignore', 'pipe', 'inherit'],
-      env: {
-        ...process.env,
-        OMP_NUM_THREADS: String(cores),
-        RAYON_NUM_THREADS: String(cores),
-        TOKENIZERS_PARALLELISM: 'true',
-      },
+  const command =
+    side === 'ours'
+      ? [process.execPath, ...WORKER_FLAGS, compiledWorker()]
+      : [peersPython() ?? 'python3', join(import.meta.dirname, 'data_peers.py')];
+  const child = spawn('taskset', ['-c', `0-${cores - 1}`, ...command, work, JSON.stringify(options)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: {
+      ...process.env,
+      OMP_NUM_THREADS: String(cores),
+      RAYON_NUM_THREADS: String(cores),
+      TOKENIZERS_PARALLELISM: 'true',
     },
-  );
+  });
   let output = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     output += text;

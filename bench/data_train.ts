@@ -50,11 +50,16 @@ const bench: DataBench = {
     });
     const started = performance.now();
     const part = new TextBatchBuilder();
+    let counting: Promise<void> | undefined;
+    // As the stage does it (src/tokenizer/count_words.ts).
     for await (const row of readAllRows(plainRows([path]))) {
       if (row.kind !== 'text') throw new Error(`${path} holds more than text`);
       part.add(row.text);
-      if (part.byteLength >= 4 << 20) await trainer.feed(part.take());
+      if (part.byteLength < (512 << 10) * Number(threads)) continue;
+      await counting;
+      counting = trainer.feed(part.take());
     }
+    await counting;
     await trainer.feed(part.take());
     const counted = performance.now();
     const merges = await trainer.train({ merges: Number(vocab_size) - 256, minFrequency: 2 });

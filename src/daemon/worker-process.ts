@@ -6,6 +6,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { closeSync, fstatSync, mkdirSync, openSync, readFileSync, readSync } from 'node:fs';
 import { dirname, extname, join } from 'node:path';
 import type { FromWorker, ToWorker, WorkerTask } from '../../proto/worker.ts';
+import { WORKER_FLAGS } from '../worker/flags.ts';
 import { rotateLog } from './log.ts';
 import { type Settings, workerEnvironment } from './settings.ts';
 
@@ -55,7 +56,7 @@ export class WorkerProcess {
       // Structured clone keeps NaN and Infinity, which JSON turns to null.
       serialization: 'advanced',
       env: workerEnvironment(),
-      execArgv: ['--disable-warning=ExperimentalWarning'],
+      execArgv: WORKER_FLAGS,
     });
     this.#child.on('message', (message) => this.#receive(message as FromWorker));
     this.#child.on('error', () => {

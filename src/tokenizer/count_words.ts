@@ -10,8 +10,8 @@ import { TextBatchBuilder } from '../native/text_batch.ts';
 import { type StageContext, StageStopped } from '../stages/stage.ts';
 import { Sample } from './samples.ts';
 
-/** Documents are handed to the trainer in parts of about this size. */
-const PART_BYTES = 4 << 20;
+/** Documents are handed to the trainer in parts of about this size for each of its threads. */
+const PART_BYTES_A_THREAD = 512 << 10;
 
 export interface CountedText {
   documents: number;
@@ -68,7 +68,7 @@ export async function countWords(
         sample?.add(text);
         part.add(text);
       }
-      if (part.byteLength >= PART_BYTES) await flush();
+      if (part.byteLength >= PART_BYTES_A_THREAD * context.threads) await flush();
     }
     await flush();
   } finally {
