@@ -5,8 +5,9 @@
  * On disk: `manifest.json`; in each split's folder `shard-NNNNN.bin` (token ids end to end, unsigned little-endian,
  * 2 bytes where the vocabulary allows it, else 4; no document crosses a shard), `index.bin` (int64: the end of each
  * document, in tokens from the start of the split) and `origins.bin` (12 bytes a document: uint32 number of its
- * location in the manifest; float64 line or row in it, -1 - n for byte n). In memory is only the index, 8 bytes a document; tokens are read by position
- * when they are asked for, and the operating system's page cache keeps what is in use.
+ * location in the manifest; float64 line or row in it, -1 - n for byte n). In memory is only the length of each
+ * document, 4 bytes; tokens are read by position when they are asked for, and the operating system's page cache keeps
+ * what is in use.
  */
 import { closeSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -173,12 +174,17 @@ function corrupt(path: string, problem: string): AnnealError {
   });
 }
 
+/** The place of the first of so many documents is kept; that of the others is counted on from it. */
+const STARTS_EVERY = 64;
+/** Documents of the index that are read at once. */
+const INDEX_PIECE = 1 << 16;
+
 class ShardedDataset implements TokenDataset {
   readonly numDocuments: number;
   readonly numTokens: number;
   readonly tokenizerHash: string;
   readonly lengths: Uint32Array;
-  readonly #ends: Float64Array;
+  readonly #starts: Float64Array;
   readonly #tokenBytes: 2 | 4;
   readonly #locations: string[];
   readonly phaseEnds: readonly number[];
@@ -187,6 +193,8 @@ class ShardedDataset implements TokenDataset {
   readonly #shards: number[] = [];
   readonly #shardFiles: string[];
   readonly #origins: number;
+  /** What tokens are read into, before they are copied out. */
+  #scratch = new ArrayBuffer(1 << 16);
 
   constructor(dir: string, manifest: Manifest, entry: SplitEntry) {
     this.numDocuments = entry.documents;
@@ -196,8 +204,9 @@ class ShardedDataset implements TokenDataset {
     this.#locations = manifest.locations;
     this.phaseEnds = entry.phases?.map(({ documents }) => documents) ?? [entry.documents];
     const indexPath = join(dir, entry.index.file);
-    this.#ends = readIndex(indexPath, entry);
-    this.lengths = Uint32Array.from(this.#ends, (end, i) => end - (i === 0 ? 0 : this.#ends[i - 1]!));
+    const { lengths, starts } = readIndex(indexPath, entry);
+    this.lengths = lengths;
+    this.#starts = starts;
     this.#shardFiles = entry.shards.map(({ file }) => file);
     this.#origins = openSync(join(dir, entry.origins.file), 'r');
     for (const { file, bytes } of entry.shards) {
@@ -217,15 +226,14 @@ class ShardedDataset implements TokenDataset {
     if (start < 0 || length < 0 || start + length > total) {
       throw new RangeError(`tokens ${start} to ${start + length} of a document of ${total}`);
     }
-    const first = this.#ends[i]! - total;
+    const first = this.#first(i);
     const shard = this.#shardOf(first);
-    const bytes = Buffer.allocUnsafeSlow(length * this.#tokenBytes);
-    readFully(this.#shards[shard]!, bytes, (first + start - this.#shardStarts[shard]!) * this.#tokenBytes);
-    const raw =
-      this.#tokenBytes === 2
-        ? new Uint16Array(bytes.buffer, bytes.byteOffset, length)
-        : new Int32Array(bytes.buffer, bytes.byteOffset, length);
-    return raw instanceof Int32Array ? raw : Int32Array.from(raw);
+    const size = length * this.#tokenBytes;
+    if (this.#scratch.byteLength < size) this.#scratch = new ArrayBuffer(2 ** Math.ceil(Math.log2(size)));
+    const position = (first + start - this.#shardStarts[shard]!) * this.#tokenBytes;
+    readFully(this.#shards[shard]!, new Uint8Array(this.#scratch, 0, size), position);
+    const Stored = this.#tokenBytes === 2 ? Uint16Array : Int32Array;
+    return new Int32Array(new Stored(this.#scratch, 0, length));
   }
 
   origin(i: number): string {
@@ -236,7 +244,7 @@ class ShardedDataset implements TokenDataset {
   }
 
   place(i: number): { shard: string; offset: number } {
-    const first = this.#ends[this.#check(i)]! - this.length(i);
+    const first = this.#first(this.#check(i));
     const shard = this.#shardOf(first);
     return {
       shard: this.#shardFiles[shard]!,
@@ -253,6 +261,13 @@ class ShardedDataset implements TokenDataset {
     return i;
   }
 
+  /** Tokens of the split before document i. */
+  #first(i: number): number {
+    let first = this.#starts[Math.floor(i / STARTS_EVERY)]!;
+    for (let d = i - (i % STARTS_EVERY); d < i; d++) first += this.lengths[d]!;
+    return first;
+  }
+
   #shardOf(token: number): number {
     let low = 0;
     let high = this.#shards.length - 1;
@@ -265,20 +280,36 @@ class ShardedDataset implements TokenDataset {
   }
 }
 
-function readIndex(path: string, entry: SplitEntry): Float64Array {
-  const bytes = readFileSync(path);
-  if (bytes.length !== entry.documents * 8) throw corrupt(path, `does not hold ${entry.documents} documents`);
-  const ends = new Float64Array(entry.documents);
-  let previous = 0;
-  for (let i = 0; i < ends.length; i++) {
-    const end = bytes.readUInt32LE(i * 8) + bytes.readUInt32LE(i * 8 + 4) * 2 ** 32;
-    if (end < previous || end > entry.tokens) throw corrupt(path, `is out of order at document ${i}`);
-    ends[i] = previous = end;
+/** Reads the index in pieces: the length of each document, and where each of STARTS_EVERY begins. */
+function readIndex(path: string, entry: SplitEntry): { lengths: Uint32Array; starts: Float64Array } {
+  if (entry.index.bytes !== entry.documents * 8)
+    throw corrupt(path, `does not hold ${entry.documents} documents`);
+  const lengths = new Uint32Array(entry.documents);
+  const starts = new Float64Array(Math.ceil(entry.documents / STARTS_EVERY));
+  const ends = new Uint32Array(2 * INDEX_PIECE);
+  const descriptor = openSync(path, 'r');
+  try {
+    let previous = 0;
+    for (let from = 0; from < entry.documents; from += INDEX_PIECE) {
+      const count = Math.min(INDEX_PIECE, entry.documents - from);
+      readFully(descriptor, new Uint8Array(ends.buffer, 0, count * 8), from * 8);
+      for (let i = 0; i < count; i++) {
+        const end = ends[2 * i]! + ends[2 * i + 1]! * 2 ** 32;
+        if (end < previous || end > entry.tokens)
+          throw corrupt(path, `is out of order at document ${from + i}`);
+        if ((from + i) % STARTS_EVERY === 0) starts[(from + i) / STARTS_EVERY] = previous;
+        lengths[from + i] = end - previous;
+        previous = end;
+      }
+    }
+    if (previous !== entry.tokens) throw corrupt(path, `does not hold ${entry.tokens} tokens`);
+  } finally {
+    closeSync(descriptor);
   }
-  return ends;
+  return { lengths, starts };
 }
 
-function readFully(descriptor: number, bytes: Buffer, position: number): void {
+function readFully(descriptor: number, bytes: Uint8Array, position: number): void {
   let done = 0;
   while (done < bytes.length) {
     const read = readSync(descriptor, bytes, done, bytes.length - done, position + done);

@@ -63,7 +63,7 @@ export function planEpoch(options: EpochOptions): EpochPlan {
 function planPhase(options: EpochOptions, phase: number): EpochPlan {
   const { lengths, seed, epoch, maxTokens } = options;
   const stream = phase === 0 ? [] : [phase];
-  const order = Uint32Array.from({ length: lengths.length }, (_, i) => i);
+  const order = counting(lengths.length);
   new DataRandom('epoch', seed, epoch, 'documents', ...stream).shuffle(order);
   if ((options.strategy ?? 'best_fit') !== 'best_fit') longestFirst(order, lengths, maxTokens);
 
@@ -76,7 +76,7 @@ function planPhase(options: EpochOptions, phase: number): EpochPlan {
     microbatchOf[row] = open.place(length);
   }
 
-  const shuffled = Uint32Array.from({ length: open.count }, (_, i) => i);
+  const shuffled = counting(open.count);
   new DataRandom('epoch', seed, epoch, 'microbatches', ...stream).shuffle(shuffled);
   const { members, ends } = group(order, microbatchOf, open.count);
   return {
@@ -88,6 +88,13 @@ function planPhase(options: EpochOptions, phase: number): EpochPlan {
       return Array.from(members.subarray(first, ends[microbatch]!));
     },
   };
+}
+
+/** 0, 1, 2, ... */
+function counting(count: number): Uint32Array {
+  const numbers = new Uint32Array(count);
+  for (let i = 0; i < count; i++) numbers[i] = i;
+  return numbers;
 }
 
 /** Sorts rows by falling length, by counting; rows of one length stay in their order. */
@@ -137,52 +144,85 @@ function group(
   return { members, ends };
 }
 
-/** Microbatches with room left, found by how much: a stack for each room, and a bit set of the rooms in use. */
+/**
+ * Microbatches with room left, found by how much: a stack for each room, a bit set of the rooms in use, and a bit set
+ * of the words of that one that are not zero.
+ */
 class OpenMicrobatches {
   count = 0;
   readonly #maxTokens: number;
   readonly #maxSequences: number;
+  /** Rows of each microbatch; kept where there is a bound on them. */
   readonly #sequences: number[] = [];
   readonly #byRoom: (number[] | undefined)[] = [];
   readonly #rooms: Uint32Array;
+  readonly #words: Uint32Array;
 
   constructor(maxTokens: number, maxSequences: number) {
     this.#maxTokens = maxTokens;
     this.#maxSequences = maxSequences;
     this.#rooms = new Uint32Array((maxTokens >>> 5) + 1);
+    this.#words = new Uint32Array((this.#rooms.length >>> 5) + 1);
   }
 
   /** Puts a row into the microbatch with the least room that is enough, or a new one; returns which. */
   place(length: number): number {
     const room = this.#leastRoom(length);
-    let microbatch: number;
-    if (room < 0) {
-      microbatch = this.count++;
-      this.#sequences.push(0);
-    } else {
-      const stack = this.#byRoom[room]!;
-      microbatch = stack.pop()!;
-      if (stack.length === 0) this.#rooms[room >>> 5]! &= ~(1 << (room & 31));
-    }
+    const microbatch = room < 0 ? this.count++ : this.#take(room);
     const left = (room < 0 ? this.#maxTokens : room) - length;
-    this.#sequences[microbatch]! += 1;
-    if (left >= 1 && this.#sequences[microbatch]! < this.#maxSequences) {
-      const stack = this.#byRoom[left] ?? [];
-      this.#byRoom[left] = stack;
-      stack.push(microbatch);
-      this.#rooms[left >>> 5]! |= 1 << (left & 31);
+    if (left >= 1 && this.#mayHaveMore(microbatch)) this.#offer(left, microbatch);
+    return microbatch;
+  }
+
+  #mayHaveMore(microbatch: number): boolean {
+    if (this.#maxSequences === Number.POSITIVE_INFINITY) return true;
+    const sequences = (this.#sequences[microbatch] ?? 0) + 1;
+    this.#sequences[microbatch] = sequences;
+    return sequences < this.#maxSequences;
+  }
+
+  #take(room: number): number {
+    const stack = this.#byRoom[room]!;
+    const microbatch = stack.pop()!;
+    if (stack.length === 0) {
+      const word = room >>> 5;
+      this.#rooms[word]! &= ~(1 << (room & 31));
+      if (this.#rooms[word] === 0) this.#words[word >>> 5]! &= ~(1 << (word & 31));
     }
     return microbatch;
   }
 
-  #leastRoom(length: number): number {
-    let word = length >>> 5;
-    let bits = this.#rooms[word]! & (~0 << (length & 31));
-    while (bits === 0) {
-      word += 1;
-      if (word >= this.#rooms.length) return -1;
-      bits = this.#rooms[word]!;
-    }
-    return (word << 5) + 31 - Math.clz32(bits & -bits);
+  #offer(room: number, microbatch: number): void {
+    const stack = this.#byRoom[room] ?? [];
+    this.#byRoom[room] = stack;
+    stack.push(microbatch);
+    const word = room >>> 5;
+    this.#rooms[word]! |= 1 << (room & 31);
+    this.#words[word >>> 5]! |= 1 << (word & 31);
   }
+
+  #leastRoom(length: number): number {
+    const word = length >>> 5;
+    const bits = this.#rooms[word]! & (~0 << (length & 31));
+    if (bits !== 0) return (word << 5) + lowestBit(bits);
+    const next = this.#nextWord(word + 1);
+    return next < 0 ? -1 : (next << 5) + lowestBit(this.#rooms[next]!);
+  }
+
+  /** The first word from this one on that is not zero. */
+  #nextWord(from: number): number {
+    let group = from >>> 5;
+    if (group >= this.#words.length) return -1;
+    let bits = this.#words[group]! & (~0 << (from & 31));
+    while (bits === 0) {
+      group += 1;
+      if (group >= this.#words.length) return -1;
+      bits = this.#words[group]!;
+    }
+    return (group << 5) + lowestBit(bits);
+  }
+}
+
+function lowestBit(bits: number): number {
+  return 31 - Math.clz32(bits & -bits);
 }
