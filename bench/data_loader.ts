@@ -129,7 +129,12 @@ async function writeSplit(
     const ids = new Uint16Array(lengths.reduce((sum, length) => sum + length, 0));
     for (let i = 0; i < ids.length; i++) ids[i] = random.next() % VOCABULARY;
     const places = Float64Array.from({ length: count }, (_, i) => from + i + 1);
-    await writer.add({ bytes: new Uint8Array(ids.buffer), lengths, places, location: 0 });
+    await writer.add({
+      bytes: new Uint8Array(ids.buffer),
+      lengths,
+      places,
+      locations: new Uint32Array(count),
+    });
   }
   return writer.finish();
 }
