@@ -2,7 +2,7 @@
  * The texts that generated corpora are made from: prose of the quickstart's packages, sources that lie in
  * `node_modules` and `/usr/include`, and Chinese classics. Each is a list of passages in a fixed order.
  */
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { extname, join } from 'node:path';
 import { ROOT } from '../story/output.ts';
 import { ensureDataPackages, installPackages, packagePath } from '../story/packages.ts';
@@ -83,13 +83,13 @@ function codeFiles(): string[] {
   return passages;
 }
 
-/** Files with these extensions, by name, folders entered where they stand. */
+/** Files with these extensions, by name, folders entered where they stand; links are passed over. */
 function* filesBelow(folder: string, extensions: ReadonlySet<string>): Generator<string> {
   if (!existsSync(folder)) return;
   for (const name of readdirSync(folder).sort()) {
     const path = join(folder, name);
-    const found = statSync(path, { throwIfNoEntry: false });
-    if (found?.isDirectory()) yield* filesBelow(path, extensions);
-    else if (found?.isFile() && extensions.has(extname(name))) yield path;
+    const found = lstatSync(path);
+    if (found.isDirectory()) yield* filesBelow(path, extensions);
+    else if (found.isFile() && extensions.has(extname(name))) yield path;
   }
 }

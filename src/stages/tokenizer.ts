@@ -4,7 +4,9 @@
  * kill it starts again and ends with the same bits.
  */
 import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { AnnealError } from '../../proto/errors.ts';
+import type { EventBody } from '../../proto/events.ts';
 import { resolveFiles } from '../data/files.ts';
 import type { Addon, BpeTrainer } from '../native/addon.ts';
 import { compressionReport } from '../tokenizer/compression.ts';
@@ -12,8 +14,16 @@ import { type CountedText, countWords } from '../tokenizer/count_words.ts';
 import type { Sample } from '../tokenizer/samples.ts';
 import { loadTokenizer, saveTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { planExtension, planNew, type TrainingPlan } from '../tokenizer/training_plan.ts';
-import { checkSettings, type TokenizerSettings, tokenizerSettings } from '../tokenizer/training_settings.ts';
+import {
+  checkSettings,
+  OWN_NAME,
+  type TokenizerSettings,
+  tokenizerSettings,
+} from '../tokenizer/training_settings.ts';
+import { readJson, writeFileAtomic } from '../util/files.ts';
 import { defineStage, type StageContext, StageStopped } from './stage.ts';
+
+const REPORT_FILE = 'report.json';
 
 type Context = StageContext<TokenizerSettings>;
 
@@ -87,6 +97,12 @@ export const tokenizerStage = defineStage({
       bytes: text.bytes,
       distinct_words: distinct,
     });
+  },
+
+  async retell(artifact, { name, emit }) {
+    const path = join(artifact.path, REPORT_FILE);
+    const table = (await readJson(path, 'artifact_corrupt')) as EventBody<'report'>;
+    emit('report', { ...table, stage: name }, `${name}/report`);
   },
 });
 
@@ -163,13 +179,14 @@ function readBackFailed(dir: string): AnnealError {
 
 /** Bytes a token by source, of the new tokenizer, its base, and those that it is to be compared with. */
 async function report(made: Tokenizer, text: CountedText, context: Context): Promise<void> {
-  const { name, inputs, threads } = context;
-  const tokenizers = new Map([[name, made]]);
+  const { name, inputs, outDir, threads } = context;
+  const tokenizers = new Map([[OWN_NAME, made]]);
   if (inputs.base !== undefined) tokenizers.set('base', await loadTokenizer(inputs.base.path, { threads }));
   for (const other of Object.keys(context.settings.compare_with ?? {})) {
     tokenizers.set(other, await loadTokenizer(inputs[`compare_with.${other}`]!.path, { threads }));
   }
   const table = await compressionReport(name, text.samples, tokenizers);
+  await writeFileAtomic(join(outDir, REPORT_FILE), `${JSON.stringify(table, null, 2)}\n`);
   context.emit('report', table, `${name}/report`);
   const names = [...tokenizers.keys()];
   for (const [source, ...rates] of table.rows) {

@@ -5,6 +5,8 @@ import { rowSettings } from '../data/shapes/settings.ts';
 import { checkTemplate, DEFAULT_CHAT_TEMPLATE, DEFAULT_TURN_TOKEN } from './chat_template.ts';
 import { BYTE_PATTERNS, type BytePattern } from './split_patterns.ts';
 
+/** How the report names the tokenizer that was trained. */
+export const OWN_NAME = 'trained';
 const DEFAULT_PATTERN = 'llama3';
 const DEFAULT_EOS = '<|im_end|>';
 
@@ -97,6 +99,13 @@ export function reservedTokens({ reserved_tokens }: TokenizerSettings): string[]
 }
 
 export function checkSettings(settings: TokenizerSettings): void {
+  const taken = [OWN_NAME, 'base'].find((name) => settings.compare_with?.[name] !== undefined);
+  if (taken !== undefined) {
+    throw new AnnealError('recipe_invalid', `compare_with: the report has a column named ${taken} already.`, {
+      path: `compare_with.${taken}`,
+      hint: 'Give that tokenizer another name.',
+    });
+  }
   if (settings.base !== undefined) {
     const own = (['pattern', 'eos_token', 'bos_token', 'chat_template'] as const).find(
       (key) => settings[key] !== undefined,

@@ -54,7 +54,7 @@ describe('stage tokenizer', () => {
 
   it('reports bytes a token by source, beside other tokenizers', async () => {
     const small = await train({ vocab_size: 300 });
-    const { events, results } = await train(
+    const { events, results, dir } = await train(
       { vocab_size: 800, compare_with: { small: 'x' }, files: ['data/a.jsonl', 'data/*.jsonl'] },
       { 'compare_with.small': small.dir },
     );
@@ -62,8 +62,15 @@ describe('stage tokenizer', () => {
       columns: string[];
       rows: [string, number, number][];
     };
-    expect(report.columns).toEqual(['source', 'tokenizer (800)', 'small (300)']);
+    expect(report.columns).toEqual(['source', 'trained (800)', 'small (300)']);
     expect(report.rows.map(([source]) => source)).toEqual(['data/a.jsonl', 'data/*.jsonl']);
+    const told: unknown[] = [];
+    await tokenizerStage.retell!(
+      { hash: 'h', path: dir, type: 'tokenizer' },
+      { name: 'again', emit: (_, body) => void told.push(body) },
+    );
+    expect(told).toEqual([{ ...report, stage: 'again' }]);
+    await expect(train({ compare_with: { base: 'x' } })).rejects.toMatchObject({ path: 'compare_with.base' });
     const tokenizer = await loadTokenizer(small.dir);
     const text = Buffer.from(Array.from({ length: 50 }, (_, i) => generatedText(i, 300)).join(''));
     for (const [source, own, other] of report.rows) {
@@ -110,7 +117,7 @@ describe('stage tokenizer with a base', () => {
     expect(vocabularyOf(extended.dir)).toEqual(vocabularyOf(whole.dir));
     expect(extended.results).toMatchObject({ merges: 150, vocabulary: 600 });
     expect(extended.events.find(({ kind }) => kind === 'report')!.body).toMatchObject({
-      columns: ['source', 'tokenizer (600)', 'base (450)'],
+      columns: ['source', 'trained (600)', 'base (450)'],
     });
   });
 
