@@ -20,7 +20,7 @@ import {
   type TokenizerSettings,
   tokenizerSettings,
 } from '../tokenizer/training_settings.ts';
-import { readJson, writeFileAtomic } from '../util/files.ts';
+import { exists, readJson, writeFileAtomic } from '../util/files.ts';
 import { defineStage, type StageContext, StageStopped } from './stage.ts';
 
 const REPORT_FILE = 'report.json';
@@ -101,6 +101,7 @@ export const tokenizerStage = defineStage({
 
   async retell(artifact, { name, emit }) {
     const path = join(artifact.path, REPORT_FILE);
+    if (!(await exists(path))) return;
     const table = (await readJson(path, 'artifact_corrupt')) as EventBody<'report'>;
     emit('report', { ...table, stage: name }, `${name}/report`);
   },
@@ -177,7 +178,7 @@ function readBackFailed(dir: string): AnnealError {
   });
 }
 
-/** Bytes a token by source, of the new tokenizer, its base, and those that it is to be compared with. */
+/** Bytes a token by source; a table of it where there are other tokenizers, its base or those to compare with. */
 async function report(made: Tokenizer, text: CountedText, context: Context): Promise<void> {
   const { name, inputs, outDir, threads } = context;
   const tokenizers = new Map([[OWN_NAME, made]]);
@@ -186,8 +187,10 @@ async function report(made: Tokenizer, text: CountedText, context: Context): Pro
     tokenizers.set(other, await loadTokenizer(inputs[`compare_with.${other}`]!.path, { threads }));
   }
   const table = await compressionReport(name, text.samples, tokenizers);
-  await writeFileAtomic(join(outDir, REPORT_FILE), `${JSON.stringify(table, null, 2)}\n`);
-  context.emit('report', table, `${name}/report`);
+  if (tokenizers.size > 1) {
+    await writeFileAtomic(join(outDir, REPORT_FILE), `${JSON.stringify(table, null, 2)}\n`);
+    context.emit('report', table, `${name}/report`);
+  }
   const names = [...tokenizers.keys()];
   for (const [source, ...rates] of table.rows) {
     context.record(

@@ -54,6 +54,8 @@ describe('stage tokenizer', () => {
 
   it('reports bytes a token by source, beside other tokenizers', async () => {
     const small = await train({ vocab_size: 300 });
+    expect(small.events.map(({ kind }) => kind)).not.toContain('report');
+    expect(small.results['bytes_per_token/data/a.jsonl/trained']).toBeGreaterThan(1);
     const { events, results, dir } = await train(
       { vocab_size: 800, compare_with: { small: 'x' }, files: ['data/a.jsonl', 'data/*.jsonl'] },
       { 'compare_with.small': small.dir },
