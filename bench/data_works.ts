@@ -4,6 +4,7 @@ import type { DataBench } from './data_harness.ts';
 const WORKS: Record<string, () => Promise<{ default: DataBench }>> = {
   train: () => import('./data_train.ts'),
   loader: () => import('./data_loader.ts'),
+  prepare: () => import('./data_prepare.ts'),
 };
 
 export const WORK_NAMES = Object.keys(WORKS);

@@ -7,6 +7,7 @@ import { openTokenDataset, readManifest } from '../../src/data/dataset.ts';
 import { prepareStage } from '../../src/stages/prepare.ts';
 import { StageStopped } from '../../src/stages/stage.ts';
 import { tokenizerStage } from '../../src/stages/tokenizer.ts';
+import { filesOf } from './prepare_process.ts';
 import { generatedText, runStage, type StageRun, temporaryFolder } from './stage_context.ts';
 
 const folder = temporaryFolder();
@@ -15,17 +16,6 @@ afterAll(folder.remove);
 const UNIT_BYTES = 6_000;
 const web = Array.from({ length: 400 }, (_, i) => generatedText(i + 1, 5 + (i % 40)));
 const code = Array.from({ length: 150 }, (_, i) => `fn ${i}(x) { return x + ${i * 7}; }`);
-
-/** Everything in a folder by its name there; artifact folders of two runs are compared so. */
-function filesOf(dir: string): Record<string, string> {
-  const files = readdirSync(dir, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-  return Object.fromEntries(
-    files.map(({ parentPath, name }) => {
-      const path = join(parentPath, name);
-      return [path.slice(dir.length), readFileSync(path, 'base64')];
-    }),
-  );
-}
 
 const path = (name: string): string => join(folder.path, name);
 
