@@ -97,7 +97,9 @@ export const manifestSchema = z.strictObject({
   /** Files and members that documents come from, as origins count them. */
   locations: z.array(z.string()),
   /** Evaluation sets that documents were compared with, and what they have in common with what was kept. */
-  decontamination: z.array(z.record(z.string(), z.union([z.string(), z.number()]))).optional(),
+  decontamination: z
+    .array(z.strictObject({ name: z.string(), rows: count, contaminated: count, sharing: count }))
+    .optional(),
   splits: z.strictObject({ train: splitEntry, validation: splitEntry }),
 });
 export type Manifest = z.output<typeof manifestSchema>;

@@ -7,7 +7,12 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AnnealError } from '../../proto/errors.ts';
 import { runPreparation } from '../data/pipeline/run.ts';
-import { type PrepareSettings, prepareSchema, sourcesOf } from '../data/pipeline/settings.ts';
+import {
+  evaluationFiles,
+  type PrepareSettings,
+  prepareSchema,
+  sourcesOf,
+} from '../data/pipeline/settings.ts';
 import { listUnits } from '../data/sources/list.ts';
 import { loadTokenizer, saveTokenizer } from '../tokenizer/tokenizer.ts';
 import { defineStage } from './stage.ts';
@@ -65,5 +70,5 @@ async function allFiles(settings: PrepareSettings, baseDir: string): Promise<str
   for (const source of sourcesOf(settings)) {
     for (const { path } of await listUnits(source.files, source, baseDir)) files.add(path);
   }
-  return [...files];
+  return [...files, ...(await evaluationFiles(settings, baseDir))];
 }

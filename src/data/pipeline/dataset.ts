@@ -14,9 +14,12 @@ import {
   type Split,
   verifyTokenDataset,
 } from '../dataset.ts';
+import type { Decontamination } from '../dedup/decontamination.ts';
+import { OVERLAP_FILE, type OverlapFile } from '../dedup/overlap.ts';
 import { mixRates } from '../mix.ts';
 import { REJECTED_FILE } from '../shapes/rejects.ts';
 import { SplitWriter, tokenBytesFor } from '../shards.ts';
+import { findUnitDuplicates, overlapOf } from './compare.ts';
 import {
   Concatenator,
   type MergeOptions,
@@ -27,7 +30,7 @@ import {
   takeStock,
 } from './merge.ts';
 import type { PrepareSettings, PrepareSource } from './settings.ts';
-import { addReport, emptyReport, type UnitReport } from './unit_report.ts';
+import { addReport, emptyReport, requireFitting, type UnitReport } from './unit_report.ts';
 import type { WorkFile } from './units.ts';
 
 export interface MergeJob {
@@ -36,6 +39,7 @@ export interface MergeJob {
   sources: readonly PrepareSource[];
   files: readonly (readonly WorkFile[])[];
   units: readonly MergeUnit[];
+  decontamination: Decontamination | undefined;
 }
 
 /** Writes the dataset into the stage's folder and records what it came to. */
@@ -47,9 +51,10 @@ export async function mergeUnits(job: MergeJob): Promise<void> {
   for (const [i, source] of sources.entries()) requireFitting(source, reports[i]!, name);
   await copyRejected(units, join(outDir, REJECTED_FILE));
 
+  const duplicates = await findUnitDuplicates(context, units);
   const options: MergeOptions = {
     units,
-    dropped: { has: () => false },
+    dropped: duplicates,
     seed,
     validationFraction: settings.validation_fraction,
     maxDocuments: settings.max_documents ?? Number.POSITIVE_INFINITY,
@@ -61,6 +66,8 @@ export async function mergeUnits(job: MergeJob): Promise<void> {
     settings.mixing,
   );
   const locations = [...new Set(units.flatMap(({ unit }) => unit.parts.map(({ name: part }) => part)))];
+  const overlap = job.decontamination && (await overlapOf(job.decontamination, options));
+  if (overlap) await writeFileAtomic(join(outDir, OVERLAP_FILE), `${JSON.stringify(overlap)}\n`);
   const numbers = new Map(locations.map((location, i) => [location, i]));
   const writers: Record<Split, SplitWriter> = {
     train: await SplitWriter.create(outDir, 'train', tokenizer.vocabSize),
@@ -89,6 +96,7 @@ export async function mergeUnits(job: MergeJob): Promise<void> {
         sourceEntry(source, job.files[i]!, rates[i]!, reports[i]!, stocks[i]!, concatenator.taken[i]!),
       ),
       locations,
+      ...(overlap && { decontamination: overlap.sets.map(overlapEntry) }),
       splits,
     });
     await writeFileAtomic(join(outDir, 'manifest.json'), `${JSON.stringify(manifest, null, 2)}\n`);
@@ -138,9 +146,9 @@ function sourceEntry(
     filtered: report.filtered,
     rejected: report.rejected,
     dropped: droppedBy(report),
-    contaminated: 0,
-    exact_duplicates: 0,
-    near_duplicates: 0,
+    contaminated: report.contaminated,
+    exact_duplicates: stock.exact,
+    near_duplicates: stock.near,
     documents: stock.documents,
     tokens: stock.tokens,
     bytes: stock.bytes,
@@ -156,6 +164,10 @@ function droppedBy({ cleaning }: UnitReport): Record<string, number> {
   return Object.fromEntries(rules.map(([name, { dropped }]) => [name, dropped]));
 }
 
+function overlapEntry({ name, keys, rows, contaminated }: OverlapFile['sets'][number]) {
+  return { name, rows: keys.length, contaminated, sharing: rows.length };
+}
+
 /** The rows that did not fit, of all units in order. */
 async function copyRejected(units: readonly MergeUnit[], to: string): Promise<void> {
   for (const { done } of units) {
@@ -166,21 +178,6 @@ async function copyRejected(units: readonly MergeUnit[], to: string): Promise<vo
       throw asFileError(error, to);
     }
   }
-}
-
-/** Refuses a source of which more rows do not fit than its settings allow. */
-export function requireFitting(source: PrepareSource, report: UnitReport, stage: string): void {
-  const { rows, rejected, first_rejected } = report;
-  if (rejected <= source.max_rejected * rows) return;
-  const share = `${((100 * rejected) / rows).toPrecision(2)}%`;
-  throw new AnnealError(
-    'data_rejected',
-    `${stage}: ${rejected} of ${rows} rows of ${source.name} do not fit (${share}, max_rejected allows ${100 * source.max_rejected}%): ${first_rejected.join(' ')}`,
-    {
-      path: `stages.${stage}.files`,
-      hint: 'Mend the rows, name their fields in `fields`, leave them out with `where`, or raise max_rejected.',
-    },
-  );
 }
 
 function requireTokens(tokens: number, stage: string): void {

@@ -15,7 +15,7 @@ import { rejectedLine } from '../shapes/rejects.ts';
 import { readUnit } from '../sources/read.ts';
 import { type RawRecord, recordOrigin } from '../sources/unit.ts';
 import type { PrepareSource } from './settings.ts';
-import type { DocumentBatch, DocumentSteps } from './steps.ts';
+import type { DocumentBatch, Steps } from './steps.ts';
 import type { UnitWriter } from './unit_folder.ts';
 import { addCount, emptyReport, FIRST_REJECTED, type UnitReport } from './unit_report.ts';
 import { placeOf, type WorkPart, type WorkUnit } from './units.ts';
@@ -27,8 +27,7 @@ const BATCH_DOCUMENTS = 1 << 14;
 /** What becomes of rows, whatever unit they are in. */
 export interface MapOptions {
   tokenizer: Tokenizer;
-  /** Of the unit's source. */
-  steps: DocumentSteps;
+  steps: Steps;
   /** Enough of a unit: documents that its rules kept. */
   maxDocuments: number;
 }
@@ -65,6 +64,8 @@ export class UnitMapper {
   /** The part that is read, and the bytes of those before it. */
   #part = 0;
   #before = 0;
+  /** Documents of text that were handed over. */
+  #texts = 0;
   #filling: Filling = newFilling();
   /** The other one, while it is worked on. */
   #spare: Filling = newFilling();
@@ -173,11 +174,14 @@ export class UnitMapper {
       places: full.places,
       rendered: full.rendered.length === 0 ? undefined : full.rendered,
       parts: full.parts,
+      unit: this.#unit.index,
+      textsBefore: this.#texts,
       origin: (i) => {
         const place = full.places[i]!;
         return originOf(this.#unit.parts[full.parts[i]!]!, place < 0 ? -1 - place : place);
       },
     };
+    if (!batch.rendered) this.#texts += full.places.length;
     this.#working = this.#work(batch, full);
     // Its failure is met where it is awaited; until then nobody may take it for unhandled.
     this.#working.catch(() => undefined);

@@ -21,6 +21,8 @@ export interface MergeUnit {
 /** Which documents are not taken at all, by number over all units. */
 export interface Dropped {
   has(document: number): boolean;
+  /** Of one that is dropped: whether it equals an earlier one. */
+  isExact(document: number): boolean;
 }
 
 export interface MergeOptions {
@@ -38,7 +40,10 @@ export interface SourceStock {
   documents: number;
   tokens: number;
   bytes: number;
-  /** Of these, for training. */
+  /** Duplicates of earlier documents: equal ones, and others. */
+  exact: number;
+  near: number;
+  /** Of what is left, for training. */
   train: { documents: number; tokens: number };
 }
 
@@ -46,12 +51,22 @@ export interface SourceStock {
 export async function takeStock(options: MergeOptions, sources: number): Promise<SourceStock[]> {
   const stocks = Array.from(
     { length: sources },
-    (): SourceStock => ({ documents: 0, tokens: 0, bytes: 0, train: { documents: 0, tokens: 0 } }),
+    (): SourceStock => ({
+      documents: 0,
+      tokens: 0,
+      bytes: 0,
+      exact: 0,
+      near: 0,
+      train: { documents: 0, tokens: 0 },
+    }),
   );
   for await (const { unit, first, columns } of documentsOf(options)) {
     const stock = stocks[unit.source]!;
     for (let i = 0; i < columns.tokens.length; i++) {
-      if (options.dropped.has(first + i)) continue;
+      if (options.dropped.has(first + i)) {
+        stock[options.dropped.isExact(first + i) ? 'exact' : 'near'] += 1;
+        continue;
+      }
       const tokens = columns.tokens[i]!;
       stock.documents += 1;
       stock.tokens += tokens;
@@ -236,7 +251,7 @@ export class Concatenator {
 }
 
 /** Some thousands of documents of one unit. */
-interface Chunk {
+export interface Chunk {
   of: MergeUnit;
   unit: WorkUnit;
   /** Number of the first one over all units. */
@@ -246,7 +261,11 @@ interface Chunk {
   idsStart: number;
 }
 
-async function* documentsOf({ units, maxDocuments, tokenBytes }: MergeOptions): AsyncGenerator<Chunk> {
+export async function* documentsOf({
+  units,
+  maxDocuments,
+  tokenBytes,
+}: Pick<MergeOptions, 'units' | 'maxDocuments' | 'tokenBytes'>): AsyncGenerator<Chunk> {
   let first = 0;
   for (const of of units) {
     let idsStart = 0;

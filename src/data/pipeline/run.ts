@@ -7,96 +7,44 @@ import type { Cleaner } from '../../native/cleaning.ts';
 import type { StageContext } from '../../stages/stage.ts';
 import type { Tokenizer } from '../../tokenizer/tokenizer.ts';
 import { writeFileAtomic } from '../../util/files.ts';
-import { canonicalJson } from '../../util/hash.ts';
+import { canonicalJson, hashFile } from '../../util/hash.ts';
 import { createCleaner } from '../cleaning/cleaner.ts';
+import { Decontamination } from '../dedup/decontamination.ts';
+import { nearOptions } from '../dedup/near.ts';
 import { checkPhases } from '../mix.ts';
-import { mergeUnits, requireFitting } from './dataset.ts';
-import { UnitMapper } from './map.ts';
-import { type PrepareSettings, type PrepareSource, partOf, readingOf, sourcesOf } from './settings.ts';
+import { mergeUnits } from './dataset.ts';
+import { PartSteps } from './part_steps.ts';
+import { Pass } from './pass.ts';
+import {
+  type CountedSettings,
+  type CountedUnit,
+  countedParts,
+  findRepeated,
+  partHashers,
+  type Repeated,
+} from './repeated.ts';
+import {
+  evaluationFiles,
+  type PrepareSettings,
+  type PrepareSource,
+  partOf,
+  readingOf,
+  sourcesOf,
+} from './settings.ts';
 import { DocumentSteps } from './steps.ts';
-import { type DoneUnit, UnitWriter } from './unit_folder.ts';
-import { addReport, emptyReport } from './unit_report.ts';
 import { hashFiles, listWork, type WorkFile, type WorkUnit } from './units.ts';
 import { WorkFolder } from './work_folder.ts';
-
-/** Rows after which a share of misfits is looked at before all have been read. */
-const CHECK_ROWS = 10_000;
 
 type Context = StageContext<PrepareSettings>;
 
 /** Prepares the dataset, or a part of its work, into the stage's folder. */
 export async function runPreparation(context: Context, tokenizer: Tokenizer): Promise<void> {
-  const { settings, baseDir, workDir } = context;
+  const { settings, baseDir } = context;
   const sources = sourcesOf(settings);
   checkPhases(sources, settings.mixing);
   const units = await listWork(sources, baseDir, { unitBytes: settings.unit_bytes });
   const files = await hashFiles(units, sources.length, baseDir);
-  const folder = await WorkFolder.open(
-    settings.work_dir === undefined ? workDir : resolve(baseDir, settings.work_dir),
-    'documents',
-    unitInputs(settings, sources, units, files, tokenizer),
-  );
-  try {
-    const steps = await makeSteps(context, tokenizer, sources);
-    await new Preparation(context, tokenizer, sources, units, files, folder, steps).run();
-  } finally {
-    folder.close();
-  }
-}
-
-/** All that decides what the units hold. Weights and the like come in later: changing them redoes no unit. */
-function unitInputs(
-  settings: PrepareSettings,
-  sources: readonly PrepareSource[],
-  units: readonly WorkUnit[],
-  files: readonly (readonly WorkFile[])[],
-  tokenizer: Tokenizer,
-): Record<string, unknown> {
-  const { append_eos, max_documents, unit_bytes } = settings;
-  return {
-    tokenizer: tokenizer.hash,
-    chat_template: tokenizer.chatTemplate,
-    append_eos,
-    max_documents,
-    unit_bytes,
-    sources: sources.map((source, i) => {
-      const { max_rejected, ...reading } = readingOf(source);
-      return {
-        ...reading,
-        rejects: max_rejected > 0,
-        cleaning: source.cleaning,
-        files: files[i]!.map(({ file, bytes, sha256 }) => ({ file, bytes, sha256 })),
-      };
-    }),
-    units: units.map(({ source, parts }) => ({
-      source,
-      parts: parts.map(({ name, member, format, compression, start, end }) => ({
-        name,
-        member,
-        format,
-        compression,
-        start,
-        end,
-      })),
-    })),
-  };
-}
-
-/** The steps of each source; equal rules are one cleaner. */
-async function makeSteps(
-  { addon, threads, settings }: Context,
-  tokenizer: Tokenizer,
-  sources: readonly PrepareSource[],
-): Promise<DocumentSteps[]> {
-  const eosId = settings.append_eos ? tokenizer.eosId : undefined;
-  const cleaners = new Map<string, Cleaner>();
-  const steps: DocumentSteps[] = [];
-  for (const { cleaning } of sources) {
-    const key = canonicalJson(cleaning ?? null);
-    if (cleaning && !cleaners.has(key)) cleaners.set(key, await createCleaner(cleaning, { addon, threads }));
-    steps.push(new DocumentSteps({ tokenizer, eosId, cleaner: cleaners.get(key), fingerprinter: undefined }));
-  }
-  return steps;
+  await new Preparation(context, tokenizer, sources, units, files).run();
 }
 
 class Preparation {
@@ -105,16 +53,9 @@ class Preparation {
   readonly #sources: readonly PrepareSource[];
   readonly #units: readonly WorkUnit[];
   readonly #files: readonly (readonly WorkFile[])[];
-  readonly #folder: WorkFolder;
-  /** Of each source. */
-  readonly #steps: readonly DocumentSteps[];
-  readonly #maxDocuments: number;
-  readonly #total: number;
-  /** Of the units that are done. */
-  #bytes = 0;
-  #documents = 0;
-  #tokens = 0;
-  #told = 0;
+  readonly #workDir: string;
+  readonly #counted: CountedSettings;
+  readonly #passes: number;
 
   constructor(
     context: Context,
@@ -122,103 +63,128 @@ class Preparation {
     sources: readonly PrepareSource[],
     units: readonly WorkUnit[],
     files: readonly (readonly WorkFile[])[],
-    folder: WorkFolder,
-    steps: readonly DocumentSteps[],
   ) {
     this.#context = context;
     this.#tokenizer = tokenizer;
     this.#sources = sources;
     this.#units = units;
-    this.#total = units.reduce((sum, unit) => sum + unit.bytes, 0);
     this.#files = files;
-    this.#folder = folder;
-    this.#steps = steps;
-    this.#maxDocuments = context.settings.max_documents ?? Number.POSITIVE_INFINITY;
+    const { work_dir, dedup } = context.settings;
+    this.#workDir = work_dir === undefined ? context.workDir : resolve(context.baseDir, work_dir);
+    this.#counted = { dedup, cleaning: sources.map(({ cleaning }) => cleaning) };
+    this.#passes = countedParts(this.#counted).size > 0 ? 2 : 1;
   }
 
   async run(): Promise<void> {
-    const { part } = this.#context.settings;
-    if (part === undefined) {
-      await this.#complete(this.#units.map(({ index }) => index));
-      await this.#merge();
-      return;
-    }
-    const { index, count } = partOf(part)!;
-    const own = this.#units.filter((unit) => unit.index % count === index);
-    await this.#complete(own.map((unit) => unit.index));
-    await this.#writePart(part, own.length);
-  }
-
-  /** Does units until all are done, or the first of them have all documents that are wanted. */
-  async #complete(indices: readonly number[]): Promise<void> {
-    const done = new Map<number, number>();
-    const reports = this.#sources.map(emptyReport);
-    await this.#folder.complete(
-      indices,
-      (index) => this.#make(index),
-      (index, { report }) => {
-        const unit = this.#units[index]!;
-        done.set(index, report.documents);
-        this.#bytes += unit.bytes;
-        this.#documents += report.documents;
-        this.#tokens += report.tokens;
-        this.#tell(0, 0, 0);
-        addReport(reports[unit.source]!, report);
-        if (reports[unit.source]!.rows >= CHECK_ROWS) {
-          requireFitting(this.#sources[unit.source]!, reports[unit.source]!, this.#context.name);
-        }
-        let documents = 0;
-        for (let i = 0; documents < this.#maxDocuments; i++) {
-          const more = done.get(i);
-          if (more === undefined) return false;
-          documents += more;
-        }
-        return true;
-      },
-    );
-  }
-
-  async #make(index: number): Promise<void> {
-    const unit = this.#units[index]!;
-    const writer = await UnitWriter.create(this.#folder.root, index);
+    const { settings } = this.#context;
+    const repeated = this.#passes === 2 ? await this.#countParts() : undefined;
+    const decontamination = await this.#openDecontamination();
+    const steps = await this.#documentSteps(repeated, decontamination);
+    const folder = await WorkFolder.open(this.#workDir, 'documents', await this.#inputs());
     try {
-      const options = {
+      const pass = new Pass({
+        context: this.#context,
         tokenizer: this.#tokenizer,
-        steps: this.#steps[unit.source]!,
-        maxDocuments: this.#maxDocuments,
-      };
-      const mapper = new UnitMapper(unit, this.#sources[unit.source]!, options, writer, {
-        progress: (bytes, { documents, tokens }) => this.#tell(bytes, documents, tokens),
-        stopRequested: () => this.#context.checkpointRequested(),
+        sources: this.#sources,
+        units: this.#units,
+        folder,
+        stepsOf: (unit) => steps[unit.source]!,
+        maxDocuments: settings.max_documents ?? Number.POSITIVE_INFINITY,
+        key: 'document',
+        pass: this.#passes - 1,
+        passes: this.#passes,
       });
-      await writer.finish(await mapper.run());
-    } catch (error) {
-      await writer.abandon();
-      throw error;
+      const own = this.#own();
+      await pass.complete(own);
+      if (settings.part === undefined) await this.#merge(pass, decontamination);
+      else await this.#writePart(settings.part, own.length, pass);
+    } finally {
+      folder.close();
     }
   }
 
-  /** Tells how far the work is, with what the current unit has come to. */
-  #tell(bytes: number, documents: number, tokens: number): void {
-    const { emit, name } = this.#context;
-    const all = { documents: this.#documents + documents, tokens: this.#tokens + tokens };
-    // Keys of events are told once.
-    if (all.documents === this.#told) return;
-    this.#told = all.documents;
-    emit(
-      'progress',
-      { stage: name, done: this.#bytes + bytes, total: this.#total, unit: 'byte', metrics: all },
-      `${name}/document/${all.documents}`,
-    );
+  /** The units that are this run's to do. */
+  #own(): readonly WorkUnit[] {
+    const { part } = this.#context.settings;
+    if (part === undefined) return this.#units;
+    const { index, count } = partOf(part)!;
+    return this.#units.filter((unit) => unit.index % count === index);
   }
 
-  async #merge(): Promise<void> {
-    const units: { unit: WorkUnit; done: DoneUnit }[] = [];
+  /** The first of two passes. What is repeated is known when all units are counted, also those of other parts. */
+  async #countParts(): Promise<Repeated> {
+    const { addon, threads, workDir } = this.#context;
+    const kinds = countedParts(this.#counted);
+    const folder = await WorkFolder.open(this.#workDir, 'parts', { ...this.#reading(), parts: [...kinds] });
+    try {
+      const steps = new PartSteps(partHashers(kinds, { addon, threads }));
+      const pass = new Pass({
+        context: this.#context,
+        tokenizer: this.#tokenizer,
+        sources: this.#sources,
+        units: this.#units,
+        folder,
+        stepsOf: () => steps,
+        maxDocuments: Number.POSITIVE_INFINITY,
+        key: 'count',
+        pass: 0,
+        passes: 2,
+      });
+      const own = new Set(this.#own());
+      await pass.complete([...own, ...this.#units.filter((unit) => !own.has(unit))]);
+      const counted: CountedUnit[] = [];
+      for (const unit of this.#units) counted.push({ unit, done: await pass.sound(unit) });
+      return await findRepeated(counted, this.#counted, { addon, threads, dir: workDir });
+    } finally {
+      folder.close();
+    }
+  }
+
+  async #openDecontamination(): Promise<Decontamination | undefined> {
+    const { settings, addon, threads, name: stage, baseDir } = this.#context;
+    const { decontamination } = settings;
+    return decontamination && Decontamination.open(decontamination, { addon, threads, stage, baseDir });
+  }
+
+  /** The steps of each source; equal rules are one cleaner. */
+  async #documentSteps(
+    repeated: Repeated | undefined,
+    check: Decontamination | undefined,
+  ): Promise<DocumentSteps[]> {
+    const { addon, threads, settings } = this.#context;
+    const { append_eos, dedup, decontamination } = settings;
+    const near = dedup?.near && nearOptions(dedup.near);
+    const common = {
+      tokenizer: this.#tokenizer,
+      eosId: append_eos ? this.#tokenizer.eosId : undefined,
+      decontamination: check && { check, action: decontamination!.action },
+      fingerprinter: isFingerprinted(settings)
+        ? addon.createFingerprinter({ ...(near && { near }), threads })
+        : undefined,
+    };
+    const cleaners = new Map<string, Cleaner>();
+    const steps: DocumentSteps[] = [];
+    for (const [i, { cleaning }] of this.#sources.entries()) {
+      const key = canonicalJson(cleaning ?? null);
+      const boilerplateLines = repeated?.boilerplate[i];
+      if (cleaning && !cleaners.has(key)) {
+        const options = { addon, threads, ...(boilerplateLines && { boilerplateLines }) };
+        cleaners.set(key, await createCleaner(cleaning, options));
+      }
+      steps.push(
+        new DocumentSteps({ ...common, cleaner: cleaners.get(key), repeated: repeated?.steps[i] ?? [] }),
+      );
+    }
+    return steps;
+  }
+
+  async #merge(pass: Pass, decontamination: Decontamination | undefined): Promise<void> {
+    const maxDocuments = this.#context.settings.max_documents ?? Number.POSITIVE_INFINITY;
+    const units: CountedUnit[] = [];
     let documents = 0;
     for (const unit of this.#units) {
-      if (documents >= this.#maxDocuments) break;
-      const left = (await this.#folder.done(unit.index))!;
-      const done = await this.#folder.mend(unit.index, left, (index) => this.#make(index));
+      if (documents >= maxDocuments) break;
+      const done = await pass.sound(unit);
       units.push({ unit, done });
       documents += done.report.documents;
     }
@@ -228,10 +194,11 @@ class Preparation {
       sources: this.#sources,
       files: this.#files,
       units,
+      decontamination,
     });
   }
 
-  async #writePart(part: string, unitsOfPart: number): Promise<void> {
+  async #writePart(part: string, unitsOfPart: number, { documents, tokens }: Pass): Promise<void> {
     const { outDir, settings, record, log } = this.#context;
     const content = {
       format: 'anneal-tokens-part',
@@ -241,10 +208,51 @@ class Preparation {
       work_dir: settings.work_dir!,
     };
     await writeFileAtomic(join(outDir, 'manifest.json'), `${JSON.stringify(content, null, 2)}\n`);
-    record({ part, units: unitsOfPart, documents: this.#documents, tokens: this.#tokens });
+    record({ part, units: unitsOfPart, documents, tokens });
     log(
       'info',
       `part ${part}: ${unitsOfPart} of ${this.#units.length} units are done in ${settings.work_dir}`,
     );
   }
+
+  /** What units read, and how. */
+  #reading(): Record<string, unknown> {
+    return {
+      unit_bytes: this.#context.settings.unit_bytes,
+      sources: this.#sources.map((source, i) => {
+        const { max_rejected, ...reading } = readingOf(source);
+        const files = this.#files[i]!.map(({ file, bytes, sha256 }) => ({ file, bytes, sha256 }));
+        return { ...reading, rejects: max_rejected > 0, files };
+      }),
+      units: this.#units.map(({ source, parts }) => ({
+        source,
+        parts: parts.map(({ name, start, end }) => ({ name, start, end })),
+      })),
+    };
+  }
+
+  /** All that decides what documents' units hold. Weights and the like come in later: changing them redoes no unit. */
+  async #inputs(): Promise<Record<string, unknown>> {
+    const { settings, baseDir } = this.#context;
+    const { append_eos, max_documents, dedup, decontamination } = settings;
+    const near = dedup?.near && nearOptions(dedup.near);
+    const evaluated: string[] = [];
+    for (const file of await evaluationFiles(settings, baseDir)) evaluated.push(await hashFile(file));
+    return {
+      ...this.#reading(),
+      tokenizer: this.#tokenizer.hash,
+      chat_template: this.#tokenizer.chatTemplate,
+      append_eos,
+      max_documents,
+      cleaning: this.#counted.cleaning,
+      fingerprints: isFingerprinted(settings) ? { near } : undefined,
+      removed: dedup && { lines: dedup.lines, paragraphs: dedup.paragraphs, across: dedup.across_sources },
+      decontamination: decontamination && { ...decontamination, files: evaluated },
+    };
+  }
+}
+
+/** Whether documents are compared with each other whole. */
+function isFingerprinted({ dedup }: PrepareSettings): boolean {
+  return dedup !== undefined && (dedup.exact || dedup.near !== undefined);
 }

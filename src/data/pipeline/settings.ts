@@ -2,6 +2,8 @@
 import { z } from 'zod';
 import { AnnealError } from '../../../proto/errors.ts';
 import { cleaningSettings } from '../cleaning/settings.ts';
+import { decontaminationSettings, dedupSettings } from '../dedup/settings.ts';
+import { resolveFiles } from '../files.ts';
 import { mixingSettings, sourceMixing } from '../mixing_settings.ts';
 import { type RowSettings, rowSettings } from '../shapes/settings.ts';
 import { DEFAULT_UNIT_BYTES } from '../sources/settings.ts';
@@ -33,6 +35,8 @@ export const prepareSchema = rowSettings
     files: filesSetting.optional().describe('The data, when there is one source.'),
     sources: z.array(sourceSchema).min(1).optional().describe('The data, when several are mixed.'),
     cleaning: cleaningSettings.optional().describe('Rules that drop, repair and change documents of text.'),
+    dedup: dedupSettings.optional().describe('Removes what earlier documents have already.'),
+    decontamination: decontaminationSettings.optional().describe('Compares documents with evaluation sets.'),
     mixing: mixingSettings.prefault({}).describe('How the sources are mixed.'),
     validation_fraction: z
       .number()
@@ -104,6 +108,16 @@ export function sourcesOf(settings: PrepareSettings): PrepareSource[] {
 export function readingOf(settings: RowSettings): RowSettings {
   const names = new Set(Object.keys(rowSettings.shape));
   return Object.fromEntries(Object.entries(settings).filter(([name]) => names.has(name))) as RowSettings;
+}
+
+/** The files of evaluation sets that documents are compared with. */
+export async function evaluationFiles(
+  { decontamination }: PrepareSettings,
+  baseDir: string,
+): Promise<string[]> {
+  const files: string[] = [];
+  for (const set of decontamination?.sets ?? []) files.push(...(await resolveFiles(set.files, baseDir, set)));
+  return files;
 }
 
 /** `3/16` as index 2 of 16; undefined for what is none. */

@@ -1,8 +1,10 @@
 /**
  * What one unit of work leaves: a folder that is complete or absent. In it are, in the order of the unit's rows and for
- * the documents that its rules kept: `ids.bin` (token ids end to end, as in a shard), `documents.bin` (a record a
- * document, below), `exact.bin` and `bands.bin` (keys for finding duplicates, where that is asked for), `rejected.jsonl`
- * (rows that did not fit) and `unit.json` (the report, and the checksums of the others).
+ * the documents that its rules kept, `ids.bin` (token ids end to end, as in a shard) and `documents.bin` (a record a
+ * document, below); where it is asked for, `exact.bin`, `bands.bin` and `signatures.bin` (for finding duplicates) and
+ * `overlap.bin` (pairs of uint32: a document of the unit, and an n-gram that it shares with evaluation sets); of the
+ * pass that counts lines and paragraphs their hashes and how many each document has; `rejected.jsonl` (rows that did
+ * not fit) and `unit.json` (the report, and the checksums of the others).
  */
 import { randomBytes } from 'node:crypto';
 import { type FileHandle, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
@@ -12,6 +14,7 @@ import { AnnealError } from '../../../proto/errors.ts';
 import { asFileError, exists, fsyncDir, writeFileAtomic } from '../../util/files.ts';
 import { hashFile } from '../../util/hash.ts';
 import { type FileEntry, HashedFile } from '../hashed_file.ts';
+import { REJECTED_FILE } from '../shapes/rejects.ts';
 import { type UnitReport, unitReportSchema } from './unit_report.ts';
 
 /**
@@ -21,8 +24,18 @@ import { type UnitReport, unitReportSchema } from './unit_report.ts';
 const RECORD_BYTES = 24;
 const RECORDS_AT_ONCE = 1 << 14;
 
-export const UNIT_FILES = ['ids.bin', 'documents.bin', 'exact.bin', 'bands.bin', 'rejected.jsonl'] as const;
-export type UnitFile = (typeof UNIT_FILES)[number];
+type PartFile = `${'lines' | 'paragraphs' | 'boilerplate'}.${'hashes' | 'counts'}.bin`;
+export type UnitFile =
+  | 'ids.bin'
+  | 'documents.bin'
+  | 'exact.bin'
+  | 'bands.bin'
+  | 'signatures.bin'
+  | 'overlap.bin'
+  | PartFile;
+
+/** What is added to files. */
+export type UnitFiles = Partial<Record<UnitFile, ArrayBufferView>>;
 
 const fileEntry = z.strictObject({ file: z.string(), bytes: z.int().min(0), sha256: z.string() });
 const unitSchema = z.strictObject({
@@ -36,16 +49,6 @@ export interface DoneUnit {
   path: string;
   report: UnitReport;
   files: FileEntry[];
-}
-
-/** Documents with what is kept of each. */
-export interface UnitDocuments {
-  /** As stored: 2 or 4 bytes an id. */
-  ids: Uint8Array;
-  /** Made by `documentRecords`. */
-  records: Uint8Array;
-  exact?: BigUint64Array | undefined;
-  bands?: BigUint64Array | undefined;
 }
 
 /** A column for each field of the records. */
@@ -107,7 +110,7 @@ export class UnitWriter {
   readonly #root: string;
   readonly #index: number;
   readonly #partial: string;
-  readonly #files = new Map<UnitFile, HashedFile>();
+  readonly #files = new Map<string, HashedFile>();
 
   private constructor(root: string, index: number, partial: string) {
     this.#root = root;
@@ -123,28 +126,24 @@ export class UnitWriter {
     } catch (error) {
       throw asFileError(error, partial);
     }
-    const writer = new UnitWriter(root, index, partial);
-    await writer.#file('ids.bin');
-    await writer.#file('documents.bin');
-    return writer;
+    return new UnitWriter(root, index, partial);
   }
 
-  async add({ ids, records, exact, bands }: UnitDocuments): Promise<void> {
-    await (await this.#file('ids.bin')).write(ids);
-    await (await this.#file('documents.bin')).write(records);
-    if (exact) await (await this.#file('exact.bin')).write(bytesOf(exact));
-    if (bands) await (await this.#file('bands.bin')).write(bytesOf(bands));
+  /** Adds to the ends of files, which are made when something is added first. */
+  async add(files: UnitFiles): Promise<void> {
+    for (const [name, { buffer, byteOffset, byteLength }] of Object.entries(files)) {
+      await (await this.#file(name)).write(new Uint8Array(buffer, byteOffset, byteLength));
+    }
   }
 
   async addRejected(line: string): Promise<void> {
-    await (await this.#file('rejected.jsonl')).write(Buffer.from(line));
+    await (await this.#file(REJECTED_FILE)).write(Buffer.from(line));
   }
 
   async finish(report: UnitReport): Promise<void> {
     const files: FileEntry[] = [];
-    for (const name of UNIT_FILES) {
-      const file = this.#files.get(name);
-      if (file) files.push(await file.finish());
+    for (const [, file] of [...this.#files].sort(([a], [b]) => (a < b ? -1 : 1))) {
+      files.push(await file.finish());
     }
     await writeFileAtomic(
       join(this.#partial, 'unit.json'),
@@ -167,7 +166,7 @@ export class UnitWriter {
     await rm(this.#partial, { recursive: true, force: true });
   }
 
-  async #file(name: UnitFile): Promise<HashedFile> {
+  async #file(name: string): Promise<HashedFile> {
     const open = this.#files.get(name);
     if (open) return open;
     const made = await HashedFile.create(this.#partial, name);
@@ -176,15 +175,12 @@ export class UnitWriter {
   }
 }
 
-function bytesOf(array: BigUint64Array): Uint8Array {
-  return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
-}
-
 /** The records of a unit, some thousands at a time. */
 export async function* readColumns(unit: DoneUnit): AsyncGenerator<DocumentColumns> {
+  const total = unit.report.documents;
+  if (total === 0) return;
   const file = await UnitFileReader.open(unit, 'documents.bin');
   try {
-    const total = unit.report.documents;
     for (let first = 0; first < total; first += RECORDS_AT_ONCE) {
       const count = Math.min(RECORDS_AT_ONCE, total - first);
       const bytes = await file.read(first * RECORD_BYTES, count * RECORD_BYTES);
