@@ -7,6 +7,7 @@ import { openTokenDataset, readManifest } from '../../src/data/dataset.ts';
 import { prepareStage } from '../../src/stages/prepare.ts';
 import { StageStopped } from '../../src/stages/stage.ts';
 import { tokenizerStage } from '../../src/stages/tokenizer.ts';
+import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { filesOf } from './prepare_process.ts';
 import { generatedText, runStage, type StageRun, temporaryFolder } from './stage_context.ts';
 
@@ -301,5 +302,85 @@ describe('mixing', () => {
     expect(parse([{ until: 0.5 }, { until: 0.5 }, { until: 1 }])).toContain('later');
     const unknown = more({ curriculum: [{ until: 1, weights: { cod: 2 } }] });
     await expect(prepare('unknown', unknown)).rejects.toMatchObject({ hint: 'Did you mean code?' });
+  });
+});
+
+describe('rules over many documents', () => {
+  const line = 'This very line stands at the end of many pages of the site, and nobody reads it.';
+  const long = Array.from({ length: 60 }, (_, i) => generatedText(1000 + i, 120));
+  const evaluation = generatedText(5000, 40);
+  const rules = {
+    sources: [{ name: 'pages', files: ['pages.jsonl'], cleaning: { min_document_length: 20 } }],
+    unit_bytes: 5_000,
+    dedup: { near: true },
+    decontamination: { sets: [{ name: 'quiz', files: ['quiz.jsonl'] }] },
+  };
+
+  beforeAll(() => {
+    const pages = long.flatMap((text, i) => {
+      const page = `${text}\n${line}`;
+      if (i % 10 === 3) return [page, `${text}\n\n${line}`];
+      if (i % 10 === 6) return [page, `${text} and so on\n${line}`];
+      if (i % 10 === 8) return [page, 'too short'];
+      return i === 50 ? [`${text} ${evaluation} ${text}`] : [page];
+    });
+    writeFileSync(path('pages.jsonl'), pages.map((text) => `${JSON.stringify({ text })}\n`).join(''));
+    writeFileSync(path('quiz.jsonl'), JSON.stringify({ prompt: evaluation, answer: 'yes' }));
+  });
+
+  async function textsOf(name: string): Promise<string[]> {
+    const tokenizer = await loadTokenizer(path('tokenizer'));
+    const texts: string[] = [];
+    for (const split of ['train', 'validation'] as const) {
+      const dataset = openTokenDataset(path(name), split);
+      for (let i = 0; i < dataset.numDocuments; i++) texts.push(tokenizer.decode(dataset.document(i)));
+      dataset.close();
+    }
+    return texts;
+  }
+
+  it('drop what they say, count it, and tell it on a page', async () => {
+    const run = await prepare('ruled', rules);
+    const { sources: entries, decontamination } = readManifest(path('ruled'));
+    expect(entries[0]).toMatchObject({
+      rows: 78,
+      dropped: { min_document_length: 6 },
+      contaminated: 1,
+      exact_duplicates: 6,
+      near_duplicates: 6,
+      documents: 59,
+    });
+    expect(decontamination).toEqual([{ name: 'quiz', rows: 1, contaminated: 0, sharing: 0 }]);
+    expect((await textsOf('ruled')).some((text) => text.includes(evaluation))).toBe(false);
+    const page = JSON.parse(readFileSync(path('ruled/report.json'), 'utf8')) as {
+      sections: { title: string }[];
+    };
+    expect(page.sections.map(({ title }) => title)).toEqual(
+      expect.arrayContaining(['Rows by source', 'Cleaning by rule', 'Duplicates', 'Examples of duplicates']),
+    );
+    expect(readFileSync(path('ruled/report.html'), 'utf8')).toContain('Examples of contaminated documents');
+    expect(run.events).toContainEqual(
+      expect.objectContaining({ kind: 'notice', key: 'prepare/pages/shapes' }),
+    );
+  });
+
+  it('remove lines but where they stand first', async () => {
+    const dedup = { exact: false, lines: { min_characters: 60 } };
+    await prepare('lines', { ...rules, dedup });
+    expect((await textsOf('lines')).filter((text) => text.includes(line))).toHaveLength(1);
+    const boilerplate = [{ ...rules.sources[0], cleaning: { boilerplate_lines: { min_documents: 10 } } }];
+    await prepare('boilerplate', { ...rules, dedup: undefined, sources: boilerplate });
+    const texts = await textsOf('boilerplate');
+    expect(texts.filter((text) => text.includes(line))).toHaveLength(0);
+    expect(texts).toHaveLength(77);
+  });
+
+  it('give the same whatever the threads and parts', async () => {
+    await prepare('ruled-alone', rules, { threads: 1 });
+    for (const i of [2, 1])
+      await prepare(`ruled-${i}`, { ...rules, work_dir: 'ruled-shared', part: `${i}/2` });
+    await prepare('ruled-merged', { ...rules, work_dir: 'ruled-shared' });
+    expect(filesOf(path('ruled-alone'))).toEqual(filesOf(path('ruled')));
+    expect(filesOf(path('ruled-merged'))).toEqual(filesOf(path('ruled')));
   });
 });

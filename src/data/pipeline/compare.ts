@@ -3,12 +3,17 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Duplicates } from '../../native/dedup.ts';
 import type { StageContext } from '../../stages/stage.ts';
+import type { Tokenizer } from '../../tokenizer/tokenizer.ts';
 import type { Decontamination } from '../dedup/decontamination.ts';
 import { findDuplicates } from '../dedup/duplicates.ts';
 import type { OverlapFile } from '../dedup/overlap.ts';
+import type { DedupReport } from '../dedup/report.ts';
+import { duplicateExamples } from './examples.ts';
 import type { Dropped, MergeOptions, MergeUnit } from './merge.ts';
+import type { Repeated } from './repeated.ts';
 import type { PrepareSettings } from './settings.ts';
 import { type DoneUnit, UnitFileReader } from './unit_folder.ts';
+import type { UnitReport } from './unit_report.ts';
 
 /** What was found, as the merge asks for it. */
 export class FoundDuplicates implements Dropped {
@@ -98,4 +103,30 @@ async function* readPairs(unit: DoneUnit): AsyncGenerator<Uint32Array> {
   } finally {
     await reader.close();
   }
+}
+
+/** What deduplication came to, for the page of the dataset. */
+export async function dedupReport(
+  { found }: FoundDuplicates,
+  options: MergeOptions,
+  tokenizer: Tokenizer,
+  { documents, removed }: UnitReport,
+  { lines, paragraphs }: Repeated['counts'],
+): Promise<DedupReport> {
+  const exact = found?.exact.reduce((sum, equal) => sum + equal, 0) ?? 0;
+  const near = (found?.dropped.length ?? 0) - exact;
+  return {
+    documents,
+    exact,
+    near,
+    clusters: found?.clusters ?? 0,
+    largest: found?.largest ?? 0,
+    refused: found?.refused ?? 0,
+    spilled_bytes: found?.spilledBytes ?? 0,
+    ...(lines && { lines: { ...lines, removed: removed.lines, documents: removed.lines_documents } }),
+    ...(paragraphs && {
+      paragraphs: { ...paragraphs, removed: removed.paragraphs, documents: removed.paragraphs_documents },
+    }),
+    examples: found ? await duplicateExamples(found, options, tokenizer) : [],
+  };
 }

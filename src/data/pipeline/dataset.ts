@@ -17,9 +17,10 @@ import {
 import type { Decontamination } from '../dedup/decontamination.ts';
 import { OVERLAP_FILE, type OverlapFile } from '../dedup/overlap.ts';
 import { mixRates } from '../mix.ts';
+import { pageHtml } from '../page/html.ts';
 import { REJECTED_FILE } from '../shapes/rejects.ts';
 import { SplitWriter, tokenBytesFor } from '../shards.ts';
-import { findUnitDuplicates, overlapOf } from './compare.ts';
+import { dedupReport, type FoundDuplicates, findUnitDuplicates, overlapOf } from './compare.ts';
 import {
   Concatenator,
   type MergeOptions,
@@ -29,6 +30,8 @@ import {
   type SourceTaken,
   takeStock,
 } from './merge.ts';
+import { datasetPage } from './page.ts';
+import type { Repeated } from './repeated.ts';
 import type { PrepareSettings, PrepareSource } from './settings.ts';
 import { addReport, emptyReport, requireFitting, type UnitReport } from './unit_report.ts';
 import type { WorkFile } from './units.ts';
@@ -40,6 +43,7 @@ export interface MergeJob {
   files: readonly (readonly WorkFile[])[];
   units: readonly MergeUnit[];
   decontamination: Decontamination | undefined;
+  repeated: Repeated['counts'];
 }
 
 /** Writes the dataset into the stage's folder and records what it came to. */
@@ -49,6 +53,7 @@ export async function mergeUnits(job: MergeJob): Promise<void> {
   const reports = sources.map(emptyReport);
   for (const { unit, done } of units) addReport(reports[unit.source]!, done.report);
   for (const [i, source] of sources.entries()) requireFitting(source, reports[i]!, name);
+  for (const [i, source] of sources.entries()) tellSource(context, source.name, reports[i]!);
   await copyRejected(units, join(outDir, REJECTED_FILE));
 
   const duplicates = await findUnitDuplicates(context, units);
@@ -99,6 +104,7 @@ export async function mergeUnits(job: MergeJob): Promise<void> {
       ...(overlap && { decontamination: overlap.sets.map(overlapEntry) }),
       splits,
     });
+    await writePage(job, options, duplicates, manifest, reports, overlap);
     await writeFileAtomic(join(outDir, 'manifest.json'), `${JSON.stringify(manifest, null, 2)}\n`);
     await readBack(outDir, concatenator.samples, options.tokenBytes);
   } finally {
@@ -115,6 +121,48 @@ export async function mergeUnits(job: MergeJob): Promise<void> {
     validation_tokens: manifest.splits.validation.tokens,
     tokenizer: tokenizer.hash,
   });
+}
+
+/** `report.json`, and the same for a browser. */
+async function writePage(
+  { context, tokenizer, units, repeated }: MergeJob,
+  options: MergeOptions,
+  duplicates: FoundDuplicates,
+  manifest: Manifest,
+  reports: readonly UnitReport[],
+  overlap: OverlapFile | undefined,
+): Promise<void> {
+  const { settings, name, outDir } = context;
+  const report = emptyReport();
+  for (const one of reports) addReport(report, one);
+  const { dedup } = settings;
+  const page = datasetPage({
+    stage: name,
+    manifest,
+    report,
+    units,
+    dedup: dedup && {
+      settings: dedup,
+      report: await dedupReport(duplicates, options, tokenizer, report, repeated),
+    },
+    overlap,
+  });
+  await writeFileAtomic(join(outDir, 'report.json'), `${JSON.stringify(page)}\n`);
+  await writeFileAtomic(join(outDir, 'report.html'), pageHtml(page));
+}
+
+/** Tells what was found in each source. */
+function tellSource({ emit, name: stage }: MergeJob['context'], source: string, report: UnitReport): void {
+  const { rows, shapes, filtered, rejected, first_rejected } = report;
+  const found = Object.entries(shapes)
+    .sort(([, a], [, b]) => b - a)
+    .map(([shape, count]) => (count === rows ? shape : `${count.toLocaleString('en')} ${shape}`));
+  const left = filtered > 0 ? `; ${filtered.toLocaleString('en')} left out by where` : '';
+  const text = `${source}: ${rows.toLocaleString('en')} rows: ${found.join(', ') || 'none that fits'}${left}.`;
+  emit('notice', { stage, level: 'info', text }, `${stage}/${source}/shapes`);
+  if (rejected === 0) return;
+  const refused = `${source}: ${rejected} of ${rows} rows do not fit, kept aside in ${REJECTED_FILE}: ${first_rejected.join(' ')}`;
+  emit('notice', { stage, level: 'warning', text: refused }, `${stage}/${source}/rejected`);
 }
 
 type Content = Omit<Manifest, 'format' | 'version' | 'content_hash'>;

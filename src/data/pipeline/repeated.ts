@@ -1,6 +1,6 @@
 /** Lines and paragraphs that several documents have: counted in a pass of their own, found, and handed to the steps. */
 import { join } from 'node:path';
-import type { Addon, RepeatedParts } from '../../native/addon.ts';
+import type { Addon } from '../../native/addon.ts';
 import type { CleaningSettings } from '../cleaning/settings.ts';
 import { findRepeatedParts, type Place } from '../dedup/duplicates.ts';
 import type { DedupSettings } from '../dedup/settings.ts';
@@ -50,6 +50,8 @@ export interface Repeated {
   /** By source. */
   steps: RepeatedPartsStep[][];
   boilerplate: (BigUint64Array | undefined)[];
+  /** Parts that are repeated, and how many different ones there are, in all groups. */
+  counts: Partial<Record<'lines' | 'paragraphs', { repeated: number; distinct: number }>>;
 }
 
 const DEFAULT_MEMORY_BYTES = 1 << 27;
@@ -63,6 +65,7 @@ export async function findRepeated(
   const { dedup, cleaning } = settings;
   const sources = cleaning.map((_, source) => source);
   const steps = sources.map((): RepeatedPartsStep[] => []);
+  const all: Repeated['counts'] = {};
   const memory = { memory_bytes: dedup?.memory_bytes ?? DEFAULT_MEMORY_BYTES };
   const find = (kind: PartKind, of: readonly CountedUnit[], minDocuments: number) =>
     findRepeatedParts(memory, partFiles(of, kind), minDocuments, place);
@@ -71,7 +74,7 @@ export async function findRepeated(
     if (!rules) continue;
     for (const group of dedup.across_sources ? [sources] : sources.map((source) => [source])) {
       const own = units.filter(({ unit }) => group.includes(unit.source));
-      const found: RepeatedParts = await find(part, own, rules.min_documents);
+      const found = await find(part, own, rules.min_documents);
       const remover = place.addon.createPartRemover({
         part: NATIVE_PART[part],
         minCharacters: rules.min_characters,
@@ -79,6 +82,8 @@ export async function findRepeated(
         hashes: found.hashes,
         first: found.first,
       });
+      const { repeated, distinct } = all[part] ?? { repeated: 0, distinct: 0 };
+      all[part] = { repeated: repeated + found.hashes.length, distinct: distinct + found.distinct };
       const step = { part, remover, firstOfUnit: firstDocuments(own) };
       for (const source of group) steps[source]!.push(step);
     }
@@ -92,7 +97,7 @@ export async function findRepeated(
     }
     boilerplate.push(bound === undefined ? undefined : byBound.get(bound));
   }
-  return { steps, boilerplate };
+  return { steps, boilerplate, counts: all };
 }
 
 function partFiles(units: readonly CountedUnit[], kind: PartKind) {

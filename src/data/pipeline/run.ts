@@ -96,7 +96,7 @@ class Preparation {
       });
       const own = this.#own();
       await pass.complete(own);
-      if (settings.part === undefined) await this.#merge(pass, decontamination);
+      if (settings.part === undefined) await this.#merge(pass, decontamination, repeated);
       else await this.#writePart(settings.part, own.length, pass);
     } finally {
       folder.close();
@@ -178,7 +178,11 @@ class Preparation {
     return steps;
   }
 
-  async #merge(pass: Pass, decontamination: Decontamination | undefined): Promise<void> {
+  async #merge(
+    pass: Pass,
+    decontamination: Decontamination | undefined,
+    repeated: Repeated | undefined,
+  ): Promise<void> {
     const maxDocuments = this.#context.settings.max_documents ?? Number.POSITIVE_INFINITY;
     const units: CountedUnit[] = [];
     let documents = 0;
@@ -195,6 +199,7 @@ class Preparation {
       files: this.#files,
       units,
       decontamination,
+      repeated: repeated?.counts ?? {},
     });
   }
 
