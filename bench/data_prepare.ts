@@ -57,7 +57,7 @@ const bench: DataBench = {
       {
         files: [String(file)],
         cleaning: RULES,
-        deduplication: { exact: true, near: true },
+        dedup: { near: true },
         unit_bytes: 16 << 20,
       },
       {

@@ -117,7 +117,7 @@ describe('stage prepare', () => {
     expect(validation.numDocuments).toBeLessThan(60);
     expect(results).toMatchObject({ train_tokens: train.numTokens, validation_tokens: validation.numTokens });
     expect(train.tokenizerHash).toBe(tokenizer.hash);
-    expect(events.at(-1)).toMatchObject({
+    expect(events.findLast(({ kind }) => kind === 'progress')).toMatchObject({
       key: 'prepare/document/300',
       body: { metrics: { documents: 300 } },
     });
