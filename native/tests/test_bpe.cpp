@@ -209,6 +209,11 @@ TEST_CASE("training equals brute force, whatever the number of threads") {
         const auto expected = train_by_brute_force(documents, pattern, 40, min_frequency);
         CHECK(train(documents, pattern, 1, 40, min_frequency) == expected);
         CHECK(train(documents, pattern, 2, 40, min_frequency) == expected);
+        if (min_frequency < 5) continue;
+        // More units than 16 bits have: words are kept in 32.
+        constexpr int64_t kMany = 1 << 17;
+        CHECK(train(documents, pattern, 2, kMany, min_frequency) ==
+              train_by_brute_force(documents, pattern, kMany, min_frequency));
       }
     }
   }
