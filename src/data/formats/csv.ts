@@ -29,25 +29,23 @@ export async function* readCsv(
   const maxBytes = settings.max_document_bytes;
   const table = new Table(unit, settings);
   let line = 1;
-  /** Lines of a row whose quotes are still open. */
-  let open: Buffer | undefined;
-  for await (const block of readLineBlocks(content.chunks, content.offset, maxBytes)) {
-    const bytes = open === undefined ? block.bytes : Buffer.concat([open, block.bytes]);
+  /** Lines from a row on whose quotes are still open. */
+  let open: Buffer[] = [];
+  let openBytes = 0;
+  /** They are looked at again once they have doubled: each time would take the square of a long row's length. */
+  let enough = 0;
+  /** The rows that end in the bytes; what is left is open. */
+  const rowsOf = (bytes: Buffer, begin: number): RawRecord[] => {
     const valid = isUtf8(bytes);
     const records: RawRecord[] = [];
-    if (block.cut) {
-      if (open !== undefined || table.split(bytes, 0) === undefined) throw neverClosed(unit, line, maxBytes);
-      const bad = tooLong(bytes, block.end - block.offset, 'a row');
-      yield [{ line, end: content.progress(block.end), bad }];
-      line += 1;
-      continue;
-    }
-    open = undefined;
-    const begin = block.end - bytes.length;
+    open = [];
+    openBytes = 0;
     for (let start = begin === 0 ? behindMark(bytes) : 0; start < bytes.length; ) {
       const row = table.split(bytes, start);
       if (row === undefined) {
-        open = bytes.subarray(start);
+        open = [bytes.subarray(start)];
+        openBytes = bytes.length - start;
+        enough = 2 * openBytes;
         break;
       }
       const end = content.progress(begin + row.end);
@@ -61,10 +59,30 @@ export async function* readCsv(
       line += row.lines;
       start = row.end;
     }
+    return records;
+  };
+  let end = 0;
+  for await (const block of readLineBlocks(content.chunks, content.offset, maxBytes)) {
+    end = block.end;
+    if (block.cut) {
+      if (openBytes > 0 || table.split(block.bytes, 0) === undefined) throw neverClosed(unit, line, maxBytes);
+      const bad = tooLong(block.bytes, block.end - block.offset, 'a row');
+      yield [{ line, end: content.progress(block.end), bad }];
+      line += 1;
+      continue;
+    }
+    open.push(block.bytes);
+    openBytes += block.bytes.length;
+    if (open.length > 1 && openBytes < enough && openBytes <= maxBytes) continue;
+    const records = rowsOf(open.length === 1 ? block.bytes : Buffer.concat(open), block.end - openBytes);
     if (records.length > 0) yield records;
-    if (open !== undefined && open.length > maxBytes) throw neverClosed(unit, line, maxBytes);
+    if (openBytes > maxBytes) throw neverClosed(unit, line, maxBytes);
   }
-  if (open !== undefined) throw neverClosed(unit, line, open.length);
+  if (openBytes > 0) {
+    const records = rowsOf(Buffer.concat(open), end - openBytes);
+    if (records.length > 0) yield records;
+    if (openBytes > 0) throw neverClosed(unit, line, openBytes);
+  }
 }
 
 /** Where the quotes go wrong, nobody can tell where the next row begins. */

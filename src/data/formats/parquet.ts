@@ -12,7 +12,7 @@ import {
   parquetReadObjects,
 } from 'hyparquet';
 import { compressors as libraryCompressors } from 'hyparquet-compressors';
-import type { DataFile, FilePart } from '../sources/bytes.ts';
+import type { RandomAccess } from '../sources/bytes.ts';
 import { FREE_BYTES } from '../sources/compression.ts';
 import type { SourceSettings } from '../sources/settings.ts';
 import type { Fields, RawRecord, SourceUnit } from '../sources/unit.ts';
@@ -28,7 +28,7 @@ const MAX_GROUP_VALUES = 1 << 26;
 
 /** Runs of row groups of about `unitBytes`: where each begins and ends, and its bytes. */
 export async function parquetRanges(
-  file: DataFile | FilePart,
+  file: RandomAccess,
   unitBytes: number,
 ): Promise<{ start: number; end: number; bytes: number }[]> {
   const { row_groups: groups } = await metadataOf(file);
@@ -46,7 +46,7 @@ export async function parquetRanges(
 }
 
 export async function* readParquet(
-  file: DataFile | FilePart,
+  file: RandomAccess,
   unit: SourceUnit,
   settings: SourceSettings,
 ): AsyncGenerator<RawRecord[]> {
@@ -69,6 +69,7 @@ export async function* readParquet(
         rowEnd,
         compressors,
         utf8: false,
+        geoparquet: false,
         parsers: { stringFromBytes: (value: Uint8Array) => decodeText(value, broken) },
       });
     } catch (error) {
@@ -114,9 +115,9 @@ function holds(value: unknown, texts: ReadonlySet<string>): boolean {
   );
 }
 
-async function metadataOf(file: DataFile | FilePart): Promise<FileMetaData> {
+async function metadataOf(file: RandomAccess): Promise<FileMetaData> {
   try {
-    const metadata = await parquetMetadataAsync(asyncBuffer(file));
+    const metadata = await parquetMetadataAsync(asyncBuffer(file), { geoparquet: false });
     for (const { num_rows: rows } of metadata.row_groups) {
       if (rows < 0n || rows > BigInt(MAX_GROUP_VALUES))
         throw new Error(`a row group says it has ${rows} rows`);
@@ -149,7 +150,7 @@ function checkSizes(group: RowGroup, maxExpansion: number): void {
   }
 }
 
-function asyncBuffer(file: DataFile | FilePart): AsyncBuffer {
+function asyncBuffer(file: RandomAccess): AsyncBuffer {
   return {
     byteLength: file.size,
     async slice(start, end = file.size) {

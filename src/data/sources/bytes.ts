@@ -19,8 +19,17 @@ export interface Content {
   progress(end: number): number;
 }
 
+/** Content whose bytes can be had in any order. */
+export interface RandomAccess {
+  readonly size: number;
+  /** As messages name it. */
+  readonly location: string;
+  /** A range that must be there in full, in memory of its own. */
+  read(start: number, end: number): Promise<Buffer>;
+}
+
 /** A file that is open, and what it was then. */
-export class DataFile {
+export class DataFile implements RandomAccess {
   readonly #handle: FileHandle;
   readonly #opened: Stats;
   readonly location: string;
@@ -106,7 +115,7 @@ export class DataFile {
 }
 
 /** A part of a file that is a file of its own: a member of an archive. */
-export class FilePart {
+export class FilePart implements RandomAccess {
   readonly #file: DataFile;
   readonly #start: number;
   readonly size: number;

@@ -99,8 +99,7 @@ async function* through(chunks: AsyncIterable<Buffer>, stream: Transform): Async
 
 function decompressionError(error: unknown, location: string, compression: Compression): unknown {
   const code = (error as NodeJS.ErrnoException).code ?? '';
-  if (!code.startsWith('Z_') && !code.startsWith('ZSTD_') && code !== 'ERR_STREAM_PREMATURE_CLOSE')
-    return error;
+  if (!/^(?:Z_|ZSTD_|BZIP2_|ERR_STREAM_PREMATURE_CLOSE)/.test(code)) return error;
   return new AnnealError(
     'file_unreadable',
     `${location} is damaged or cut short: its ${compression} data ends or breaks early (${(error as Error).message}).`,

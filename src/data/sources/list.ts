@@ -2,9 +2,9 @@
 import { matchesGlob } from 'node:path';
 import { AnnealError } from '../../../proto/errors.ts';
 import { resolveSources, type SourceFile } from '../files.ts';
-import { parquetRanges } from '../formats/parquet.ts';
 import { listMembers } from './archive.ts';
 import { DataFile, FilePart } from './bytes.ts';
+import { columnarRanges } from './columnar.ts';
 import { compressionOf } from './compression.ts';
 import { archiveOf, formatOf, HEAD_BYTES, isKnownName } from './detect.ts';
 import type { ArchiveFile, Member } from './member.ts';
@@ -44,7 +44,7 @@ async function unitsOfFile(
     if (source.members !== undefined) throw noMember(source, 'it is no archive');
     const format = await formatOf(file, head, compression, location, settings);
     const whole = { location, path, format, compression, start: 0, bytes: file.size, fileBytes: file.size };
-    return await cut(whole, file, settings, unitBytes);
+    return await cut(whole, settings, unitBytes);
   } finally {
     await file.close();
   }
@@ -95,22 +95,17 @@ async function unitsOfMember(
     const head = await part.read(0, Math.min(HEAD_BYTES, bytes));
     const compression = compressionOf(head);
     const format = await formatOf(part, head, compression, location, settings);
-    return await cut({ ...unit, format, compression, within: { offset, bytes } }, part, settings, unitBytes);
+    return await cut({ ...unit, format, compression, within: { offset, bytes } }, settings, unitBytes);
   } finally {
     await file.close();
   }
 }
 
 /** The parts of content that can be cut; other content is one unit. */
-async function cut(
-  whole: SourceUnit,
-  content: DataFile | FilePart,
-  settings: SourceSettings,
-  unitBytes: number,
-): Promise<SourceUnit[]> {
+async function cut(whole: SourceUnit, settings: SourceSettings, unitBytes: number): Promise<SourceUnit[]> {
   if (whole.compression !== 'none') return [whole];
   if (whole.format === 'parquet') {
-    return (await parquetRanges(content, unitBytes)).map((range) => ({ ...whole, ...range }));
+    return (await columnarRanges(whole, unitBytes)).map((range) => ({ ...whole, ...range }));
   }
   const splits = whole.format === 'jsonl' || (whole.format === 'text' && settings.text_unit !== 'document');
   if (!splits || whole.bytes <= unitBytes) return [whole];

@@ -1,60 +1,17 @@
-/** Reading units: opens, decompresses, and hands the content to its format. */
-
-import { readArrow } from '../formats/arrow.ts';
-import { readCsv } from '../formats/csv.ts';
-import { readJson } from '../formats/json.ts';
-import { readJsonl } from '../formats/jsonl.ts';
-import { readHtml, readMarkdown } from '../formats/pages.ts';
-import { readParquet } from '../formats/parquet.ts';
-import { readText } from '../formats/text.ts';
-import { readWarc } from '../formats/warc.ts';
-import { memberChunks } from './archive.ts';
-import { type Content, DataFile, FilePart } from './bytes.ts';
-import { compressionOf, decompress } from './compression.ts';
+/** Reading units and whole sources. */
+import { isColumnar, readColumnar } from './columnar.ts';
 import { listUnits } from './list.ts';
-import type { ArchiveFile } from './member.ts';
-import type { Format, SourceOptions, SourceSettings } from './settings.ts';
-import { spool } from './spool.ts';
+import { readUnitHere } from './read_here.ts';
+import type { SourceOptions, SourceSettings } from './settings.ts';
 import type { RawRecord, SourceUnit } from './unit.ts';
-
-type ReadFormat = (
-  content: Content,
-  unit: SourceUnit,
-  settings: SourceSettings,
-) => AsyncGenerator<RawRecord[]>;
-
-/** Parquet is missing: its index is at the end of the file, so it is no stream. */
-const READERS: Record<Exclude<Format, 'parquet'>, ReadFormat> = {
-  text: readText,
-  jsonl: readJsonl,
-  json: readJson,
-  csv: readCsv,
-  tsv: readCsv,
-  arrow: readArrow,
-  markdown: readMarkdown,
-  html: readHtml,
-  warc: readWarc,
-};
 
 /**
  * The records of a unit in order, in groups as they come in: an await a record would take longer than reading it.
  * Rows that cannot be read are among them as `bad`; a file that is damaged, cut short, changed or gone is an
  * AnnealError.
  */
-export async function* readUnit(unit: SourceUnit, settings: SourceSettings): AsyncGenerator<RawRecord[]> {
-  if (unit.archive !== undefined) {
-    yield* readMember(unit, unit.archive, settings);
-    return;
-  }
-  const file = await DataFile.open(unit.path, unit.location, unit.fileBytes);
-  try {
-    const part = unit.within === undefined ? file : new FilePart(file, unit.within.offset, unit.within.bytes);
-    if (unit.format === 'parquet' && unit.compression === 'none') yield* readParquet(part, unit, settings);
-    else yield* readContent(openContent(part, unit, settings), unit, settings);
-    await file.verify();
-  } finally {
-    await file.close();
-  }
+export function readUnit(unit: SourceUnit, settings: SourceSettings): AsyncGenerator<RawRecord[]> {
+  return isColumnar(unit.format) ? readColumnar(unit, settings) : readUnitHere(unit, settings);
 }
 
 /** The records of all files that the patterns name, in order and in groups, each file as one unit. */
@@ -71,81 +28,4 @@ export async function* readRecords(
   for (const unit of units) {
     for await (const records of readUnit(unit, settings)) yield { unit, records };
   }
-}
-
-async function* readContent(
-  content: Content,
-  unit: SourceUnit,
-  settings: SourceSettings,
-): AsyncGenerator<RawRecord[]> {
-  if (unit.format !== 'parquet') {
-    yield* READERS[unit.format](content, unit, settings);
-    return;
-  }
-  const spooled = await spool(content.chunks, unit.location);
-  try {
-    yield* readParquet(spooled, unit, settings);
-  } finally {
-    await spooled.close();
-  }
-}
-
-function openContent(file: DataFile | FilePart, unit: SourceUnit, settings: SourceSettings): Content {
-  if (unit.compression === 'none') {
-    // From the byte before a range: whether a line begins with the range is told by what stands before it.
-    const offset = Math.max(0, unit.start - 1);
-    return {
-      chunks: file.chunks(offset),
-      offset,
-      progress: (end) => Math.max(0, Math.min(unit.bytes, end - unit.start)),
-    };
-  }
-  const { counted, taken } = counting(file.chunks());
-  return {
-    chunks: decompress(counted, unit.compression, unit.location, settings.max_expansion),
-    offset: 0,
-    progress: () => Math.min(unit.bytes, taken()),
-  };
-}
-
-/** A member that is no part of the file as it stands. */
-async function* readMember(
-  unit: SourceUnit,
-  { kind, index, compression }: NonNullable<SourceUnit['archive']>,
-  settings: SourceSettings,
-): AsyncGenerator<RawRecord[]> {
-  const archive: ArchiveFile = {
-    kind,
-    path: unit.path,
-    location: unit.location.slice(0, -`!/${unit.member}`.length),
-    compression,
-    fileBytes: unit.fileBytes,
-    maxExpansion: settings.max_expansion,
-  };
-  const { counted, taken } = counting(memberChunks(archive, { name: unit.member!, index }));
-  try {
-    const first = await counted.next();
-    const head = first.done ? Buffer.alloc(0) : first.value;
-    const all = async function* () {
-      yield head;
-      yield* counted;
-    };
-    const inner = compressionOf(head);
-    const chunks = inner === 'none' ? all() : decompress(all(), inner, unit.location, settings.max_expansion);
-    const content = { chunks, offset: 0, progress: () => Math.min(unit.bytes, taken()) };
-    yield* readContent(content, unit, settings);
-  } finally {
-    await counted.return(undefined);
-  }
-}
-
-function counting(chunks: AsyncIterable<Buffer>): { counted: AsyncGenerator<Buffer>; taken: () => number } {
-  let taken = 0;
-  const counted = async function* () {
-    for await (const chunk of chunks) {
-      taken += chunk.length;
-      yield chunk;
-    }
-  };
-  return { counted: counted(), taken: () => taken };
 }

@@ -1,0 +1,130 @@
+/** Reading a unit in this thread: opens, decompresses, and hands the content to its format. */
+
+import { readArrow } from '../formats/arrow.ts';
+import { readCsv } from '../formats/csv.ts';
+import { readJson } from '../formats/json.ts';
+import { readJsonl } from '../formats/jsonl.ts';
+import { readHtml, readMarkdown } from '../formats/pages.ts';
+import { readParquet } from '../formats/parquet.ts';
+import { readText } from '../formats/text.ts';
+import { readWarc } from '../formats/warc.ts';
+import { memberChunks } from './archive.ts';
+import { type Content, DataFile, FilePart } from './bytes.ts';
+import { compressionOf, decompress } from './compression.ts';
+import type { ArchiveFile } from './member.ts';
+import type { Format, SourceSettings } from './settings.ts';
+import { spool } from './spool.ts';
+import type { RawRecord, SourceUnit } from './unit.ts';
+
+type ReadFormat = (
+  content: Content,
+  unit: SourceUnit,
+  settings: SourceSettings,
+) => AsyncGenerator<RawRecord[]>;
+
+/** Parquet is missing: its index is at the end of the file, so it is no stream. */
+export const READERS: Record<Exclude<Format, 'parquet'>, ReadFormat> = {
+  text: readText,
+  jsonl: readJsonl,
+  json: readJson,
+  csv: readCsv,
+  tsv: readCsv,
+  arrow: readArrow,
+  markdown: readMarkdown,
+  html: readHtml,
+  warc: readWarc,
+};
+
+/** The records of a unit in order, in groups as they come in. */
+export async function* readUnitHere(unit: SourceUnit, settings: SourceSettings): AsyncGenerator<RawRecord[]> {
+  if (unit.archive !== undefined) {
+    yield* readMember(unit, unit.archive, settings);
+    return;
+  }
+  const file = await DataFile.open(unit.path, unit.location, unit.fileBytes);
+  try {
+    const part = unit.within === undefined ? file : new FilePart(file, unit.within.offset, unit.within.bytes);
+    if (unit.format === 'parquet' && unit.compression === 'none') yield* readParquet(part, unit, settings);
+    else yield* readContent(openContent(part, unit, settings), unit, settings);
+    await file.verify();
+  } finally {
+    await file.close();
+  }
+}
+
+async function* readContent(
+  content: Content,
+  unit: SourceUnit,
+  settings: SourceSettings,
+): AsyncGenerator<RawRecord[]> {
+  if (unit.format !== 'parquet') {
+    yield* READERS[unit.format](content, unit, settings);
+    return;
+  }
+  const spooled = await spool(content.chunks, unit.location);
+  try {
+    yield* readParquet(spooled, unit, settings);
+  } finally {
+    await spooled.close();
+  }
+}
+
+function openContent(file: DataFile | FilePart, unit: SourceUnit, settings: SourceSettings): Content {
+  if (unit.compression === 'none') {
+    // From the byte before a range: whether a line begins with the range is told by what stands before it.
+    const offset = Math.max(0, unit.start - 1);
+    return {
+      chunks: file.chunks(offset),
+      offset,
+      progress: (end) => Math.max(0, Math.min(unit.bytes, end - unit.start)),
+    };
+  }
+  const { counted, taken } = counting(file.chunks());
+  return {
+    chunks: decompress(counted, unit.compression, unit.location, settings.max_expansion),
+    offset: 0,
+    progress: () => Math.min(unit.bytes, taken()),
+  };
+}
+
+/** A member that is no part of the file as it stands. */
+async function* readMember(
+  unit: SourceUnit,
+  { kind, index, compression }: NonNullable<SourceUnit['archive']>,
+  settings: SourceSettings,
+): AsyncGenerator<RawRecord[]> {
+  const archive: ArchiveFile = {
+    kind,
+    path: unit.path,
+    location: unit.location.slice(0, -`!/${unit.member}`.length),
+    compression,
+    fileBytes: unit.fileBytes,
+    maxExpansion: settings.max_expansion,
+  };
+  const { counted, taken } = counting(memberChunks(archive, { name: unit.member!, index }));
+  try {
+    const first = await counted.next();
+    const head = first.done ? Buffer.alloc(0) : first.value;
+    const all = async function* () {
+      yield head;
+      yield* counted;
+    };
+    const inner = compressionOf(head);
+    const chunks = inner === 'none' ? all() : decompress(all(), inner, unit.location, settings.max_expansion);
+    const content = { chunks, offset: 0, progress: () => Math.min(unit.bytes, taken()) };
+    yield* readContent(content, unit, settings);
+  } finally {
+    await counted.return(undefined);
+  }
+}
+
+function counting(chunks: AsyncIterable<Buffer>): { counted: AsyncGenerator<Buffer>; taken: () => number } {
+  let taken = 0;
+  const counted = async function* () {
+    for await (const chunk of chunks) {
+      taken += chunk.length;
+      yield chunk;
+    }
+  };
+  return { counted: counted(), taken: () => taken };
+}

@@ -1,0 +1,79 @@
+/** Runs a target over many inputs and says which of them it does not bear. */
+import { performance } from 'node:perf_hooks';
+import { AnnealError } from '../../proto/errors.ts';
+import { mutated } from './mutate.ts';
+import type { Target } from './targets.ts';
+
+/** An input that gave something else than records or an AnnealError. */
+export interface Finding {
+  number: number;
+  problem: string;
+  bytes: Buffer;
+}
+
+export interface FuzzReport {
+  inputs: number;
+  /** Inputs that were refused. */
+  errors: number;
+  /** Content that the others gave. */
+  contentBytes: number;
+  slowestMs: number;
+  slowest: number;
+  findings: Finding[];
+}
+
+/** An input takes a millisecond; one that takes this long does something that it should not. */
+const MAX_INPUT_MS = 5000;
+/** Inputs have up to 64 kB; content may grow freely up to 64 MB. */
+const MAX_CONTENT_BYTES = 200 << 20;
+const MAX_FINDINGS = 10;
+
+export async function fuzz(target: Target, seed: number, from: number, inputs: number): Promise<FuzzReport> {
+  const report: FuzzReport = {
+    inputs: 0,
+    errors: 0,
+    contentBytes: 0,
+    slowestMs: 0,
+    slowest: from,
+    findings: [],
+  };
+  let current = from;
+  const find = (problem: string): void => {
+    const bytes = mutated(seed, current, target.corpus, target.words);
+    report.findings.push({ number: current, problem, bytes });
+  };
+  // A promise that nobody waits for is as bad as an exception.
+  const unhandled = (error: unknown): void => find(`unhandled: ${describe(error)}`);
+  process.on('unhandledRejection', unhandled);
+  try {
+    for (; current < from + inputs && report.findings.length < MAX_FINDINGS; current++) {
+      const bytes = mutated(seed, current, target.corpus, target.words);
+      const start = performance.now();
+      try {
+        const size = await target.run(bytes, current);
+        report.contentBytes += size;
+        if (size > MAX_CONTENT_BYTES) find(`${bytes.length} bytes gave ${size}`);
+      } catch (error) {
+        report.errors += 1;
+        if (!(error instanceof AnnealError)) find(describe(error));
+      }
+      const ms = performance.now() - start;
+      if (ms > report.slowestMs) {
+        report.slowestMs = ms;
+        report.slowest = current;
+      }
+      if (ms > MAX_INPUT_MS) find(`took ${Math.round(ms)} ms`);
+      report.inputs += 1;
+    }
+    await new Promise((resolve) => setImmediate(resolve));
+  } finally {
+    process.off('unhandledRejection', unhandled);
+  }
+  return report;
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error
+    ? (error.stack ?? error.message).split('\n').slice(0, 6).join('\n')
+    : String(error);
+}

@@ -1,0 +1,336 @@
+/** What is fuzzed: each target takes any bytes and gives records, or an AnnealError. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { deflateRawSync, gzipSync, zstdCompressSync } from 'node:zlib';
+import { damagedContainer } from '../../src/data/formats/damaged.ts';
+import { decodeLz4Frame } from '../../src/data/formats/lz4.ts';
+import { setColumnarPatience } from '../../src/data/sources/columnar.ts';
+import { type Compression, decompress } from '../../src/data/sources/compression.ts';
+import { listUnits } from '../../src/data/sources/list.ts';
+import { readUnit } from '../../src/data/sources/read.ts';
+import { READERS } from '../../src/data/sources/read_here.ts';
+import { type Format, sourceSettings } from '../../src/data/sources/settings.ts';
+import type { RawRecord, SourceUnit } from '../../src/data/sources/unit.ts';
+import { Random } from './mutate.ts';
+
+export interface Target {
+  /** Whole inputs to begin with. */
+  corpus: readonly Buffer[];
+  /** Pieces that mean something in the format. */
+  words: readonly string[];
+  /** Reads the bytes; returns how many bytes of content they gave. */
+  run(bytes: Buffer, number: number): Promise<number>;
+}
+
+const settings = sourceSettings.parse({ max_document_bytes: 1 << 20 });
+const fixture = (name: string): Buffer => readFileSync(new URL(`../data/fixtures/${name}`, import.meta.url));
+
+/** Bytes in chunks whose borders follow from the number. */
+async function* chunksOf(bytes: Buffer, number: number): AsyncGenerator<Buffer> {
+  const random = new Random(7, number);
+  const largest = random.pick([3, 50, 1 << 20]);
+  for (let at = 0; at < bytes.length; ) {
+    const length = 1 + random.below(largest);
+    yield bytes.subarray(at, at + length);
+    at += length;
+  }
+}
+
+function unitOf(format: Format, bytes: Buffer): SourceUnit {
+  const size = bytes.length;
+  return {
+    location: 'input',
+    path: 'input',
+    format,
+    compression: 'none',
+    start: 0,
+    bytes: size,
+    fileBytes: size,
+  };
+}
+
+/** Content of records, which must be of a kind that consumers take. */
+function contentBytes(records: readonly RawRecord[]): number {
+  let bytes = 0;
+  for (const { text, fields, bad, line } of records) {
+    if (!(line >= 0)) throw new Error(`a record is at line ${line}`);
+    if (text === undefined && fields === undefined && bad === undefined)
+      throw new Error('a record holds nothing');
+    bytes += text?.length ?? 0;
+    if (bad !== undefined) bytes += bad.excerpt.length + bad.message.length;
+    if (fields !== undefined) bytes += JSON.stringify(fields).length;
+  }
+  return bytes;
+}
+
+async function drain(groups: AsyncIterable<readonly RawRecord[]>): Promise<number> {
+  let bytes = 0;
+  for await (const group of groups) bytes += contentBytes(group);
+  return bytes;
+}
+
+function formatTarget(
+  format: Exclude<Format, 'parquet'>,
+  corpus: readonly (string | Buffer)[],
+  words: readonly string[],
+  extra: object = {},
+): Target {
+  const own = { ...settings, ...extra };
+  return {
+    corpus: corpus.map((item) => Buffer.from(item as string)),
+    words,
+    run: (bytes, number) => {
+      const content = { chunks: chunksOf(bytes, number), offset: 0, progress: (end: number) => end };
+      return drain(READERS[format](content, unitOf(format, bytes), own));
+    },
+  };
+}
+
+function compressionTarget(compression: Exclude<Compression, 'none'>, corpus: readonly Buffer[]): Target {
+  return {
+    corpus,
+    words: [
+      '\x1f\x8b\x08\x00',
+      '\x28\xb5\x2f\xfd',
+      'BZh9',
+      '1AY&SY',
+      '\x50\x2a\x4d\x18\x04\x00\x00\x00',
+      '\x00\x00\x00',
+    ],
+    async run(bytes, number) {
+      let size = 0;
+      for await (const piece of decompress(chunksOf(bytes, number), compression, 'input', 250))
+        size += piece.length;
+      return size;
+    },
+  };
+}
+
+/** Archives are read from a file, as yauzl and the tar's members want one. */
+function fileTarget(name: string, corpus: readonly Buffer[], words: readonly string[]): Target {
+  const path = join(tmpdir(), `anneal-fuzz-${process.pid}-${name}`);
+  return {
+    corpus,
+    words,
+    async run(bytes) {
+      writeFileSync(path, bytes);
+      let size = 0;
+      for (const unit of await listUnits([path], settings, '/'))
+        size += await drain(readUnit(unit, settings));
+      return size;
+    },
+  };
+}
+
+// Damaged columnar files may be endless work; their threads are ended.
+setColumnarPatience(2000);
+
+const text = 'One line.\n\nTwo é 漢字 🙂\r\nthree\n \n\tfour\n';
+const jsonRows =
+  '{"text":"a\\u00e9","n":[1,2,{"x":null}]}\n{"messages":[{"role":"user","content":"hi"}]}\n\n';
+const warc = (type: string, more: string, body: string): string =>
+  `WARC/1.0\r\nWARC-Type: ${type}\r\nWARC-Target-URI: http://a.b/\r\n${more}Content-Length: ${body.length}\r\n\r\n${body}\r\n\r\n`;
+const http = (more: string, body: string): string => `HTTP/1.1 200 OK\r\n${more}\r\n${body}`;
+const sample = Buffer.from(text.repeat(40));
+/** Of `sample`, from the program itself, as Node has no compressor for it. */
+const bzip2 = Buffer.from(
+  'QlpoOTFBWSZTWeadxzEAASvX/YAyQAEAAIQAA2WWgBAAAKCQIgAECAADAEAAMADYBQAAAAAoAAAAAFKpTaQaMmeqfqmIPTQTcJqJ' +
+    '6CchNRPMTAnkJqJ8idhMibhNQmgnQJ6ie4mBMCcROQmBMiYEyJkTiJzEyJ9idxOwmwn6J/Cf4mwnQTYTQJ4F3JFOFCQ5p3HMQA==',
+  'base64',
+);
+
+function zipOf(name: string, content: Buffer): Buffer {
+  const data = deflateRawSync(content);
+  const sizes = Buffer.alloc(16);
+  sizes.writeUInt32LE(data.length, 4);
+  sizes.writeUInt32LE(content.length, 8);
+  sizes.writeUInt16LE(name.length, 12);
+  const local = Buffer.concat([
+    Buffer.from('PK\x03\x04\x14\0\0\x08\x08\0\0\0\0\0', 'latin1'),
+    sizes,
+    Buffer.from(name),
+    data,
+  ]);
+  const central = Buffer.concat([
+    Buffer.from('PK\x01\x02\x14\0\x14\0\0\x08\x08\0\0\0\0\0', 'latin1'),
+    sizes,
+    Buffer.alloc(14),
+    Buffer.from(name),
+  ]);
+  const end = Buffer.alloc(22);
+  end.write('PK\x05\x06', 0, 'latin1');
+  end.writeUInt16LE(1, 8);
+  end.writeUInt16LE(1, 10);
+  end.writeUInt32LE(central.length, 12);
+  end.writeUInt32LE(local.length, 16);
+  return Buffer.concat([local, central, end]);
+}
+
+function tarOf(name: string, content: Buffer, type = '0'): Buffer {
+  const header = Buffer.alloc(512);
+  header.write(name, 0);
+  header.write('0000644\0', 100);
+  header.write(`${content.length.toString(8).padStart(11, '0')}\0`, 124);
+  header.write('00000000000\0', 136);
+  header.write('        ', 148);
+  header.write(type, 156);
+  header.write('ustar\x0000', 257);
+  const sum = header.reduce((a, b) => a + b, 0);
+  header.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
+  return Buffer.concat([header, content, Buffer.alloc((512 - (content.length % 512)) % 512)]);
+}
+
+const tar = Buffer.concat([
+  tarOf('a.txt', Buffer.from(text)),
+  tarOf('PaxHeader', Buffer.from('20 path=long/b.json\n'), 'x'),
+  tarOf('b.jsonl', Buffer.from(jsonRows)),
+  Buffer.alloc(1024),
+]);
+
+export const TARGETS: Readonly<Record<string, Target>> = {
+  text: formatTarget('text', [text, '\ufeffx'], ['\n', '\r\n', ' ', '\xff', '\xef\xbb\xbf'], {
+    text_unit: 'paragraph',
+  }),
+  lines: formatTarget('text', [text], ['\n', '\r\n', '\r', '\xc3'], { text_unit: 'line' }),
+  jsonl: formatTarget('jsonl', [jsonRows], ['{', '[', '"', '\\', '\n', '{"a":', ',', '\\u', 'null', '\xff']),
+  json: formatTarget(
+    'json',
+    [
+      `[${JSON.stringify({ a: 1 })}, {"b":"x\\"]"}]`,
+      '{"version":1,"data":[{"a":[1,{"b":2}]},{"a":2}],"more":{}}',
+      '{"messages":[{"role":"user","content":"hi"}]}\n{"a":1}',
+    ],
+    ['{', '}', '[', ']', '"', '\\', ',', ':', '"data":[', '{"a":', '[{', 'null', '1e9', '\xef\xbb\xbf'],
+  ),
+  csv: formatTarget(
+    'csv',
+    ['id,text\n1,"a ""b"", c\nd"\n2,x\n', 'a,b,c\r\n1,2,3\r\n'],
+    ['"', '""', ',', '\n', '\r\n', '",', '"\n', '\xff', '__proto__'],
+  ),
+  tsv: formatTarget('tsv', ['id\ttext\n1\t"a\tb"\n2\tx\n'], ['"', '\t', '\n', '\r', '"\t']),
+  markdown: formatTarget(
+    'markdown',
+    ['---\na: b\n---\n# T #\n[a](b "c") ![i](x) `c` <b>x</b>\n```js\nx\n```\n<!-- y -->\n[r]: z\n'],
+    ['[', '](', '![', '`', '```\n', '<', '<!--', '-->', '#', '---\n', '\n', '    ', '<a '],
+  ),
+  html: formatTarget(
+    'html',
+    [
+      '<!doctype html><html lang=en><head><title>T</title><meta charset="utf-8"></head><body><nav>x</nav><main><p class="a">One<br>two &amp; &#x41;</p><ul><li>a<li>b</ul><pre> x\n y</pre><table><tr><td>1<td>2</table></main></body></html>',
+    ],
+    [
+      '<',
+      '>',
+      '<div>',
+      '</div>',
+      '<li>',
+      '<pre>',
+      '</pre>',
+      '<table>',
+      '<main>',
+      '</main>',
+      '<!--',
+      '<![CDATA[',
+      '&#x10ffff;',
+      '&',
+      'charset=utf-16le',
+      'charset=x',
+      '<script>',
+      '<title>',
+      '<p ',
+      '="',
+      '\xff\xfe',
+    ],
+  ),
+  warc: formatTarget(
+    'warc',
+    [
+      warc('conversion', '', 'Plain text') +
+        warc(
+          'response',
+          'Content-Type: application/http\r\n',
+          http('Content-Type: text/html\r\nTransfer-Encoding: chunked\r\n', '4\r\n<p>a\r\n0\r\n\r\n'),
+        ),
+      Buffer.from(
+        warc(
+          'response',
+          'Content-Type: application/http\r\n',
+          http('Content-Encoding: gzip\r\n', gzipSync('<p>zipped').toString('latin1')),
+        ),
+        'latin1',
+      ),
+    ],
+    [
+      'WARC/1.0\r\n',
+      '\r\n\r\n',
+      '\r\n',
+      'Content-Length: ',
+      'HTTP/1.1 200 OK\r\n',
+      'Transfer-Encoding: chunked\r\n',
+      'ffffffff\r\n',
+      'Content-Encoding: gzip\r\n',
+      '\x1f\x8b',
+    ],
+  ),
+  arrow: fileTarget('fuzz.arrow', ['none.arrow', 'none.arrows', 'lz4.arrows', 'zstd.arrow'].map(fixture), [
+    '\xff\xff\xff\xff',
+    '\0\0\0\0',
+    'ARROW1',
+    '\x04\x22\x4d\x18',
+    '\x28\xb5\x2f\xfd',
+  ]),
+  parquet: fileTarget(
+    'fuzz.parquet',
+    ['none', 'snappy', 'gzip', 'zstd', 'brotli', 'lz4'].map((codec) => fixture(`${codec}.parquet`)),
+    ['PAR1', '\0\0\0\0', '\xff\xff\xff\xff\x0f', '\x15\x00\x15', '\x1c', '\x19\x1c'],
+  ),
+  gzip: compressionTarget('gzip', [gzipSync(sample), Buffer.concat([gzipSync('a'), gzipSync(sample)])]),
+  zstd: compressionTarget('zstd', [
+    zstdCompressSync(sample),
+    Buffer.concat([zstdCompressSync(Buffer.from('a')), zstdCompressSync(sample)]),
+  ]),
+  bzip2: compressionTarget('bzip2', [bzip2, Buffer.concat([bzip2, bzip2])]),
+  lz4: {
+    corpus: [Buffer.from('04224d186040820d00008061626364656667686900000000', 'hex')],
+    words: ['\x04\x22\x4d\x18', '\xff\xff\xff\xff', '\xf0\xff', '\x0f\x01\x00', '\0\0\0\0'],
+    async run(bytes) {
+      try {
+        return decodeLz4Frame(bytes).length;
+      } catch (error) {
+        // Only ever called within a container, which makes an AnnealError of what it throws.
+        if (error instanceof RangeError || error instanceof TypeError) throw error;
+        throw damagedContainer(error, 'input', 'LZ4 frame');
+      }
+    },
+  },
+  tar: fileTarget(
+    'fuzz.tar',
+    [tar],
+    [
+      'ustar\x0000',
+      '\0',
+      '00000000000',
+      '77777777777',
+      '../',
+      '/',
+      'x',
+      'L',
+      'K',
+      'g',
+      '30 path=../../x\n',
+      '12 size=99\n',
+      '\x80\xff',
+    ],
+  ),
+  'tar.gz': fileTarget(
+    'fuzz.tar.gz',
+    [gzipSync(tar, { level: 0 }), gzipSync(tar)],
+    ['ustar\x0000', '../', '\0'],
+  ),
+  zip: fileTarget(
+    'fuzz.zip',
+    [zipOf('a.txt', Buffer.from(text)), zipOf('dir/b.jsonl', Buffer.from(jsonRows))],
+    ['PK\x03\x04', 'PK\x01\x02', 'PK\x05\x06', '../', '/', '\\', '\xff\xff\xff\xff', '\0\0'],
+  ),
+};
