@@ -2,6 +2,7 @@
 import type { DataBench } from './data_harness.ts';
 
 const WORKS: Record<string, () => Promise<{ default: DataBench }>> = {
+  clean: () => import('./data_clean.ts'),
   train: () => import('./data_train.ts'),
   loader: () => import('./data_loader.ts'),
   prepare: () => import('./data_prepare.ts'),
