@@ -174,28 +174,32 @@ uint32_t longest(const Words& words, uint32_t n) {
   return most;
 }
 
-/// Bytes that two equal n-grams of at least this length begin with alike.
-constexpr uint32_t kPrefix = 16;
-
-/// Lists the words at which an n-gram of n or more words may begin that has an equal: those whose next
-/// kPrefix bytes begin at another word as well (or seem to, by their hash), and those of n-grams that are
-/// shorter.
-void find_candidates(const Words& words, uint32_t n, FilterScratch& scratch) {
-  scratch.candidates.clear();
-  if (words.size() < n) return;
+/// Finds, for each word, whether the bytes that follow from it on are there from another word on as well (or
+/// seem to be, by their hash). An n-gram of at least scratch.prefix bytes at another word has no equal.
+void count_prefixes(const Words& words, uint32_t n, FilterScratch& scratch) {
+  // Short enough that few n-grams are shorter, and else as telling as two words can be compared at once.
+  const bool short_words = words.size() > 0 && n * words.starts.back() < 20 * words.size();
+  scratch.prefix = short_words ? 12 : 16;
+  const uint64_t second_half = short_words ? 0xFFFFFFFF : ~uint64_t{0};
   int bits = 12;
   while (bits < 24 && size_t{1} << bits < 16 * words.size()) ++bits;
   scratch.counters.assign(size_t{1} << bits, 0);
   scratch.prefixes.resize(words.size());
   for (size_t i = 0; i < words.size(); ++i) {
     uint64_t halves[2];
-    std::memcpy(halves, &words.joined[words.starts[i]], kPrefix);
-    const uint64_t key = mix_bits(halves[0] ^ 0x9E3779B97F4A7C15u, halves[1] ^ 0xC2B2AE3D27D4EB4Fu);
+    std::memcpy(halves, &words.joined[words.starts[i]], sizeof halves);
+    const uint64_t key =
+        mix_bits(halves[0] ^ 0x9E3779B97F4A7C15u, (halves[1] & second_half) ^ 0xC2B2AE3D27D4EB4Fu);
     scratch.prefixes[i] = static_cast<uint32_t>(key >> (64 - bits));
     ++scratch.counters[scratch.prefixes[i]];
   }
+}
+
+/// Lists the words at which an n-gram may begin that has an equal; those of longer ones are among them.
+void find_candidates(const Words& words, uint32_t n, FilterScratch& scratch) {
+  scratch.candidates.clear();
   for (size_t i = 0; i + n <= words.size(); ++i) {
-    const bool is_short = words.starts[i + n] - words.starts[i] < kPrefix;
+    const bool is_short = words.starts[i + n] - words.starts[i] < scratch.prefix;
     if (is_short || scratch.counters[scratch.prefixes[i]] > 1) {
       scratch.candidates.push_back(static_cast<uint32_t>(i));
     }
@@ -270,10 +274,11 @@ std::optional<Drop> gopher_repetition(const GopherRepetition& rules, CleanText& 
   }
 
   if (!rules.dup_n_grams.empty()) {
-    find_candidates(words, std::ranges::min(rules.dup_n_grams).first, scratch);
+    count_prefixes(words, std::ranges::min(rules.dup_n_grams).first, scratch);
   }
   for (const auto& [n, bound] : rules.dup_n_grams) {
     const uint16_t this_rule = rule++;
+    find_candidates(words, n, scratch);
     const double share = static_cast<double>(duplicate_characters(text, words, n, scratch)) / characters;
     if (share > bound) return Drop{this_rule, share};
   }

@@ -38,31 +38,36 @@ uint64_t key_of(bool begins, std::string_view gram, bool ends) {
 
 }  // namespace
 
-LanguageDetector::LanguageDetector(LanguageTable table) : table_(std::move(table)) {
-  const size_t scores = table_.score_languages.size();
-  const bool fits = table_.score_ends.size() == table_.keys.size() && table_.score_points.size() == scores &&
-                    std::ranges::is_sorted(table_.score_ends) && table_.lower.size() % 2 == 0 &&
-                    (table_.keys.empty() || (table_.score_ends.front() >= 0 &&
-                                             static_cast<size_t>(table_.score_ends.back()) == scores)) &&
-                    std::ranges::all_of(table_.score_languages,
-                                        [&](uint8_t language) { return language < table_.num_languages; });
+LanguageDetector::LanguageDetector(const LanguageTable& table)
+    : num_languages_(table.num_languages), letters_(table.letters), lower_(0x10000) {
+  const size_t scores = table.score_languages.size();
+  const bool fits = table.score_ends.size() == table.keys.size() && table.score_points.size() == scores &&
+                    std::ranges::is_sorted(table.score_ends) && table.lower.size() % 2 == 0 &&
+                    std::ranges::find(table.keys, uint64_t{0}) == table.keys.end() &&
+                    (table.keys.empty() || (table.score_ends.front() >= 0 &&
+                                            static_cast<size_t>(table.score_ends.back()) == scores)) &&
+                    std::ranges::all_of(table.score_languages,
+                                        [&](uint8_t language) { return language < table.num_languages; });
   if (!fits) throw std::invalid_argument("options.rules.language.model: its parts do not fit together");
-  lower_.resize(0x10000);
+  for (size_t i = 0; i < scores; ++i) scores_.push_back({table.score_languages[i], table.score_points[i]});
   for (uint32_t point = 0; point < lower_.size(); ++point) lower_[point] = point;
-  for (size_t i = 0; i < table_.lower.size(); i += 2) {
-    if (table_.lower[i] < lower_.size()) lower_[table_.lower[i]] = table_.lower[i + 1];
+  for (size_t i = 0; i < table.lower.size(); i += 2) {
+    if (table.lower[i] < lower_.size()) lower_[table.lower[i]] = table.lower[i + 1];
   }
   size_t capacity = 2;
   shift_ = 63;
-  while (capacity < 2 * table_.keys.size()) {
+  while (capacity < 2 * table.keys.size()) {
     capacity *= 2;
     --shift_;
   }
   slots_.resize(capacity);
-  for (size_t i = 0; i < table_.keys.size(); ++i) {
-    size_t at = hash_pair(table_.keys[i]) >> shift_;
-    while (slots_[at] != 0) at = (at + 1) & (capacity - 1);
-    slots_[at] = static_cast<uint32_t>(i + 1);
+  uint32_t begin = 0;
+  for (size_t i = 0; i < table.keys.size(); ++i) {
+    const auto end = static_cast<uint32_t>(table.score_ends[i]);
+    size_t at = hash_pair(table.keys[i]) >> shift_;
+    while (slots_[at].key != 0) at = (at + 1) & (capacity - 1);
+    slots_[at] = {table.keys[i], begin, end};
+    begin = end;
   }
 }
 
@@ -85,7 +90,7 @@ void LanguageDetector::spell(std::string_view text, std::string& out) const {
       append_utf8(point, out);
       bytes += out.size() - begin;
       for (size_t i = begin; i < out.size(); ++i) {
-        out[i] = static_cast<char>(table_.letters[static_cast<unsigned char>(out[i])]);
+        out[i] = static_cast<char>(letters_[static_cast<unsigned char>(out[i])]);
       }
     }
     done = bytes > kCutAnywhere;
@@ -134,12 +139,10 @@ void LanguageDetector::spell(std::string_view text, std::string& out) const {
 }
 
 void LanguageDetector::add_scores(uint64_t key, std::vector<int64_t>& scores) const {
-  for (size_t at = hash_pair(key) >> shift_; slots_[at] != 0; at = (at + 1) & (slots_.size() - 1)) {
-    const size_t i = slots_[at] - 1;
-    if (table_.keys[i] != key) continue;
-    for (auto s = static_cast<size_t>(i == 0 ? 0 : table_.score_ends[i - 1]);
-         s < static_cast<size_t>(table_.score_ends[i]); ++s) {
-      scores[table_.score_languages[s]] += table_.score_points[s] + kBasePoints;
+  for (size_t at = hash_pair(key) >> shift_; slots_[at].key != 0; at = (at + 1) & (slots_.size() - 1)) {
+    if (slots_[at].key != key) continue;
+    for (uint32_t i = slots_[at].begin; i < slots_[at].end; ++i) {
+      scores[scores_[i].language] += scores_[i].points + kBasePoints;
     }
     return;
   }
@@ -148,7 +151,7 @@ void LanguageDetector::add_scores(uint64_t key, std::vector<int64_t>& scores) co
 DetectedLanguage LanguageDetector::detect(std::string_view text, LanguageScratch& scratch) const {
   spell(text, scratch.letters);
   const std::string_view letters = scratch.letters;
-  scratch.scores.assign(table_.num_languages, 0);
+  scratch.scores.assign(num_languages_, 0);
   scratch.seen.assign(kSeen, 0);
   size_t grams = 0;
   const auto count = [&](uint64_t key) {

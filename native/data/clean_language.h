@@ -41,18 +41,28 @@ struct LanguageScratch {
 class LanguageDetector {
  public:
   /// Throws std::invalid_argument if the parts of the table do not fit together.
-  explicit LanguageDetector(LanguageTable table);
+  explicit LanguageDetector(const LanguageTable& table);
   /// `text` is valid UTF-8.
   [[nodiscard]] DetectedLanguage detect(std::string_view text, LanguageScratch& scratch) const;
-  [[nodiscard]] size_t size() const { return table_.num_languages; }
+  [[nodiscard]] size_t size() const { return num_languages_; }
 
  private:
   void add_scores(uint64_t key, std::vector<int64_t>& scores) const;
   void spell(std::string_view text, std::string& out) const;
 
-  LanguageTable table_;
+  /// A slot of the hash table; no n-gram has key 0. A slot and its scores are all that a look-up touches.
+  struct Slot {
+    uint64_t key;
+    uint32_t begin, end;  // in scores_
+  };
+  struct Score {
+    uint8_t language, points;
+  };
+  size_t num_languages_;
+  std::array<uint8_t, 256> letters_;
   std::vector<uint32_t> lower_;  // by code point below 0x10000
-  std::vector<uint32_t> slots_;  // of the hash table: index of a key and 1
+  std::vector<Slot> slots_;
+  std::vector<Score> scores_;
   int shift_ = 0;
 };
 

@@ -73,12 +73,15 @@ Evidence evidence_of(std::string_view text, const Sequence& found, size_t length
   const bool capital =
       found.begin > 0 &&
       (unicode_properties(utf8_point(&text[previous_character(text, found.begin)])) & kUpper) != 0;
-  if (follows_letters(last) && capital && !is_lower(after)) {
+  constexpr uint32_t kCapitalA = 0xC2;  // A with a circumflex ends no words
+  if (follows_letters(last) && capital && !is_lower(after) && utf8_point(&text[found.begin]) != kCapitalA) {
     return Evidence::kNeedsNeighbour;
   }
   if (found.point < 0x100) return Evidence::kStrong;
   const bool latin = found.point < 0x180;
-  if (latin && (is_lower(after) || (is_letter(before) && !follows_letters(last)))) return Evidence::kStrong;
+  // A capital after a small letter is no capital.
+  if (latin && (is_lower(before) || is_lower(after) || (is_letter(before) && !follows_letters(last))))
+    return Evidence::kStrong;
   // Greek, Cyrillic, Hebrew and Arabic.
   const bool script =
       (found.point >= 0x370 && found.point < 0x530) || (found.point >= 0x590 && found.point < 0x700);
@@ -128,22 +131,32 @@ bool repair_once(std::string_view text, std::string& out, Findings& findings) {
       at = found.end;
     }
   }
-  size_t sure = 0;
   const auto has_neighbour = [&](size_t i) {
     return (i > 0 && sequences[i - 1].end == sequences[i].begin) ||
            (i + 1 < sequences.size() && sequences[i].end == sequences[i + 1].begin);
   };
+  const auto is_sure = [&](size_t i) {
+    return sequences[i].evidence == Evidence::kStrong || has_neighbour(i);
+  };
+  size_t sure = 0;
+  std::array<size_t, 3> of_script{};  // sure ones of two bytes; of scripts of Asia, west and east
+  const auto script = [](uint32_t point) { return point < 0x800 ? 0 : point < 0x2000 ? 1 : 2; };
   for (size_t i = 0; i < sequences.size(); ++i) {
-    sure += sequences[i].evidence == Evidence::kStrong || has_neighbour(i) ? 1 : 0;
+    if (!is_sure(i)) continue;
+    ++sure;
+    const uint32_t point = sequences[i].point;
+    const bool mark = point >= 0x2000 && point < 0x2E80;
+    of_script[script(point)] += mark ? 0 : 1;
   }
   if (sure == 0) return false;
   out.clear();
   size_t copied = 0;
   for (size_t i = 0; i < sequences.size(); ++i) {
     const Sequence& sequence = sequences[i];
-    // Where some of the text is mojibake, a letter that may be is.
-    const bool repair = sequence.evidence == Evidence::kStrong || has_neighbour(i) ||
-                        (sequence.evidence == Evidence::kWeak && sure >= 2);
+    // Where some of the text is mojibake, a letter that may be is, and so is any of a script that is there.
+    const int kind = script(sequence.point);
+    const bool repair = is_sure(i) || (sequence.evidence == Evidence::kWeak && sure >= 2) ||
+                        (kind > 0 && of_script[kind] >= 2);
     if (!repair) continue;
     out.append(text.substr(copied, sequence.begin - copied));
     findings.add(kMojibake, out.size());
