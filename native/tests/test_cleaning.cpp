@@ -77,6 +77,12 @@ std::vector<std::string> words_of(std::string_view text) {
   return all;
 }
 
+TextBatch batch_of(const std::vector<std::string>& documents) {
+  TextBatch batch;
+  for (const std::string& document : documents) batch.add(document);
+  return batch;
+}
+
 CleanRules every_rule() {
   CleanRules rules = masking();
   rules.mojibake = rules.nfc = rules.control_characters = true;
@@ -292,10 +298,7 @@ TEST_CASE("cleaning: a rule that drops says so and does not show what it found")
   rules.patterns.fill(PatternAction::kMask);
   rules.patterns[0] = PatternAction::kDrop;  // kEmail
   const Cleaner cleaner(rules, 1, 2);
-  TextBatch batch;
-  batch.add("write to me@example.org now");
-  batch.add("nothing here");
-  batch.add("call (212) 555-0123");
+  const TextBatch batch = batch_of({"write to me@example.org now", "nothing here", "call (212) 555-0123"});
   const CleanedBatch cleaned = cleaner.run(batch);
   CHECK(cleaned.verdicts == std::vector<uint16_t>{kEmail + 1, 0, 0});
   CHECK(cleaned.changed[2] == 1);
