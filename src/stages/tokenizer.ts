@@ -31,10 +31,15 @@ type Context = StageContext<TokenizerSettings>;
 const BYTES_PER_THREAD_SECOND = 20e6;
 /** The process itself, and what reading and samples take. */
 const FIXED_BYTES = 256 << 20;
-/** Memory of a distinct word in the trainer. */
-const WORD_BYTES = 50;
-/** Distinct words grow much slower than text; one in this many bytes is more than seen in practice. */
-const BYTES_PER_DISTINCT_WORD = 40;
+/** Memory of a distinct word in the trainer, of the long ones of Chinese. */
+const WORD_BYTES = 128;
+/**
+ * Distinct words, more than seen in practice: in short text one in 40 bytes; beyond 100 MB they grow with a power of
+ * its length.
+ */
+function mostWords(bytes: number): number {
+  return Math.min(bytes / 40, 2.5e6 * (bytes / 1e8) ** 0.6);
+}
 
 export const tokenizerStage = defineStage({
   type: 'tokenizer',
@@ -44,16 +49,16 @@ export const tokenizerStage = defineStage({
     base: { types: ['tokenizer'], optional: true },
     compare_with: { types: ['tokenizer'], optional: true },
   },
-  files: (settings, baseDir) => resolveFiles(settings.files, baseDir),
+  files: (settings, baseDir) => resolveFiles(settings.files, baseDir, settings),
 
   async plan({ settings, baseDir, threads }) {
     checkSettings(settings);
-    const files = await resolveFiles(settings.files, baseDir);
+    const files = await resolveFiles(settings.files, baseDir, settings);
     let bytes = 0;
     for (const file of files) bytes += (await stat(file)).size;
-    const words = Math.min(settings.max_words ?? Number.POSITIVE_INFINITY, bytes / BYTES_PER_DISTINCT_WORD);
+    const words = Math.min(settings.max_words ?? Number.POSITIVE_INFINITY, mostWords(bytes));
     return {
-      memoryBytes: FIXED_BYTES + WORD_BYTES * words,
+      memoryBytes: FIXED_BYTES + Math.ceil(WORD_BYTES * words),
       diskBytes: settings.vocab_size * 100,
       seconds: 2 + bytes / (BYTES_PER_THREAD_SECOND * threads),
       detail: { files: files.length, bytes },

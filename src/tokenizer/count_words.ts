@@ -55,6 +55,8 @@ export async function countWords(
     await counting;
     if (context.checkpointRequested()) throw new StageStopped();
     counting = trainer.feed(part.take());
+    // It is waited for with the next part: until then an error is not one that nobody handles.
+    counting.catch(() => undefined);
     const metrics = { documents: counted.documents };
     context.emit('progress', { stage: name, done, total, unit: 'byte', metrics }, `${name}/byte/${done}`);
   };
