@@ -3,7 +3,6 @@
  * arranged, the training loop run over a `PreferenceWork`. A stage's own file has its settings and its objective.
  */
 import { join } from 'node:path';
-import { resolveFiles } from '../data/files.ts';
 import type { AnswerGroup } from '../data/preference.ts';
 import { DataRandom } from '../data/random.ts';
 import { userPrompt } from '../models/complete.ts';
@@ -46,14 +45,6 @@ export interface PreferenceTask extends Pick<DatasetRules, 'kind' | 'scored'> {
   heldOut?: number;
   /** Called with the trained model, before it is saved. Absent: nothing. */
   finish?(runtime: TrainingRuntime, rows: StageRows, maxRows: number): Promise<void>;
-}
-
-/** Data files of a preference stage. */
-export function preferenceFiles(
-  settings: { dataset?: string[]; eval_dataset?: string[] | undefined },
-  baseDir: string,
-): Promise<string[]> {
-  return resolveFiles([...(settings.dataset ?? []), ...(settings.eval_dataset ?? [])], baseDir);
 }
 
 /** Trains and writes the artifact. */

@@ -4,7 +4,7 @@
  */
 import type { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
-import { resolveFiles } from '../data/files.ts';
+import { rowFiles } from '../data/shapes/read.ts';
 import { importAdapter } from '../models/adapter.ts';
 import { userPrompt } from '../models/complete.ts';
 import { openLanguageModel } from '../models/load.ts';
@@ -71,7 +71,7 @@ export function rolloutStage<Schema extends z.ZodType<RolloutSettings>>(
 
     async files(settings, baseDir) {
       return [
-        ...(await resolveFiles([...(settings.dataset ?? []), ...(settings.eval_dataset ?? [])], baseDir)),
+        ...(await rowFiles(settings, baseDir)),
         ...(settings.rewards ? await rewardFiles(settings.rewards, baseDir) : []),
         ...(stage.files?.(settings, baseDir) ?? []),
       ];

@@ -1,6 +1,8 @@
 /** `bco`: a binary classifier of good and bad answers as the reward, shifted by the running mean of rewards. */
+
 import { resolve } from 'node:path';
 import { z } from 'zod';
+import { rowFiles } from '../data/shapes/read.ts';
 import { bcoObjective } from '../preference/labelled.ts';
 import { planPreference } from '../preference/plan.ts';
 import { promptWeights } from '../preference/prompt_weights.ts';
@@ -10,7 +12,7 @@ import {
   referenceFields,
   referenceInputs,
 } from '../preference/settings.ts';
-import { preferenceFiles, runPreference } from '../preference/stage.ts';
+import { runPreference } from '../preference/stage.ts';
 import { defineStage } from './stage.ts';
 
 const schema = z
@@ -43,7 +45,7 @@ export const bcoStage = defineStage({
   trains: true,
   inputs: referenceInputs,
   files: async (settings, baseDir) => [
-    ...(await preferenceFiles(settings, baseDir)),
+    ...(await rowFiles(settings, baseDir)),
     ...(settings.prompt_embedding === undefined ? [] : [resolve(baseDir, settings.prompt_embedding)]),
   ],
   plan: (context) => planPreference(context, { kind: 'labels', answers: 1, reference: true }),

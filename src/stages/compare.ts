@@ -6,8 +6,7 @@
 import { join } from 'node:path';
 import type { EventBody } from '../../proto/events.ts';
 import { readLineage } from '../artifacts/store.ts';
-import { resolveFiles } from '../data/files.ts';
-import { stageRows } from '../data/shapes/read.ts';
+import { rowFiles, stageRows } from '../data/shapes/read.ts';
 import { meanScore, winRate } from '../evaluation/compare.ts';
 import { type CompareSettings, compareSchema } from '../evaluation/compare_settings.ts';
 import {
@@ -37,11 +36,9 @@ export const compareStage = defineStage({
     models: { types: MODEL_TYPES },
     reward_model: { types: ['reward'], optional: true },
   },
-  async files({ dataset, rewards }, baseDir) {
-    return [
-      ...(await resolveFiles(dataset, baseDir)),
-      ...(rewards ? await rewardFiles(rewards, baseDir) : []),
-    ];
+  async files(settings, baseDir) {
+    const { rewards } = settings;
+    return [...(await rowFiles(settings, baseDir)), ...(rewards ? await rewardFiles(rewards, baseDir) : [])];
   },
 
   async plan({ settings, addon, threads, inputs }) {

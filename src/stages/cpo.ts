@@ -1,10 +1,12 @@
 /** `cpo`: contrastive preference optimisation and, as `loss_type: simpo`, SimPO; without a reference. */
+
 import { z } from 'zod';
+import { rowFiles } from '../data/shapes/read.ts';
 import { CPO_LOSSES } from '../objectives/cpo.ts';
 import { cpoObjective } from '../preference/pairs.ts';
 import { planPreference } from '../preference/plan.ts';
 import { checkPreference, preferenceFields, preferenceInputs } from '../preference/settings.ts';
-import { preferenceFiles, runPreference } from '../preference/stage.ts';
+import { runPreference } from '../preference/stage.ts';
 import { defineStage } from './stage.ts';
 
 const schema = z
@@ -39,7 +41,7 @@ export const cpoStage = defineStage({
   serves: true,
   trains: true,
   inputs: preferenceInputs,
-  files: preferenceFiles,
+  files: rowFiles,
   plan: (context) => planPreference(context, { kind: 'pairs', answers: 2, reference: false }),
   run: (context) => {
     const { settings } = context;

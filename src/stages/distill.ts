@@ -3,6 +3,7 @@
  * Agarwal et al. 2024), that the teacher writes, or that are given. Without answers to be written, the teacher's
  * log-probabilities come with the rows or are computed once beforehand.
  */
+import { rowFiles } from '../data/shapes/read.ts';
 import { distillObjective } from '../preference/distillation.ts';
 import {
   type DistillSettings,
@@ -14,7 +15,7 @@ import { runOnPolicy, writingRoom } from '../preference/distillation_stage.ts';
 import { planPreference } from '../preference/plan.ts';
 import { KEPT_BATCH_ROWS } from '../preference/reference.ts';
 import { preferenceInputs } from '../preference/settings.ts';
-import { preferenceFiles, runPreference } from '../preference/stage.ts';
+import { runPreference } from '../preference/stage.ts';
 import { teachRows } from '../preference/teacher.ts';
 import { teacherBytes } from '../preference/teacher_session.ts';
 import { plannedArchitecture } from '../training/planned.ts';
@@ -33,7 +34,7 @@ export const distillStage = defineStage({
     dataset: { types: ['generate', 'rank'], orFiles: true },
     teacher: { types: MODEL_TYPES, optional: true },
   },
-  files: preferenceFiles,
+  files: rowFiles,
   plan: planDistill,
   async run(context) {
     const { settings } = context;

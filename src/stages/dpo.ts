@@ -1,5 +1,7 @@
 /** `dpo`: direct preference optimisation over pairs, with TRL's loss types and losses of the recipe's own. */
+
 import { z } from 'zod';
+import { rowFiles } from '../data/shapes/read.ts';
 import {
   checkDpo,
   checkWeighting,
@@ -17,7 +19,7 @@ import {
   referenceInputs,
   syncFields,
 } from '../preference/settings.ts';
-import { preferenceFiles, runPreference } from '../preference/stage.ts';
+import { runPreference } from '../preference/stage.ts';
 import { defineStage } from './stage.ts';
 
 const schema = z
@@ -42,7 +44,7 @@ export const dpoStage = defineStage({
   trains: true,
   inputs: referenceInputs,
   files: async (settings, baseDir) => [
-    ...(await preferenceFiles(settings, baseDir)),
+    ...(await rowFiles(settings, baseDir)),
     ...lossFiles(settings, baseDir),
   ],
   plan: (context) => planPreference(context, { kind: 'pairs', answers: 2, reference: true }),

@@ -5,8 +5,8 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { EventBody } from '../../proto/events.ts';
-import { dataFiles, resolveFiles } from '../data/files.ts';
-import { stageRows } from '../data/shapes/read.ts';
+import { dataFiles } from '../data/files.ts';
+import { rowFiles, stageRows } from '../data/shapes/read.ts';
 import { rowSettings } from '../data/shapes/settings.ts';
 import { textLikelihood } from '../evaluation/likelihood.ts';
 import type { Outcome } from '../evaluation/outcome.ts';
@@ -59,7 +59,7 @@ export const evaluateStage = defineStage({
   doc: 'Asks models questions and measures exact match, or perplexity on texts.',
   schema,
   inputs: { models: { types: MODEL_TYPES } },
-  files: ({ dataset }, baseDir) => resolveFiles(dataset, baseDir),
+  files: rowFiles,
 
   async plan({ settings, addon, threads, inputs }) {
     let memoryBytes = 0;

@@ -7,8 +7,8 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { AnnealError, toAnnealError } from '../../proto/errors.ts';
-import { dataFiles, resolveFiles } from '../data/files.ts';
-import { stageRows } from '../data/shapes/read.ts';
+import { dataFiles } from '../data/files.ts';
+import { rowFiles, stageRows } from '../data/shapes/read.ts';
 import { rowSettings } from '../data/shapes/settings.ts';
 import { constraintOf, prepareVocabulary } from '../generation/constraint.ts';
 import { type HeldModel, heldOver } from '../models/adapter_base.ts';
@@ -78,7 +78,7 @@ export const generateStage = defineStage({
     models: { types: MODEL_TYPES },
     dataset: { types: ['generate', 'rank'], orFiles: true },
   },
-  files: ({ dataset }, baseDir) => resolveFiles(dataset ?? [], baseDir),
+  files: rowFiles,
 
   async plan({ settings, addon, threads, inputs }) {
     let memoryBytes = 0;

@@ -1,7 +1,9 @@
 /** `kto`: answers that are labelled as good or not, one by one, against a reference point. */
+
 import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import type { AnswerGroup } from '../data/preference.ts';
+import { rowFiles } from '../data/shapes/read.ts';
 import { KTO_LOSSES } from '../objectives/kto.ts';
 import { ktoObjective, mismatchedGroups } from '../preference/labelled.ts';
 import { planPreference } from '../preference/plan.ts';
@@ -12,7 +14,7 @@ import {
   referenceInputs,
   syncFields,
 } from '../preference/settings.ts';
-import { preferenceFiles, runPreference } from '../preference/stage.ts';
+import { runPreference } from '../preference/stage.ts';
 import { defineStage, type StageContext } from './stage.ts';
 
 const weight = z.number().positive().default(1);
@@ -47,7 +49,7 @@ export const ktoStage = defineStage({
   serves: true,
   trains: true,
   inputs: referenceInputs,
-  files: preferenceFiles,
+  files: rowFiles,
   plan: (context) => planPreference(context, { kind: 'labels', answers: 1, reference: true }),
   run: (context) =>
     runPreference(context, {

@@ -1,9 +1,11 @@
 /** `orpo`: likelihood of the chosen answers and the odds ratio of chosen to rejected in one, without a reference. */
+
 import { z } from 'zod';
+import { rowFiles } from '../data/shapes/read.ts';
 import { orpoObjective } from '../preference/pairs.ts';
 import { planPreference } from '../preference/plan.ts';
 import { checkPreference, preferenceFields, preferenceInputs } from '../preference/settings.ts';
-import { preferenceFiles, runPreference } from '../preference/stage.ts';
+import { runPreference } from '../preference/stage.ts';
 import { defineStage } from './stage.ts';
 
 const schema = z
@@ -20,7 +22,7 @@ export const orpoStage = defineStage({
   serves: true,
   trains: true,
   inputs: preferenceInputs,
-  files: preferenceFiles,
+  files: rowFiles,
   plan: (context) => planPreference(context, { kind: 'pairs', answers: 2, reference: false }),
   run: (context) =>
     runPreference(context, {

@@ -5,8 +5,7 @@
 import { dirname, join } from 'node:path';
 import type { EventBody } from '../../proto/events.ts';
 import { homeLayout } from '../../proto/home.ts';
-import { resolveFiles } from '../data/files.ts';
-import { stageRows } from '../data/shapes/read.ts';
+import { rowFiles, stageRows } from '../data/shapes/read.ts';
 import { reportMarkdown } from '../evaluation/report.ts';
 import { readingOptions } from '../models/reading.ts';
 import type { Labelled } from '../ranking/labelled.ts';
@@ -39,14 +38,18 @@ export const rankStage = defineStage({
     judge: { types: MODEL_TYPES, optional: true },
   },
 
-  async files({ dataset, programs }, baseDir) {
-    const data = await resolveFiles(dataset ?? [], baseDir);
-    return [...data, ...(programs ? await rewardFiles(programs, baseDir) : [])];
+  async files(settings, baseDir) {
+    const { programs } = settings;
+    return [
+      ...(await rowFiles(settings, baseDir)),
+      ...(programs ? await rewardFiles(programs, baseDir) : []),
+    ];
   },
 
-  async homeFiles({ dataset, labels }, { home, baseDir, inputs }) {
+  async homeFiles(settings, { home, baseDir, inputs }) {
+    const { labels } = settings;
     if (labels !== 'people') return [];
-    const id = inputs.dataset ?? (await filesId(await resolveFiles(dataset, baseDir)));
+    const id = inputs.dataset ?? (await filesId(await rowFiles(settings, baseDir)));
     return labelFiles(labelFolder(homeLayout(home).labels, id));
   },
 
@@ -63,10 +66,9 @@ export const rankStage = defineStage({
 
   async run(context) {
     const { settings, inputs, baseDir, outDir, name } = context;
-    const files = inputs.dataset
-      ? [responsesFile(inputs.dataset)]
-      : await resolveFiles(settings.dataset, baseDir);
-    const rows = await readResponses(stageRows(context, files));
+    const made = inputs.dataset ? responsesFile(inputs.dataset) : undefined;
+    const files = made === undefined ? await rowFiles(settings, baseDir) : [made];
+    const rows = await readResponses(stageRows(context, made === undefined ? settings.dataset : [made]));
     const dataset = await readDatasetFile(dirname(files[0]!));
     const labelled = await labelRows(context, rows, files, dataset);
     tellSkips(context, labelled);

@@ -2,12 +2,14 @@
  * `reward`: a scalar head on a model, trained on pairs (Bradley-Terry) or whole rankings (Plackett-Luce), judged on
  * rows that it has not seen. The result is a sequence-classification folder as transformers has it.
  */
+
 import { z } from 'zod';
+import { rowFiles } from '../data/shapes/read.ts';
 import { reportHeldOut, retellHeldOut } from '../preference/held_out.ts';
 import { planPreference } from '../preference/plan.ts';
 import { rewardObjective } from '../preference/rankings.ts';
 import { checkPreference, preferenceFields, preferenceInputs } from '../preference/settings.ts';
-import { preferenceFiles, runPreference } from '../preference/stage.ts';
+import { runPreference } from '../preference/stage.ts';
 import { defineStage } from './stage.ts';
 
 const schema = z
@@ -47,7 +49,7 @@ export const rewardStage = defineStage({
   trains: true,
   schema,
   inputs: preferenceInputs,
-  files: preferenceFiles,
+  files: rowFiles,
   plan: (context) =>
     planPreference(context, { kind: 'rankings', answers: 2, reference: false, scoreHead: true }),
   run: (context) =>

@@ -7,8 +7,8 @@ import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import type { SupervisedRow } from '../data/dataset.ts';
-import { dataFiles, resolveFiles } from '../data/files.ts';
-import { stageRows } from '../data/shapes/read.ts';
+import { dataFiles } from '../data/files.ts';
+import { rowFiles, stageRows } from '../data/shapes/read.ts';
 import { rowSettings } from '../data/shapes/settings.ts';
 import { LOSS_ON, readSupervised } from '../data/supervised.ts';
 import { userPrompt } from '../models/complete.ts';
@@ -87,9 +87,10 @@ export const sftStage = defineStage({
   inputs: { model: { types: MODEL_TYPES } },
   retell: retellTraining,
 
-  async files({ dataset, eval_dataset, chat_template }, baseDir) {
+  async files(settings, baseDir) {
+    const { chat_template } = settings;
     const template = chat_template === undefined ? undefined : await templateFile(chat_template, baseDir);
-    const data = await resolveFiles([...dataset, ...(eval_dataset ?? [])], baseDir);
+    const data = await rowFiles(settings, baseDir);
     return template === undefined ? data : [...data, template];
   },
 

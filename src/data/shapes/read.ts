@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path';
 import { AnnealError } from '../../../proto/errors.ts';
+import { resolveFiles } from '../files.ts';
 import { readRecords } from '../sources/read.ts';
 import { recordOrigin, type SourceUnit } from '../sources/unit.ts';
 import { RowError, rowErrorOf } from './errors.ts';
@@ -89,6 +90,14 @@ export function stageRows(
     outDir,
     tell: (level, text, about) => emit('notice', { stage, level, text }, `${stage}/${setting}/${about}`),
   };
+}
+
+/** The files that a stage's settings name, for the hash of its result; `dataset` may be another stage's. */
+export function rowFiles(
+  settings: { dataset?: string[]; eval_dataset?: string[] | undefined } & Pick<RowSettings, 'format'>,
+  baseDir: string,
+): Promise<string[]> {
+  return resolveFiles([...(settings.dataset ?? []), ...(settings.eval_dataset ?? [])], baseDir, settings);
 }
 
 /** Files read as they are, without a recipe. */
