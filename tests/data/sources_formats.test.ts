@@ -98,7 +98,9 @@ describe('CSV and TSV', () => {
 
   it('whose quote is never closed, or whose columns have one name, are errors', async () => {
     const open = write('open.csv', 'a,b\n1,"2\n3,4\n');
-    expect((await failure(contents(open))).message).toContain(`${open}:2 opens a quote that is not closed`);
+    expect((await failure(contents(open))).message).toContain(
+      `${open}:2 opens a quote that the file never closes`,
+    );
     const twice = write('twice.csv', 'a,a\n1,2\n');
     expect((await failure(contents(twice))).message).toBe(`${twice}:1 names column "a" twice.`);
   });

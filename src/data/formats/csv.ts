@@ -81,16 +81,16 @@ export async function* readCsv(
   if (openBytes > 0) {
     const records = rowsOf(Buffer.concat(open), end - openBytes);
     if (records.length > 0) yield records;
-    if (openBytes > 0) throw neverClosed(unit, line, openBytes);
+    if (openBytes > 0) throw neverClosed(unit, line, undefined);
   }
 }
 
 /** Where the quotes go wrong, nobody can tell where the next row begins. */
-function neverClosed(unit: SourceUnit, line: number, bytes: number): AnnealError {
+function neverClosed(unit: SourceUnit, line: number, within: number | undefined): AnnealError {
   const at = `${unit.location}:${line}`;
   return new AnnealError(
     'data_syntax',
-    `${at} opens a quote that is not closed within ${formatBytes(bytes)}: the rows behind it cannot be told apart.`,
+    `${at} opens a quote that ${within === undefined ? 'the file never closes' : `is not closed within ${formatBytes(within)}`}: the rows behind it cannot be told apart.`,
     { path: at, hint: 'Close the quote; a quote within quoted text is written twice.' },
   );
 }
