@@ -6,6 +6,7 @@ import { TARGETS } from '../fuzz/targets.ts';
 
 /** Of targets that start streams, files or threads an input takes longer. */
 const INPUTS: Readonly<Record<string, number>> = {
+  cleaning: 500,
   gzip: 500,
   zstd: 500,
   bzip2: 300,

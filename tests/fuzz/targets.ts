@@ -12,6 +12,7 @@ import { readUnit } from '../../src/data/sources/read.ts';
 import { READERS } from '../../src/data/sources/read_here.ts';
 import { type Format, sourceSettings } from '../../src/data/sources/settings.ts';
 import type { RawRecord, SourceUnit } from '../../src/data/sources/unit.ts';
+import { cleaningTarget } from './cleaning_target.ts';
 import { Random } from './mutate.ts';
 
 export interface Target {
@@ -189,6 +190,7 @@ const tar = Buffer.concat([
 ]);
 
 export const TARGETS: Readonly<Record<string, Target>> = {
+  cleaning: cleaningTarget,
   text: formatTarget('text', [text, '\ufeffx'], ['\n', '\r\n', ' ', '\xff', '\xef\xbb\xbf'], {
     text_unit: 'paragraph',
   }),
