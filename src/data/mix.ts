@@ -71,7 +71,8 @@ export function mixRates(sources: readonly MixSource[], mixing: MixingSettings):
     1,
     ...sources.map((source, i) => {
       const sum = wanted[i]!.reduce((all, tokens) => all + tokens, 0);
-      return sum > 0 ? available(source, Number.POSITIVE_INFINITY) / sum : 1;
+      const epochs = mixing.by === 'times' ? Number.POSITIVE_INFINITY : 1;
+      return sum > 0 ? available(source, epochs) / sum : 1;
     }),
   );
   return sources.map(({ tokens }, i) => wanted[i]!.map((want) => (tokens > 0 ? (want * fit) / tokens : 0)));

@@ -9,7 +9,12 @@ export const sourceMixing = {
     .max(1000)
     .default(1)
     .describe('How often each document is taken, or the share of the source: see `mixing.by`.'),
-  epochs: positive.max(1000).optional().describe('Most times that each document is taken, on average.'),
+  epochs: positive
+    .max(1000)
+    .optional()
+    .describe(
+      'Most times that each document is taken, on average; by `share` and `temperature` 1 unless set.',
+    ),
   max_documents: z.int().min(1).optional().describe('Most training documents of this source.'),
   max_tokens: z.int().min(1).optional().describe('Most training tokens of this source.'),
 };

@@ -87,7 +87,7 @@ export const dedupSettings = z.strictObject({
   memory_bytes: z
     .int()
     .min(1 << 20)
-    .default(1 << 30)
+    .default(1 << 26)
     .describe('Memory for sorting; what does not fit goes to the disk, with the same result.'),
 });
 export type DedupSettings = z.output<typeof dedupSettings>;

@@ -54,7 +54,7 @@ export interface Repeated {
   counts: Partial<Record<'lines' | 'paragraphs', { repeated: number; distinct: number }>>;
 }
 
-const DEFAULT_MEMORY_BYTES = 1 << 27;
+const DEFAULT_MEMORY_BYTES = 1 << 26;
 
 /** Finds what is repeated in counted units. */
 export async function findRepeated(
