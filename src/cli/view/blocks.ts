@@ -120,7 +120,7 @@ function packingFacts(packing: EventBody<'audit'>['packing']): string[] {
   if (packing === undefined) return [];
   const { microbatches, fill_mean, fill_min } = packing;
   return [
-    `${formatCounted(microbatches, 'microbatch', 'microbatches')} ${(fill_mean * 100).toFixed(1)}% full (the emptiest ${formatShare(fill_min)})`,
+    `${formatCounted(microbatches, 'microbatch', 'microbatches')} ${(fill_mean * 100).toFixed(1)}% full (the emptiest ${(fill_min * 100).toFixed(1)}%)`,
   ];
 }
 
