@@ -3,6 +3,7 @@ import type { DataBench } from './data_harness.ts';
 
 const WORKS: Record<string, () => Promise<{ default: DataBench }>> = {
   clean: () => import('./data_clean.ts'),
+  encode: () => import('./data_encode.ts'),
   train: () => import('./data_train.ts'),
   loader: () => import('./data_loader.ts'),
   prepare: () => import('./data_prepare.ts'),

@@ -76,9 +76,9 @@ BpeEncoder::BpeEncoder(BpeEncoderOptions options)
     : options_(std::move(options)),
       model_(std::move(options_.model)),
       raw_added_(chosen(options_.added, false)) {
-  for (int i = 0; i < 1 + std::max(1, options_.threads); ++i) workers_.push_back(std::make_unique<Worker>());
+  workers_.resize(1 + static_cast<size_t>(std::max(1, options_.threads)));
   std::vector<AddedToken> in_normalized = chosen(options_.added, true);
-  for (AddedToken& token : in_normalized) token.text = normalized(token.text, *workers_.front());
+  for (AddedToken& token : in_normalized) token.text = normalized(token.text, worker(0));
   normalized_added_ = std::make_unique<AddedTokens>(std::move(in_normalized));
 }
 
@@ -86,10 +86,15 @@ BpeEncoder::~BpeEncoder() = default;
 
 std::vector<int32_t> BpeEncoder::encode(std::string_view text, bool with_specials) const {
   const std::lock_guard lock(encode_mutex_);
-  Worker& worker = *workers_.front();
-  worker.ids.clear();
-  append(text, with_specials, worker);
-  return {worker.ids.begin(), worker.ids.end()};
+  Worker& own = worker(0);
+  own.ids.clear();
+  append(text, with_specials, own);
+  return {own.ids.begin(), own.ids.end()};
+}
+
+BpeEncoder::Worker& BpeEncoder::worker(size_t i) const {
+  if (!workers_[i]) workers_[i] = std::make_unique<Worker>();
+  return *workers_[i];
 }
 
 EncodedBatch BpeEncoder::encode_batch(const TextBatch& documents, bool with_specials) const {
@@ -112,13 +117,13 @@ EncodedBatch BpeEncoder::encode_batch(const TextBatch& documents, bool with_spec
   batch.ends.resize(documents.size());
   std::vector<std::vector<int32_t>> part_ids(parts);
   for_each_part(static_cast<int>(workers_.size()) - 1, parts, [&](int thread, size_t part) {
-    Worker& worker = *workers_[static_cast<size_t>(thread) + 1];
-    worker.ids.clear();
+    Worker& own = worker(static_cast<size_t>(thread) + 1);
+    own.ids.clear();
     for (size_t i = starts[part]; i < starts[part + 1]; ++i) {
-      append(documents[i], with_specials, worker);
-      batch.ends[i] = static_cast<double>(worker.ids.size());
+      append(documents[i], with_specials, own);
+      batch.ends[i] = static_cast<double>(own.ids.size());
     }
-    part_ids[part].assign(worker.ids.begin(), worker.ids.end());
+    part_ids[part].assign(own.ids.begin(), own.ids.end());
   });
 
   size_t total = 0;

@@ -62,6 +62,7 @@ class BpeEncoder {
  private:
   struct Worker;
 
+  Worker& worker(size_t i) const;
   void append(std::string_view text, bool with_specials, Worker& worker) const;
   void append_normalized(std::string_view text, bool is_first, bool with_specials, Worker& worker) const;
   void append_words(std::string_view text, Worker& worker) const;
@@ -71,8 +72,9 @@ class BpeEncoder {
   BpeModel model_;
   AddedTokens raw_added_;
   std::unique_ptr<AddedTokens> normalized_added_;
-  // workers_[0] belongs to encode(), workers_[1 + t] to thread t of encode_batch().
-  std::vector<std::unique_ptr<Worker>> workers_;
+  // workers_[0] belongs to encode(), workers_[1 + t] to thread t of encode_batch(); each is made on first
+  // use.
+  mutable std::vector<std::unique_ptr<Worker>> workers_;
   mutable std::mutex encode_mutex_;
   mutable std::mutex batch_mutex_;
 };

@@ -1,19 +1,18 @@
 #include "tokenizer/bpe_model.h"
 
 #include <algorithm>
-#include <cstring>
 #include <functional>
 #include <stdexcept>
 #include <string>
 #include <utility>
 
 #include "tokenizer/char_classes.h"
+#include "tokenizer/merge_word.h"
+#include "tokenizer/whole_characters.h"
 
 namespace anneal {
 namespace {
 
-/// From this many units on a word is merged with a heap instead of by looking for the best pair each time.
-constexpr size_t kLongWord = 96;
 constexpr uint32_t kNoRank = MergeTable::kNoRank;
 
 const Byte* bytes_of(std::string_view text) { return reinterpret_cast<const Byte*>(text.data()); }
@@ -28,10 +27,10 @@ BpeModel::BpeModel(BpeModelParts parts) : parts_(std::move(parts)), table_(parts
   for (const int32_t id : parts_.byte_ids) {
     if (id < 0) throw std::invalid_argument("the id of a byte is negative");
   }
-  parts_.merges = {};
-  byte_pair_ranks_.resize(size_t{256} * 256);
-  for (size_t i = 0; i < byte_pair_ranks_.size(); ++i) {
-    byte_pair_ranks_[i] = table_.rank(parts_.byte_ids[i >> 8], parts_.byte_ids[i & 255]);
+  const std::vector<int32_t> merges = std::move(parts_.merges);
+  ascii_pair_ranks_.resize(size_t{128} * 128);
+  for (size_t i = 0; i < ascii_pair_ranks_.size(); ++i) {
+    ascii_pair_ranks_[i] = table_.rank(parts_.byte_ids[i >> 7], parts_.byte_ids[i & 127]);
   }
   const TextBatch& tokens = parts_.tokens;
   if (parts_.whole_words) {
@@ -40,7 +39,10 @@ BpeModel::BpeModel(BpeModelParts parts) : parts_(std::move(parts)), table_(parts
       if (!tokens[id].empty()) by_text_.emplace(tokens[id], static_cast<int32_t>(id));
     }
   }
-  if (!parts_.characters) return;
+  if (!parts_.characters) {
+    character_ids_ = whole_characters(table_, merges, parts_.byte_ids);
+    return;
+  }
   character_ids_.assign(kCodePoints + 1, -1);
   for (size_t id = 0; id < tokens.size(); ++id) {
     const std::string_view token = tokens[id];
@@ -57,28 +59,26 @@ size_t BpeModel::encode(std::string_view word, Scratch& scratch, int32_t* out) c
       return 1;
     }
   }
-  uint32_t ranks[kLongWord];
-  if (word.size() <= kLongWord) {
-    if (parts_.characters) {
-      const size_t length = characters_of(word, out);
-      for (size_t i = 0; i + 1 < length; ++i) ranks[i] = table_.rank(out[i], out[i + 1]);
-      return merge_short(out, ranks, length);
-    }
-    const Byte* bytes = bytes_of(word);
-    for (size_t i = 0; i < word.size(); ++i) out[i] = parts_.byte_ids[bytes[i]];
-    for (size_t i = 0; i + 1 < word.size(); ++i) ranks[i] = byte_pair_ranks_[bytes[i] << 8 | bytes[i + 1]];
-    return merge_short(out, ranks, word.size());
-  }
-  scratch.ids.resize(word.size());
-  if (parts_.characters) {
+  const Byte* bytes = bytes_of(word);
+  const bool in_bytes =
+      !parts_.characters && std::all_of(bytes, bytes + word.size(), [](Byte byte) { return byte < 0x80; });
+  if (word.size() > kMaxMergedWord) {
+    scratch.ids.resize(word.size());
     scratch.ids.resize(characters_of(word, scratch.ids.data()));
-  } else {
-    std::transform(word.begin(), word.end(), scratch.ids.begin(),
-                   [&](char byte) { return parts_.byte_ids[static_cast<Byte>(byte)]; });
+    const size_t length = merge_long(scratch);
+    std::copy_n(scratch.ids.begin(), length, out);
+    return length;
   }
-  const size_t length = merge_long(scratch);
-  std::copy_n(scratch.ids.begin(), length, out);
-  return length;
+  PairRanks ranks;
+  if (in_bytes) {
+    for (size_t i = 0; i < word.size(); ++i) out[i] = parts_.byte_ids[bytes[i]];
+    for (size_t i = 0; i + 1 < word.size(); ++i)
+      ranks.of[i] = ascii_pair_ranks_[bytes[i] << 7 | bytes[i + 1]];
+    return merge_word(table_, out, ranks, word.size());
+  }
+  const size_t length = characters_of(word, out);
+  for (size_t i = 0; i + 1 < length; ++i) ranks.of[i] = table_.rank(out[i], out[i + 1]);
+  return merge_word(table_, out, ranks, length);
 }
 
 size_t BpeModel::characters_of(std::string_view word, int32_t* ids) const {
@@ -92,29 +92,6 @@ size_t BpeModel::characters_of(std::string_view word, int32_t* ids) const {
       for (uint32_t i = 0; i < c.length; ++i) ids[length++] = parts_.byte_ids[p[i]];
     }
     p += c.length;
-  }
-  return length;
-}
-
-/// `ranks[i]` belongs to the pair of ids i and i + 1.
-size_t BpeModel::merge_short(int32_t* ids, uint32_t* ranks, size_t length) const {
-  while (length > 1) {
-    size_t best = 0;
-    uint32_t best_rank = ranks[0];
-    for (size_t i = 1; i + 1 < length; ++i) {
-      const bool better = ranks[i] < best_rank;
-      best_rank = better ? ranks[i] : best_rank;
-      best = better ? i : best;
-    }
-    if (best_rank == kNoRank) break;
-    ids[best] = table_.result(best_rank);
-    std::memmove(ids + best + 1, ids + best + 2, (length - best - 2) * sizeof(*ids));
-    --length;
-    if (best + 1 < length) {
-      std::memmove(ranks + best, ranks + best + 1, (length - best - 1) * sizeof(*ranks));
-      ranks[best] = table_.rank(ids[best], ids[best + 1]);
-    }
-    if (best > 0) ranks[best - 1] = table_.rank(ids[best - 1], ids[best]);
   }
   return length;
 }

@@ -47,14 +47,13 @@ class BpeModel {
   size_t encode(std::string_view word, Scratch& scratch, int32_t* out) const;
 
  private:
-  size_t merge_short(int32_t* ids, uint32_t* ranks, size_t length) const;
   size_t merge_long(Scratch& scratch) const;
   size_t characters_of(std::string_view word, int32_t* ids) const;
 
   BpeModelParts parts_;
   MergeTable table_;
-  std::vector<uint32_t> byte_pair_ranks_;                  // [256 * 256], by byte values
-  std::vector<int32_t> character_ids_;                     // by code point; -1 where there is none
+  std::vector<uint32_t> ascii_pair_ranks_;                 // [128 * 128], by byte values
+  std::vector<int32_t> character_ids_;                     // by code point; -1: begins as its bytes
   std::unordered_map<std::string_view, int32_t> by_text_;  // of parts_.tokens
 };
 

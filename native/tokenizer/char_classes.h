@@ -38,6 +38,9 @@ class CodePointTable {
     return pages_[(size_t{index_[point >> kPageBits]} << kPageBits) | (point & (kPageSize - 1))];
   }
 
+  /// Values of the first 256 code points.
+  [[nodiscard]] const uint8_t* first() const { return &pages_[size_t{index_[0]} << kPageBits]; }
+
  private:
   static constexpr int kPageBits = 8;
   static constexpr size_t kPageSize = size_t{1} << kPageBits;

@@ -10,7 +10,7 @@ namespace anneal::split_steps {
 /// Up to `end`, from a start that each step is given.
 class Text {
  public:
-  explicit Text(const Byte* end) : end_(end), classes_(char_classes()) {}
+  explicit Text(const Byte* end) : end_(end), classes_(char_classes()), ascii_(classes_.first()) {}
 
   [[nodiscard]] const Byte* end() const { return end_; }
   [[nodiscard]] CharClass class_of(uint32_t point) const { return classes_[point]; }
@@ -23,7 +23,17 @@ class Text {
 
   /// First position at or after p whose character is not of these classes.
   [[nodiscard]] const Byte* skip(const Byte* p, CharClass wanted) const {
-    return skip_while(p, [&](uint32_t point) { return (classes_[point] & wanted) != 0; });
+    while (p < end_) {
+      if (*p < 0x80) {
+        if ((ascii_[*p] & wanted) == 0) break;
+        ++p;
+      } else {
+        const Char c = multibyte_at(p, end_);
+        if ((classes_[c.point] & wanted) == 0) break;
+        p += c.length;
+      }
+    }
+    return p;
   }
   /// First position at or after p whose character is of these classes.
   [[nodiscard]] const Byte* skip_to(const Byte* p, CharClass unwanted) const {
@@ -47,6 +57,7 @@ class Text {
  private:
   const Byte* end_;
   const CodePointTable& classes_;
+  const uint8_t* ascii_;
 };
 
 inline bool is_newline(uint32_t point) { return point == '\r' || point == '\n'; }

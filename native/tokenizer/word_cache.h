@@ -86,8 +86,8 @@ class WordCache {
   }
 
  private:
-  static constexpr size_t kShortBuckets = size_t{1} << 15;  // 2 MiB
-  static constexpr size_t kLongBuckets = size_t{1} << 14;   // 1 MiB
+  static constexpr size_t kShortBuckets = size_t{1} << 17;  // 8 MiB
+  static constexpr size_t kLongBuckets = size_t{1} << 15;   // 2 MiB
 
   /// kMasks[n + 8] has the first n bytes of a number set, for n <= 0 none, for n >= 8 all.
   static constexpr std::array<uint64_t, 25> kMasks = [] {
