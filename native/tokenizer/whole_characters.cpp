@@ -77,8 +77,7 @@ std::vector<int32_t> whole_characters(const MergeTable& table, const std::vector
       if (rank == MergeTable::kNoRank) break;
       highest = std::max(highest, rank);
       ids[best] = table.result(rank);
-      std::copy(ids.begin() + static_cast<ptrdiff_t>(best) + 2, ids.begin() + static_cast<ptrdiff_t>(length),
-                ids.begin() + static_cast<ptrdiff_t>(best) + 1);
+      for (size_t i = best + 2; i < ids.size(); ++i) ids[i - 1] = ids[i];
       --length;
     }
     if (length == 1 && highest < lowest_outer) tokens[point] = ids[0];

@@ -309,6 +309,15 @@ function common(
   tokens: Map<string, number>,
   path: string,
 ): Pick<Vocabulary, 'tokens' | 'added' | 'frame'> {
+  for (const [i, { content, id }] of file.added_tokens.entries()) {
+    const own = tokens.get(content);
+    if (own !== undefined && own !== id) {
+      throw invalid(
+        path,
+        `added_tokens.${i}: ${JSON.stringify(content)} has id ${id}, and ${own} in model.vocab.`,
+      );
+    }
+  }
   return { tokens, added: file.added_tokens, frame: readFrame(file.post_processor, path) };
 }
 

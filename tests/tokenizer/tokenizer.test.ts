@@ -157,6 +157,11 @@ describe('files', () => {
       (json) => Object.assign(json, { decoder: { type: 'Fuse' } }),
       'model.byte_fallback',
     ],
+    [
+      'an added token with two ids',
+      ({ model }) => Object.assign(model.vocab, { '<s>': 9 }),
+      'added_tokens.2',
+    ],
     ['dropout', ({ model }) => Object.assign(model, { dropout: 0.1 }), 'model.dropout'],
     [
       'an added token that is nothing',
