@@ -11,7 +11,7 @@ namespace {
 std::optional<NearOptions> near_options(const Argument& near) {
   if (near.is_absent()) return std::nullopt;
   static constexpr const char* kUnits[] = {"word", "character"};
-  static constexpr const char* kSchemes[] = {"affine", "datasketch"};
+  static constexpr const char* kSchemes[] = {"affine", "datasketch", "datasketch_legacy"};
   const auto count = [&](const char* key, int64_t most) {
     return static_cast<int>(near.property(key).integer(1, most));
   };
@@ -20,9 +20,9 @@ std::optional<NearOptions> near_options(const Argument& near) {
       .shingle = count("shingle", 1000),
       .bands = count("bands", 10'000),
       .rows = count("rows", 1000),
+      .permutations = count("permutations", 1'000'000),
       .seed = static_cast<uint64_t>(near.property("seed").integer(0, kMaxSafeInteger)),
-      .scheme =
-          near.property("scheme").choice(kSchemes) == 0 ? MinHashScheme::kAffine : MinHashScheme::kDatasketch,
+      .scheme = static_cast<MinHashScheme>(near.property("scheme").choice(kSchemes)),
       .signatures = !near.property("signatures").is_absent() && near.property("signatures").boolean(),
   };
 }

@@ -4,6 +4,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <stdexcept>
 #include <string>
 
 #include "data/text_parts.h"
@@ -23,10 +24,25 @@ void for_each_document(int threads, size_t documents, const Work& work) {
   });
 }
 
+ShingleHash hash_of(MinHashScheme scheme) {
+  switch (scheme) {
+    case MinHashScheme::kAffine:
+      return ShingleHash::kRolling;
+    case MinHashScheme::kDatasketch:
+      return ShingleHash::kMixedSha1;
+    case MinHashScheme::kDatasketchLegacy:
+      return ShingleHash::kSha1;
+  }
+  return ShingleHash::kRolling;
+}
+
 }  // namespace
 
 Fingerprinter::Fingerprinter(std::optional<NearOptions> near, int threads) : near_(near), threads_(threads) {
-  if (near_) minhash_.emplace(near_->scheme, near_->bands * near_->rows, near_->seed);
+  if (near_ && near_->bands * near_->rows > near_->permutations) {
+    throw std::invalid_argument("bands times rows is more than the permutations");
+  }
+  if (near_) minhash_.emplace(near_->scheme, near_->permutations, near_->seed);
 }
 
 Fingerprints Fingerprinter::run(const TextBatch& batch) const {
@@ -38,14 +54,16 @@ Fingerprints Fingerprinter::run(const TextBatch& batch) const {
   std::vector<Scratch> scratch(static_cast<size_t>(threads_));
   const size_t bands = near_ ? static_cast<size_t>(near_->bands) : 0;
   const size_t rows = near_ ? static_cast<size_t>(near_->rows) : 0;
+  // What no band and nobody else needs is not computed.
+  const size_t hashes = near_ && near_->signatures ? static_cast<size_t>(near_->permutations) : bands * rows;
   for (Scratch& own : scratch) {
-    if (near_) own.shingler.emplace(near_->unit, near_->shingle, near_->scheme == MinHashScheme::kDatasketch);
-    own.signature.resize(bands * rows);
+    if (near_) own.shingler.emplace(near_->unit, near_->shingle, hash_of(near_->scheme));
+    own.signature.resize(hashes);
   }
   Fingerprints result;
   result.exact.resize(batch.size() * 2);
   result.bands.resize(batch.size() * bands);
-  if (near_ && near_->signatures) result.signatures.resize(batch.size() * bands * rows);
+  if (near_ && near_->signatures) result.signatures.resize(batch.size() * hashes);
   for_each_document(threads_, batch.size(), [&](int thread, size_t i) {
     Scratch& own = scratch[static_cast<size_t>(thread)];
     collapse_space(batch[i], own.text);
@@ -56,7 +74,7 @@ Fingerprints Fingerprinter::run(const TextBatch& batch) const {
     const std::vector<uint32_t>& shingles = own.shingler->shingles(batch[i]);
     minhash_->signature(shingles, own.signature);
     if (near_->signatures) {
-      std::ranges::copy(own.signature, result.signatures.begin() + static_cast<int64_t>(i * bands * rows));
+      std::ranges::copy(own.signature, result.signatures.begin() + static_cast<int64_t>(i * hashes));
     }
     for (size_t band = 0; band < bands; ++band) {
       const uint64_t seed = shingles.empty() ? hash.low64 + band : band;

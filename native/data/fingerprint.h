@@ -20,7 +20,8 @@ struct NearOptions {
   ShingleUnit unit;
   int shingle;  // units of a shingle
   int bands;
-  int rows;  // least hashes of a band: the signature has bands * rows
+  int rows;          // least hashes of a band
+  int permutations;  // hashes of a signature, at least bands * rows
   uint64_t seed;
   MinHashScheme scheme;
   bool signatures;  // wanted as well
@@ -33,7 +34,7 @@ struct Fingerprints {
   /// `bands` a document; none without near options. A document without a shingle has keys that only equal
   /// documents share.
   std::vector<uint64_t> bands;
-  /// bands * rows a document, if wanted.
+  /// `permutations` a document, if wanted.
   std::vector<uint32_t> signatures;
 };
 

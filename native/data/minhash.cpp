@@ -55,6 +55,8 @@ constexpr size_t kBlock = 64;
 /// Shingles that are gone through for all permutations before the next: they stay in the first-level cache.
 constexpr size_t kChunk = 4096;
 
+size_t padded_to_block(size_t permutations) { return (permutations + kBlock - 1) / kBlock * kBlock; }
+
 constexpr uint64_t kMersennePrime = (uint64_t{1} << 61) - 1;
 
 /// SplitMix64 (Steele, Lea and Flood 2014).
@@ -81,7 +83,7 @@ uint64_t numpy_integer(std::mt19937& generator, uint64_t low, uint64_t high) {
 
 MinHash::MinHash(MinHashScheme scheme, int permutations, uint64_t seed)
     : scheme_(scheme), permutations_(permutations) {
-  if (scheme == MinHashScheme::kDatasketch) {
+  if (scheme == MinHashScheme::kDatasketchLegacy) {
     std::mt19937 generator(static_cast<uint32_t>(seed));
     for (int p = 0; p < permutations; ++p) {
       wide_factors_.push_back(numpy_integer(generator, 1, kMersennePrime - 1));
@@ -89,7 +91,15 @@ MinHash::MinHash(MinHashScheme scheme, int permutations, uint64_t seed)
     }
     return;
   }
-  const size_t padded = (static_cast<size_t>(permutations) + kBlock - 1) / kBlock * kBlock;
+  const size_t padded = padded_to_block(static_cast<size_t>(permutations));
+  if (scheme == MinHashScheme::kDatasketch) {
+    std::mt19937 generator(static_cast<uint32_t>(seed));
+    for (int p = 0; p < permutations; ++p) factors_.push_back(static_cast<uint32_t>(generator()) << 1 | 1);
+    for (int p = 0; p < permutations; ++p) terms_.push_back(static_cast<uint32_t>(generator()));
+    factors_.resize(padded);
+    terms_.resize(padded);
+    return;
+  }
   uint64_t state = seed;
   for (size_t p = 0; p < padded; ++p) {
     const uint64_t bits = next_random(state);
@@ -99,8 +109,8 @@ MinHash::MinHash(MinHashScheme scheme, int permutations, uint64_t seed)
 }
 
 void MinHash::signature(std::span<const uint32_t> set, std::span<uint32_t> signature) const {
-  if (scheme_ == MinHashScheme::kDatasketch) {
-    datasketch_signature(set, signature);
+  if (scheme_ == MinHashScheme::kDatasketchLegacy) {
+    legacy_signature(set, signature);
   } else {
     affine_signature(set, signature);
   }
@@ -108,16 +118,16 @@ void MinHash::signature(std::span<const uint32_t> set, std::span<uint32_t> signa
 
 void MinHash::affine_signature(std::span<const uint32_t> set, std::span<uint32_t> signature) const {
   thread_local std::vector<uint32_t> least;
-  least.assign(factors_.size(), UINT32_MAX);
+  least.assign(padded_to_block(signature.size()), UINT32_MAX);
   for (size_t begin = 0; begin < set.size(); begin += kChunk) {
     const auto chunk = set.subspan(begin, std::min(kChunk, set.size() - begin));
     HWY_DYNAMIC_DISPATCH(least_hashes)
-    (chunk.data(), chunk.size(), factors_.data(), terms_.data(), factors_.size(), least.data());
+    (chunk.data(), chunk.size(), factors_.data(), terms_.data(), least.size(), least.data());
   }
   std::copy_n(least.begin(), signature.size(), signature.begin());
 }
 
-void MinHash::datasketch_signature(std::span<const uint32_t> set, std::span<uint32_t> signature) const {
+void MinHash::legacy_signature(std::span<const uint32_t> set, std::span<uint32_t> signature) const {
   for (size_t p = 0; p < signature.size(); ++p) {
     uint32_t least = UINT32_MAX;
     for (const uint64_t x : set) {

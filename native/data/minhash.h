@@ -3,8 +3,8 @@
 //
 // A permutation is x -> a x + b mod 2^32 with an odd a: a bijection, one multiplication, and after the mixing
 // that the shingles' hashes have had as good an estimate as any (tests/data hold it to exact similarities).
-// datasketch's default permutations are x -> (a x + b mod 2^64) mod (2^61 - 1) mod 2^32 with a and b of a
-// Mersenne Twister.
+// datasketch (from 2.0) has the same family with numbers of a Mersenne Twister; before it had
+// x -> (a x + b mod 2^64) mod (2^61 - 1) mod 2^32.
 #pragma once
 
 #include <cstdint>
@@ -13,28 +13,28 @@
 
 namespace anneal {
 
-enum class MinHashScheme { kAffine, kDatasketch };
+enum class MinHashScheme { kAffine, kDatasketch, kDatasketchLegacy };
 
 class MinHash {
  public:
-  /// The same seed gives the same permutations on every machine; of datasketch's scheme it has 32 bits.
+  /// The same seed gives the same permutations on every machine; of datasketch's schemes it has 32 bits.
   MinHash(MinHashScheme scheme, int permutations, uint64_t seed);
 
   [[nodiscard]] int permutations() const { return permutations_; }
 
-  /// The least hash under each permutation; of an empty set all ones. `signature` has permutations()
-  /// elements.
+  /// The least hash under each permutation; of an empty set all ones. `signature` has at most permutations()
+  /// elements, those of the first permutations. The set's hashes: as Shingler gives them for the scheme.
   void signature(std::span<const uint32_t> set, std::span<uint32_t> signature) const;
 
  private:
   void affine_signature(std::span<const uint32_t> set, std::span<uint32_t> signature) const;
-  void datasketch_signature(std::span<const uint32_t> set, std::span<uint32_t> signature) const;
+  void legacy_signature(std::span<const uint32_t> set, std::span<uint32_t> signature) const;
 
   MinHashScheme scheme_;
   int permutations_;
   std::vector<uint32_t> factors_;  // padded to whole vectors of any machine, as the terms
   std::vector<uint32_t> terms_;
-  std::vector<uint64_t> wide_factors_;  // of datasketch's scheme
+  std::vector<uint64_t> wide_factors_;  // of datasketch's older scheme
   std::vector<uint64_t> wide_terms_;
 };
 

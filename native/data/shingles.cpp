@@ -7,10 +7,20 @@
 #include "tokenizer/word_hash.h"
 
 namespace anneal {
+namespace {
+
+/// The finaliser of MurmurHash3.
+uint32_t mixed(uint32_t hash) {
+  hash = (hash ^ hash >> 16) * 0x85EBCA6B;
+  hash = (hash ^ hash >> 13) * 0xC2B2AE35;
+  return hash ^ hash >> 16;
+}
+
+}  // namespace
 const std::vector<uint32_t>& Shingler::shingles(std::string_view text) {
   units_.clear();
   shingles_.clear();
-  if (sha1_) {
+  if (hash_ != ShingleHash::kRolling) {
     hash_texts(text);
     return shingles_;
   }
@@ -82,7 +92,8 @@ void Shingler::hash_texts(std::string_view text) {
   const size_t length = std::min(length_, begins_.size());
   const std::string_view all = joined_;
   for (size_t i = 0; i + length <= begins_.size(); ++i) {
-    shingles_.push_back(sha1_hash32(all.substr(begins_[i], ends_[i + length - 1] - begins_[i])));
+    const uint32_t hash = sha1_hash32(all.substr(begins_[i], ends_[i + length - 1] - begins_[i]));
+    shingles_.push_back(hash_ == ShingleHash::kMixedSha1 ? mixed(hash) : hash);
   }
 }
 

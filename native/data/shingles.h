@@ -14,13 +14,16 @@ namespace anneal {
 
 enum class ShingleUnit { kWord, kCharacter };
 
+/// Our own; or, for those who must agree with datasketch, the beginning of the SHA-1 of the shingle's words
+/// joined by single spaces (much slower), as its older scheme takes it, or mixed as its newer one does.
+enum class ShingleHash { kRolling, kSha1, kMixedSha1 };
+
 /// Scratch memory of one thread.
 class Shingler {
  public:
-  /// `length`: units of a shingle, at least 1. `sha1`: a shingle's hash is the beginning of the SHA-1 of its
-  /// words joined by single spaces (datasketch's hash), for those who must agree with others; much slower.
-  Shingler(ShingleUnit unit, int length, bool sha1)
-      : unit_(unit), length_(static_cast<size_t>(length)), sha1_(sha1) {}
+  /// `length`: units of a shingle, at least 1.
+  Shingler(ShingleUnit unit, int length, ShingleHash hash)
+      : unit_(unit), length_(static_cast<size_t>(length)), hash_(hash) {}
 
   /// Hashes of the shingles of `text` (UTF-8; what is invalid separates), in order and with repeats. A text
   /// with fewer units than `length` has one shingle, of all of them; one with none has no shingle.
@@ -34,7 +37,7 @@ class Shingler {
 
   ShingleUnit unit_;
   size_t length_;
-  bool sha1_;
+  ShingleHash hash_;
   std::vector<uint64_t> units_;  // a hash for each word or character
   std::string word_;
   std::string joined_;          // words, for SHA-1

@@ -10,13 +10,14 @@ export interface NearOptions {
   unit: 'word' | 'character';
   /** Words or characters of a shingle. */
   shingle: number;
-  /** The signature has bands times rows least hashes; a band is a key. */
+  /** The signature has as many least hashes; a band is a key of `rows` of them, from the first on. */
+  permutations: number;
   bands: number;
   rows: number;
   /** Of the permutations. */
   seed: number;
-  /** The permutations: affine ones mod 2^32, or those (and the hash of shingles) of datasketch's default. */
-  scheme: 'affine' | 'datasketch';
+  /** Permutations and hashes of shingles: ours, datasketch's from its 2.0 on, or those it had before. */
+  scheme: 'affine' | 'datasketch' | 'datasketch_legacy';
   /** Gives the signatures themselves as well, to verify candidates by. */
   signatures?: boolean;
 }
@@ -26,7 +27,7 @@ export interface Fingerprints {
   exact: BigUint64Array;
   /** `bands` keys a document; documents that share one are near-duplicate candidates. Empty without `near`. */
   bands: BigUint64Array;
-  /** The MinHash signatures, bands * rows numbers a document. Empty unless `near.signatures`. */
+  /** The MinHash signatures, `permutations` numbers a document. Empty unless `near.signatures`. */
   signatures: Uint32Array;
 }
 

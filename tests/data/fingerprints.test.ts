@@ -5,7 +5,15 @@ import type { NearOptions } from '../../src/native/dedup.ts';
 import { type TextBatch, TextBatchBuilder } from '../../src/native/text_batch.ts';
 import { generatedText } from './stage_context.ts';
 
-const near: NearOptions = { unit: 'word', shingle: 3, bands: 16, rows: 8, seed: 1, scheme: 'affine' };
+const near: NearOptions = {
+  unit: 'word',
+  shingle: 3,
+  permutations: 128,
+  bands: 16,
+  rows: 8,
+  seed: 1,
+  scheme: 'affine',
+};
 const addon = loadAddon();
 
 function batchOf(texts: (string | Uint8Array)[]): TextBatch {
@@ -48,7 +56,7 @@ describe('the exact hash', () => {
 
 describe('signatures', () => {
   const permutations = 512;
-  const options = { ...near, bands: permutations, rows: 1, signatures: true };
+  const options = { ...near, permutations, bands: permutations, rows: 1, signatures: true };
   const signatures = async (batch: TextBatch, near: NearOptions) =>
     (await addon.createFingerprinter({ threads: 1, near }).run(batch)).signatures;
   const agreement = (all: Uint32Array, a: number, b: number) => {

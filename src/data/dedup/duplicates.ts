@@ -25,9 +25,7 @@ export async function findDuplicates(
 ): Promise<Duplicates> {
   const { near, across_sources, memory_bytes } = settings;
   const options = near && nearOptions(near);
-  const verify = near?.verify
-    ? { similarity: near.threshold, permutations: options!.bands * options!.rows }
-    : undefined;
+  const verify = near?.verify ? { similarity: near.threshold, permutations: near.permutations } : undefined;
   return spilling(dir, () =>
     addon.findDuplicates({
       files: files.map((file) => ({ ...file, group: across_sources ? 0 : file.group })),

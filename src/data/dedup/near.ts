@@ -12,7 +12,7 @@ export function nearOptions(settings: NearSettings): NearOptions {
     settings.bands === undefined
       ? optimalBands(threshold, permutations)
       : { bands: settings.bands, rows: settings.rows! };
-  return { unit, shingle, bands, rows, seed, scheme, signatures: verify };
+  return { unit, shingle, permutations, bands, rows, seed, scheme, signatures: verify };
 }
 
 /** The probability that documents of this similarity become candidates. */

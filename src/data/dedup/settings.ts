@@ -39,9 +39,11 @@ export const nearSettings = z
       .describe('Bands of the signature; default: what errs least at the threshold.'),
     rows: z.int().min(1).optional().describe('Hashes of a band; only with `bands`.'),
     scheme: z
-      .enum(['affine', 'datasketch'])
+      .enum(['affine', 'datasketch', 'datasketch_legacy'])
       .default('affine')
-      .describe('`datasketch`: the signatures that the package datasketch gives by default, slower.'),
+      .describe(
+        '`datasketch`: the signatures of that package (`datasketch_legacy`: of its versions before 2.0), slower.',
+      ),
     seed: z.int().min(0).max(4_294_967_295).default(1).describe('Of the permutations.'),
     verify: z
       .boolean()
