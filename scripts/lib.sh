@@ -13,7 +13,7 @@ DEBIAN_TEST_PACKAGES=(doctest-dev clang-format-14 python3 python3-venv)
 
 # The Python peers that the numbers are compared with; torch first and alone, so that its CPU build is taken.
 PEERS_TORCH='torch==2.13.0'
-PEERS=('transformers==5.23.0' 'tokenizers==0.23.3' 'safetensors==0.8.0' 'pyzmq==27.3.0' 'msgpack==1.2.4' 'numpy==2.4.6' 'peft==0.21.2' 'trl==1.16.0' 'tensorboard==2.21.0' 'tiktoken==0.14.0' 'datasketch==2.0.0' 'rensa==0.5.0' 'datatrove==0.10.1')
+PEERS=('transformers==5.23.0' 'tokenizers==0.23.3' 'safetensors==0.8.0' 'pyzmq==27.3.0' 'msgpack==1.2.4' 'numpy==2.4.6' 'peft==0.21.2' 'trl==1.16.0' 'tensorboard==2.21.0' 'tiktoken==0.14.0' 'datasketch==2.0.0' 'rensa==0.5.0' 'datatrove==0.10.1' 'orjson==3.13.0' 'nltk==3.10.4' 'tldextract==5.4.0')
 
 say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
