@@ -10,7 +10,9 @@ import sys
 import tempfile
 import time
 
+import datatrove.utils.hashes.xxhash as hashes
 import regex
+import xxhash
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.dedup import MinhashDedupCluster, MinhashDedupFilter, MinhashDedupSignature
 from datatrove.pipeline.dedup.minhash import MinhashConfig, MinhashDedupBuckets
@@ -20,6 +22,10 @@ from datatrove.pipeline.tokens import DocumentTokenizer
 from datatrove.pipeline.writers import JsonlWriter
 from datatrove.utils.word_tokenizers import WhitespaceTokenizer
 from loguru import logger
+
+# Newer versions of xxhash take bytes only.
+hashes.xxhash64 = lambda data: xxhash.xxh64_intdigest(data.encode())
+hashes.xxhash32 = lambda data: xxhash.xxh32_intdigest(data.encode())
 
 WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+(?:['’][\p{L}\p{M}\p{N}]+)*|[^\s\p{L}\p{M}\p{N}]+")
 
