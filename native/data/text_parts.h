@@ -5,7 +5,9 @@
 // change.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <string_view>
 
@@ -16,22 +18,51 @@ namespace anneal {
 
 enum class TextPart { kLine, kParagraph };
 
-inline bool is_ascii_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+/// 0xFF or 0, so that loops over it are vectors.
+inline unsigned char ascii_space(unsigned char c) {
+  const bool space = (c == ' ') | (static_cast<unsigned char>(c - 9) < 5);
+  return space ? 0xFF : 0;
+}
+inline bool is_ascii_space(char c) { return ascii_space(static_cast<unsigned char>(c)) != 0; }
 
 /// Replaces `out` by the text without white space (ASCII) at its ends, and one space for every run of it
 /// inside.
 inline void collapse_space(std::string_view text, std::string& out) {
-  out.clear();
+  constexpr size_t kBlock = 64;
+  out.resize(text.size());
+  const char* from = text.data();
+  char* to = out.data();
   bool gap = false;
-  for (const char c : text) {
-    if (is_ascii_space(c)) {
-      gap = true;
-      continue;
+  for (size_t i = 0; i < text.size();) {
+    size_t end = std::min(text.size(), i + kBlock);
+    if (!gap && i + kBlock < text.size() && (to != out.data() || !is_ascii_space(from[i]))) {
+      // A block without two white spaces in a row, its border included, is copied: a loop for vectors.
+      unsigned char block[kBlock + 1], copy[kBlock];
+      std::memcpy(block, from + i, kBlock + 1);
+      unsigned char run = 0;
+      for (size_t j = 0; j < kBlock; ++j) {
+        const unsigned char space = ascii_space(block[j]);
+        run = static_cast<unsigned char>(run | (space & ascii_space(block[j + 1])));
+        copy[j] = space ? ' ' : block[j];
+      }
+      std::memcpy(to, copy, kBlock);
+      if (!run) {
+        to += kBlock;
+        i = end;
+        continue;
+      }
     }
-    if (gap && !out.empty()) out.push_back(' ');
-    gap = false;
-    out.push_back(c);
+    for (; i < end; ++i) {
+      if (is_ascii_space(from[i])) {
+        gap = true;
+        continue;
+      }
+      if (gap && to != out.data()) *to++ = ' ';
+      gap = false;
+      *to++ = from[i];
+    }
   }
+  out.resize(static_cast<size_t>(to - out.data()));
 }
 
 /// Calls visit(hash, begin, end) for each part with at least `min_characters` characters when collapsed; its

@@ -15,6 +15,7 @@
 #include "data/line_hash.h"
 #include "data/repeated_parts.h"
 #include "data/sha1.h"
+#include "data/text_parts.h"
 
 namespace anneal {
 namespace {
@@ -74,6 +75,31 @@ TEST_CASE("dedup: records come out sorted, whatever fits into memory") {
               (count > std::max(memory / sizeof(Pair), static_cast<size_t>(threads))));
       }
     }
+  }
+}
+
+TEST_CASE("dedup: white space collapses to one space, none at the ends") {
+  std::mt19937 random(3);
+  std::string collapsed;
+  for (int round = 0; round < 3000; ++round) {
+    std::string text, expected;
+    bool gap = false;
+    // Long runs of words with few double spaces, so that whole blocks are copied as well.
+    const auto often = random() % 30 + 1;
+    for (size_t left = random() % 400; left > 0; --left) {
+      text.push_back(random() % often == 0 ? " \t\n\v\f\r"[random() % 6] : static_cast<char>(random()));
+    }
+    for (const char c : text) {
+      if (c == ' ' || (c >= '\t' && c <= '\r')) {
+        gap = true;
+        continue;
+      }
+      if (gap && !expected.empty()) expected += ' ';
+      gap = false;
+      expected += c;
+    }
+    collapse_space(text, collapsed);
+    CHECK(collapsed == expected);
   }
 }
 
