@@ -90,6 +90,7 @@ test.each(
     evaluate: ['model', recipe],
     merge: ['model', '--out', join(home, 'merged')],
     rank: ['job/generate'],
+    data: ['inspect', recipe],
     selftest: [recipe],
     logs: ['j1'],
     pause: ['j1'],
