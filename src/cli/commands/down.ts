@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AnnealError } from '../../../proto/errors.ts';
 import { isListening, resolveTarget } from '../../client/address.ts';
+import { isAlive } from '../../util/processes.ts';
 import { defineCommand } from '../command.ts';
 import { integer } from '../recipe.ts';
 
@@ -34,12 +35,3 @@ export default defineCommand<{ timeout: number }>({
     return undefined;
   },
 });
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
-}

@@ -8,6 +8,7 @@ import { readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { asFileError, makeDir } from '../../util/files.ts';
+import { isAlive } from '../../util/processes.ts';
 
 const TOUCH_MS = 2_000;
 /** Some touches may be late: a machine under load, a network file system. */
@@ -90,13 +91,4 @@ export class Claims {
 
 async function touchedAt(path: string): Promise<number> {
   return (await stat(path).catch(() => undefined))?.mtimeMs ?? Number.POSITIVE_INFINITY;
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
-  }
 }

@@ -2,10 +2,9 @@
  * Which documents one dataset has and the other has not, by their text: order and copies do not count. In memory are
  * 16 bytes of hash a document.
  */
-import { createHash } from 'node:crypto';
 import type { DataQueryOf } from '../../../proto/data.ts';
 import type { Page, SectionOf } from '../../../proto/page.ts';
-import { type QueryContext, readPlace, type ShownRow } from './place.ts';
+import { contentKey, type QueryContext, readPlace, type ShownRow } from './place.ts';
 import { spansOf } from './sample.ts';
 
 interface Side {
@@ -77,5 +76,5 @@ async function onlyIn(name: string, other: Side, count: number, context: QueryCo
 
 function hashOf({ texts }: ShownRow): string {
   const content = JSON.stringify(texts.map(({ field, text }) => [field ?? '', text]));
-  return createHash('sha256').update(content).digest('base64').slice(0, 22);
+  return contentKey(content);
 }

@@ -2,7 +2,6 @@
  * What raw files hold: the shape of their rows and whether they fit it, fields, lengths, languages, duplicates, and
  * examples; for a model, as it would be trained on them, the scored text marked.
  */
-import { createHash } from 'node:crypto';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import type { DataQueryOf } from '../../../proto/data.ts';
@@ -24,7 +23,7 @@ import { type RawRecord, recordOrigin } from '../sources/unit.ts';
 import { encodeRow } from '../supervised.ts';
 import { FieldSurvey } from './fields.ts';
 import { LanguageSurvey } from './languages.ts';
-import { type QueryContext, textsOf } from './place.ts';
+import { contentKey, type QueryContext, textsOf } from './place.ts';
 import { spansOf } from './sample.ts';
 
 const MOST_PROBLEMS = 5;
@@ -87,7 +86,7 @@ class Survey {
     this.#bytes += Buffer.byteLength(whole);
     this.#characters.add(whole.length);
     this.#languages.add(whole);
-    this.#hashes.add(createHash('sha256').update(whole).digest('base64').slice(0, 22));
+    this.#hashes.add(contentKey(whole));
     try {
       const shaped = this.#shaper.read(record, origin);
       if (shaped === undefined) return;

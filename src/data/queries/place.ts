@@ -1,4 +1,5 @@
 /** What a query is about: raw files, or a prepared dataset, by what people call it. */
+import { createHash } from 'node:crypto';
 import { realpath } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { AnnealError } from '../../../proto/errors.ts';
@@ -95,4 +96,9 @@ export function textsOf(value: unknown, path = ''): { field: string | undefined;
   return Object.entries(value).flatMap(([key, member]) =>
     textsOf(member, path === '' ? key : `${path}.${key}`),
   );
+}
+
+/** What equal contents are known by: 132 bits of SHA-256, short as a key. */
+export function contentKey(content: string): string {
+  return createHash('sha256').update(content).digest('base64').slice(0, 22);
 }

@@ -3,6 +3,7 @@ import { open, readFile, rm, stat, utimes } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { asFileError } from '../../util/files.ts';
+import { isAlive } from '../../util/processes.ts';
 
 const TOUCH_MS = 5_000;
 /** A lock that was not touched for this long is nobody's. */
@@ -49,14 +50,5 @@ async function isStale(path: string): Promise<boolean> {
     return Date.now() - (await stat(path)).mtimeMs > STALE_MS;
   } catch {
     return false;
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }
