@@ -39,7 +39,8 @@ async function unitsOfFile(
     if (kind !== undefined) {
       const { max_expansion: maxExpansion } = settings;
       const archive = { kind, path, location, compression, fileBytes: file.size, maxExpansion };
-      return unitsOfArchive(source, archive, settings, unitBytes);
+      // Awaited here: while the file is closed, nobody would see it fail.
+      return await unitsOfArchive(source, archive, settings, unitBytes);
     }
     if (source.members !== undefined) throw noMember(source, 'it is no archive');
     const format = await formatOf(file, head, compression, location, settings);
