@@ -15,7 +15,7 @@ import { groupRows, type PackOptions } from './batch.ts';
 import { ContentCache, modelContentHash } from './content_cache.ts';
 import { MovingReference } from './moving_reference.ts';
 import { KEPT_BATCH_ROWS, liveReference, precompute, type ReferenceLogProbs } from './reference.ts';
-import type { PreferenceSettings } from './settings.ts';
+import type { PreferenceSettings, SyncSettings } from './settings.ts';
 
 type Context = StageContext<PreferenceSettings>;
 
@@ -45,6 +45,35 @@ export async function openAskedModel(
 /** Room for the batches whose numbers are kept. */
 export function keptRoom(groups: readonly AnswerGroup[], pack: PackOptions): number {
   return groups.reduce((most, group) => Math.max(most, groupRows(group, pack)), KEPT_BATCH_ROWS);
+}
+
+/**
+ * A copy of the model at `path` that follows the one in training (`sync_ref_model`), in a session of its own that the
+ * caller closes.
+ */
+export async function openMovingReference(
+  context: Pick<StageContext<SyncSettings>, 'addon' | 'threads' | 'name' | 'settings' | 'workDir'>,
+  model: Session,
+  path: string,
+  maxRows: number,
+): Promise<{ session: Session; moving: MovingReference }> {
+  const { addon, settings, workDir, name } = context;
+  const session = await openAskedModel(context, path, maxRows);
+  try {
+    const moving = await MovingReference.open({
+      addon,
+      model,
+      reference: session,
+      dir: join(workDir, 'reference'),
+      alpha: settings.ref_model_mixup_alpha!,
+      every: settings.ref_model_sync_steps!,
+      place: `stages.${name}`,
+    });
+    return { session, moving };
+  } catch (error) {
+    await session.close();
+    throw error;
+  }
 }
 
 export class ReferenceModel {
@@ -81,22 +110,20 @@ export class ReferenceModel {
     maxRows: number,
   ): Promise<{ reference: ReferenceLogProbs; moving?: MovingReference }> {
     if (this.#computed) return { reference: this.#computed };
-    const { settings, inputs, addon, workDir, name } = this.#context;
-    if (!inputs.ref_model && !settings.sync_ref_model)
-      return { reference: liveReference(await runtime.reference()) };
+    const { settings, inputs } = this.#context;
+    if (settings.sync_ref_model) {
+      const { session, moving } = await openMovingReference(
+        this.#context,
+        runtime.session,
+        this.#path,
+        maxRows,
+      );
+      this.#session = session;
+      return { reference: liveReference(session), moving };
+    }
+    if (!inputs.ref_model) return { reference: liveReference(await runtime.reference()) };
     this.#session = await openAskedModel(this.#context, this.#path, maxRows);
-    const reference = liveReference(this.#session);
-    if (!settings.sync_ref_model) return { reference };
-    const moving = await MovingReference.open({
-      addon,
-      model: runtime.session,
-      reference: this.#session,
-      dir: join(workDir, 'reference'),
-      alpha: settings.ref_model_mixup_alpha!,
-      every: settings.ref_model_sync_steps!,
-      place: `stages.${name}`,
-    });
-    return { reference, moving };
+    return { reference: liveReference(this.#session) };
   }
 
   async close(): Promise<void> {

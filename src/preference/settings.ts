@@ -49,7 +49,7 @@ export const referenceFields = {
     ),
 };
 
-/** The fields of stages whose reference may follow the model (TR-DPO). */
+/** The fields of stages whose reference may follow the model (TR-DPO), with `checkSync` for their contradictions. */
 export const syncFields = {
   sync_ref_model: z
     .boolean()
@@ -64,11 +64,13 @@ export const syncFields = {
   ref_model_sync_steps: z.int().positive().default(512).describe('Steps between two moves of the reference.'),
 };
 
+export type SyncSettings = Partial<z.output<z.ZodObject<typeof syncFields>>>;
+
 export type PreferenceSettings = TrainingSettings &
   z.output<z.ZodObject<ReturnType<typeof preferenceFields>>> & {
     ref_model?: string | undefined;
     precompute_ref_log_probs?: boolean;
-  } & Partial<z.output<z.ZodObject<typeof syncFields>>>;
+  } & SyncSettings;
 
 /** What names other stages, for `inputs`. */
 export const preferenceInputs = {
@@ -81,12 +83,20 @@ export const referenceInputs = { ...preferenceInputs, ref_model: { types: MODEL_
 export function checkPreference(settings: PreferenceSettings, context: z.RefinementCtx): void {
   checkTraining(settings, context);
   checkValidation(settings, context);
-  if (settings.sync_ref_model) {
-    const issue = (message: string) =>
-      context.addIssue({ code: 'custom', path: ['sync_ref_model'], message });
-    if (settings.precompute_ref_log_probs)
-      issue('moves the reference, whose numbers precompute_ref_log_probs keeps as they are before training');
-    if (settings.lora)
-      issue('needs the whole model trained: with lora the reference is the frozen base itself');
-  }
+  checkSync(settings, context);
+}
+
+/** Contradictions between `syncFields` and the rest. */
+export function checkSync(
+  settings: SyncSettings &
+    Pick<TrainingSettings, 'lora'> & { precompute_ref_log_probs?: boolean; beta?: number },
+  context: z.RefinementCtx,
+): void {
+  if (!settings.sync_ref_model) return;
+  const issue = (message: string) => context.addIssue({ code: 'custom', path: ['sync_ref_model'], message });
+  if (settings.precompute_ref_log_probs)
+    issue('moves the reference, whose numbers precompute_ref_log_probs keeps as they are before training');
+  if (settings.lora)
+    issue('needs the whole model trained: with lora the reference is the frozen base itself');
+  if (settings.beta === 0) issue('moves a reference that nothing is compared with: beta is 0');
 }

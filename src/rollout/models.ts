@@ -10,6 +10,7 @@ import { type ModelFolder, openModelFolder } from '../models/load.ts';
 import { type LoraSettings, resolveLora } from '../models/lora.ts';
 import { readingOptions } from '../models/reading.ts';
 import type { AdapterOptions, Addon, Architecture, SessionOptions } from '../native/addon.ts';
+import { movingReferenceBytes } from '../preference/moving_reference.ts';
 import type { PlannedInput } from '../stages/stage.ts';
 import { trainingAdapters } from '../training/model.ts';
 import { plannedArchitecture } from '../training/planned.ts';
@@ -45,8 +46,8 @@ export interface Models {
   critic: Place | undefined;
   /** Bytes of the sessions beside the policy's. */
   bytes: { reference: number; rewardModel: number; critic: number };
-  /** Bytes of the critic's snapshot, where it has a session of its own. */
-  criticSnapshot: number;
+  /** Bytes of a snapshot beside the policy's: a critic with a session of its own, a reference that moves. */
+  snapshots: number;
 }
 
 export type RolloutRoom = Required<Omit<SessionRoom, 'generationLength' | 'generationRows' | 'maxTargets'>>;
@@ -115,13 +116,15 @@ export async function arrangeModels(
       rewardModel: bytesOf(rewardPlace?.session),
       critic: bytesOf(criticPlace?.session),
     },
-    criticSnapshot: criticPlace?.session ? addon.planSession(criticPlace.session).snapshot : 0,
+    snapshots:
+      (criticPlace?.session ? addon.planSession(criticPlace.session).snapshot : 0) +
+      (settings.sync_ref_model ? movingReferenceBytes(addon, policy.architecture) : 0),
   };
 }
 
 /** What is held beside the policy's session. */
-export function besideBytes({ bytes, criticSnapshot }: Models): { memory: number; snapshots: number } {
-  return { memory: bytes.reference + bytes.rewardModel + bytes.critic, snapshots: criticSnapshot };
+export function besideBytes({ bytes, snapshots }: Models): { memory: number; snapshots: number } {
+  return { memory: bytes.reference + bytes.rewardModel + bytes.critic, snapshots };
 }
 
 /** What can be known of a model from its folder, or from the stage that will make it. */

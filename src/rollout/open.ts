@@ -9,6 +9,7 @@ import type { RowSettings } from '../data/shapes/settings.ts';
 import { asksInChat } from '../models/complete.ts';
 import type { Batch, Session } from '../native/addon.ts';
 import type { KlController } from '../objectives/kl.ts';
+import type { MovingReference } from '../preference/moving_reference.ts';
 import type { Artifact, StageContext } from '../stages/stage.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { Algorithm } from './algorithm.ts';
@@ -51,7 +52,9 @@ export interface RolloutRuntime {
   session: Session;
   /** Fields of the policy's passes: the adapter that is trained, if one is. */
   policyFields: Pick<Batch, 'adapter'>;
-  reference: Forward | undefined;
+  reference?: Forward;
+  /** The reference, where it follows the policy. */
+  moving?: MovingReference;
   critic: Critic | undefined;
   tokenizer: Tokenizer;
   stopIds: readonly number[];
@@ -209,7 +212,7 @@ export function rolloutWork(
   generationSlots: number,
 ): RolloutWork {
   const { settings, seed, name } = context;
-  const { session, policyFields, reference, critic, tokenizer, stopIds } = runtime;
+  const { session, policyFields, reference, moving, critic, tokenizer, stopIds } = runtime;
   const { algorithm, groups, groupSize, maxCompletionLength, klCoefficient } = method;
   const measures: Measures = {
     policy: session,
@@ -254,6 +257,7 @@ export function rolloutWork(
     measures,
     maker: new RolloutMaker(making),
     store: new RolloutStore(context.workDir, context.hash, kept),
+    moving,
     algorithm,
     prompts,
     groups,

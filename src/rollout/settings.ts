@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { dataFiles } from '../data/files.ts';
 import { rowSettings } from '../data/shapes/settings.ts';
 import type { KlController } from '../objectives/kl.ts';
+import { type SyncSettings, syncFields } from '../preference/settings.ts';
 import { rewardSettings } from '../rewards/index.ts';
 import { MODEL_TYPES } from '../stages/model_types.ts';
 import { trainingFields } from '../training/settings.ts';
@@ -85,11 +86,12 @@ export function groupFields(defaults: { num_generations: number; max_completion_
       .min(2)
       .default(4)
       .describe('Groups drawn for a rollout at most, as a multiple of those in it.'),
+    ...syncFields,
   };
 }
 
 type Fields = z.output<z.ZodObject<ReturnType<typeof rolloutFields>>>;
-export type RolloutSettings = Fields;
+export type RolloutSettings = Fields & SyncSettings;
 export type GroupSettings = z.output<z.ZodObject<ReturnType<typeof groupFields>>> & RolloutSettings;
 type GroupFields = Pick<
   Fields & z.output<z.ZodObject<ReturnType<typeof groupFields>>>,

@@ -10,16 +10,24 @@ import { userPrompt } from '../models/complete.ts';
 import { openLanguageModel } from '../models/load.ts';
 import { readStopIds } from '../models/save.ts';
 import type { Session } from '../native/addon.ts';
+import { openMovingReference } from '../preference/reference_model.ts';
 import { openScorers, rewardFiles } from '../rewards/index.ts';
 import { modelScorer } from '../rewards/model.ts';
 import { openRewardModel, rewardTokenizer } from '../rewards/open_model.ts';
 import { defineStage, type StageContext, type StageDefinition } from '../stages/stage.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { requireRoom } from '../training/planned.ts';
-import { planTraining, rowLength, runTraining } from '../training/run.ts';
+import { planTraining, rowLength, runTraining, type TrainingRuntime } from '../training/run.ts';
 import { type Critic, openCritic } from './critic.ts';
 import { arrangeModels, besideBytes, knownModel, type Models, type Place } from './models.ts';
-import { heldOutPrompts, type Method, rolloutWork, stagePrompts, stepsOfRollout } from './open.ts';
+import {
+  heldOutPrompts,
+  type Method,
+  type RolloutRuntime,
+  rolloutWork,
+  stagePrompts,
+  stepsOfRollout,
+} from './open.ts';
 import type { WeightedScorer } from './rewards.ts';
 import { type GroupSettings, generationBatchSize, type RolloutSettings, rolloutInputs } from './settings.ts';
 
@@ -162,21 +170,22 @@ async function runRollouts(context: StageContext<RolloutSettings>, method: Metho
       stopIds,
       samplePrompt: (text) => userPrompt(tokenizer, text),
       defaultWarmupRatio: 0,
-      async work({ session, passFields, reference }) {
+      async work(runtime) {
+        const { session } = runtime;
         const opened = { session, tokenizer, maxLength, closing };
         const scorers = models.reward
           ? [...programs, await openReward(context, models, models.reward, opened)]
           : programs;
-        const runtime = {
+        const open = {
           session,
           // Without dropout: the policy that is trained is the very one that drew.
-          policyFields: passFields(undefined),
-          reference: method.needsReference ? await reference() : undefined,
+          policyFields: runtime.passFields(undefined),
+          ...(method.needsReference ? await openReference(context, runtime, models, closing) : {}),
           critic: models.critic && (await openOwnCritic(context, models.critic, opened)),
           tokenizer,
           stopIds,
         };
-        return rolloutWork(context, method, runtime, { prompts, heldOut }, scorers, room.generationSlots);
+        return rolloutWork(context, method, open, { prompts, heldOut }, scorers, room.generationSlots);
       },
     });
   } finally {
@@ -195,6 +204,20 @@ async function openPrograms(
     await Promise.all(scorers.map((scorer) => scorer.close()));
   });
   return scorers.map((scorer, i) => ({ scorer, weight: rewards[i]!.weight }));
+}
+
+/** The policy as it was before training, and what moves it after the policy where it moves. */
+async function openReference(
+  context: StageContext<RolloutSettings>,
+  runtime: TrainingRuntime,
+  { room }: Models,
+  closing: Closing,
+): Promise<Pick<RolloutRuntime, 'reference' | 'moving'>> {
+  if (!context.settings.sync_ref_model) return { reference: await runtime.reference() };
+  const { path } = context.inputs.model!;
+  const { session, moving } = await openMovingReference(context, runtime.session, path, room.maxTokens);
+  closing.push(() => session.close());
+  return { reference: session, moving };
 }
 
 /** The reward model with its weight, as an adapter of the policy's session or in its own. */

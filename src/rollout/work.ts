@@ -4,9 +4,10 @@
  * writes it; whoever comes to it again (after a kill, or when the guard has gone back) finds it.
  */
 import { AnnealError } from '../../proto/errors.ts';
-import type { Session } from '../native/addon.ts';
+import type { Session, StepResult } from '../native/addon.ts';
 import { offsetsOf } from '../objectives/spans.ts';
-import type { BestBy, Companion, Cursor, Sums, Validate, Work, WorkGroup } from '../training/work.ts';
+import type { MovingReference } from '../preference/moving_reference.ts';
+import type { BestBy, Companion, Cursor, Kept, Sums, Validate, Work, WorkGroup } from '../training/work.ts';
 import { hashValue } from '../util/hash.ts';
 import type { Algorithm, Prepared, StepCounts } from './algorithm.ts';
 import type { Critic } from './critic.ts';
@@ -35,6 +36,8 @@ export interface RolloutWorkOptions {
   klCoefficient: number;
   /** Optimiser steps in all. */
   totalSteps: number;
+  /** The reference, where it follows the policy. */
+  moving?: MovingReference | undefined;
   /** Called with each rollout that has been drawn anew. */
   onRollout(rollout: Rollout): void;
   /** Metrics of held-out prompts. Absent: there are none. */
@@ -60,6 +63,7 @@ interface Current {
 export class RolloutWork implements Work<RolloutGroup> {
   readonly totalSteps: number;
   readonly companions: readonly Companion[];
+  readonly kept: readonly Kept[];
   readonly validate: Validate | undefined;
   readonly bestBy: BestBy = { metric: 'eval_reward', greater: true };
   readonly #options: RolloutWorkOptions;
@@ -70,6 +74,7 @@ export class RolloutWork implements Work<RolloutGroup> {
     this.#options = options;
     this.totalSteps = options.totalSteps;
     this.validate = options.validate;
+    this.kept = options.moving ? [options.moving] : [];
     const { values } = options.measures;
     this.#critic = values === 'head' ? undefined : values;
     this.companions = this.#critic ? [companion(this.#critic)] : [];
@@ -114,6 +119,10 @@ export class RolloutWork implements Work<RolloutGroup> {
     const own = algorithm.valueLoss!({ ...microbatch, scores: values });
     await this.#critic.session.backward(own.gradients);
     return { loss: loss + own.loss, tokens, sums: { ...sums, ...own.sums } };
+  }
+
+  async applied(_group: RolloutGroup, _result: StepResult, step: number): Promise<void> {
+    await this.#options.moving?.applied(step);
   }
 
   metrics(sums: Sums, group: RolloutGroup): Record<string, number> {

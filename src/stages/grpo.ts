@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { rewardScales } from '../objectives/advantages.ts';
 import { loadPolicyLoss } from '../objectives/custom_policy.ts';
 import { type GrpoLossType, grpoLossTypes, importanceLevels } from '../objectives/grpo.ts';
+import { checkSync } from '../preference/settings.ts';
 import type { Algorithm } from '../rollout/algorithm.ts';
 import { grpo, grpoWith } from '../rollout/group_relative.ts';
 import { checkGroups, checkRollout, groupFields, rolloutFields } from '../rollout/settings.ts';
@@ -39,6 +40,7 @@ const schema = z
     checkTraining(settings, context);
     checkRollout(settings, context);
     checkGroups(settings, context, 2);
+    checkSync(settings, context);
     if (settings.delta !== undefined && settings.delta <= 1 + (settings.epsilon_high ?? settings.epsilon)) {
       context.addIssue({ code: 'custom', path: ['delta'], message: 'is not above 1 + epsilon' });
     }

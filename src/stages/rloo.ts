@@ -3,6 +3,7 @@
  * 2025) by `advantage_estimator`.
  */
 import { z } from 'zod';
+import { checkSync } from '../preference/settings.ts';
 import type { Algorithm } from '../rollout/algorithm.ts';
 import { reinforcePlusPlus, rloo } from '../rollout/group_relative.ts';
 import {
@@ -52,6 +53,7 @@ const schema = z
       });
     }
     checkGroups(settings, context, settings.advantage_estimator === 'rloo' ? 2 : 1);
+    checkSync(settings, context);
   });
 
 export const rlooStage = rolloutStage({
