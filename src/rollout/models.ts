@@ -46,6 +46,8 @@ export interface Models {
   critic: Place | undefined;
   /** Bytes of the sessions beside the policy's. */
   bytes: { reference: number; rewardModel: number; critic: number };
+  /** Arithmetic for each token of a rollout beside the policy's training: it is drawn, measured, judged and valued. */
+  flopsPerToken: number;
   /** Bytes of a snapshot beside the policy's: a critic with a session of its own, a reference that moves. */
   snapshots: number;
 }
@@ -101,6 +103,11 @@ export async function arrangeModels(
   const architecture =
     method.values === 'shared' ? { ...policy.architecture, scoreHead: true } : policy.architecture;
   const session = trainingSession(settings, architecture, threads, maxLength, room, policy.folder);
+  // What is planned is training: three products with each weight, two where the base is frozen. Forward is one.
+  const forwardFlops = (options: SessionOptions) =>
+    addon.planSession({ ...options, recompute: false }).trainFlopsPerToken / (options.trainable ? 3 : 2);
+  const criticFlops = (options: SessionOptions) =>
+    forwardFlops(options) * (1 + (options.trainable ? 3 : 2) * method.passes);
   const bytesOf = (options: SessionOptions | undefined) => (options ? addon.planSession(options).total : 0);
   // With an adapter the reference is its frozen base.
   const copy = method.needsReference && !lora;
@@ -116,6 +123,10 @@ export async function arrangeModels(
       rewardModel: bytesOf(rewardPlace?.session),
       critic: bytesOf(criticPlace?.session),
     },
+    flopsPerToken:
+      forwardFlops(session) * (method.needsReference ? 3 : 2) +
+      (rewardPlace ? forwardFlops(rewardPlace.session ?? session) : 0) +
+      (criticPlace ? criticFlops(criticPlace.session ?? session) : 0),
     snapshots:
       (criticPlace?.session ? addon.planSession(criticPlace.session).snapshot : 0) +
       (settings.sync_ref_model ? movingReferenceBytes(addon, policy.architecture) : 0),

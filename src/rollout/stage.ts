@@ -17,7 +17,13 @@ import { openRewardModel, rewardTokenizer } from '../rewards/open_model.ts';
 import { defineStage, type StageContext, type StageDefinition } from '../stages/stage.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { requireRoom } from '../training/planned.ts';
-import { planTraining, rowLength, runTraining, type TrainingRuntime } from '../training/run.ts';
+import {
+  plannedSeconds,
+  planTraining,
+  rowLength,
+  runTraining,
+  type TrainingRuntime,
+} from '../training/run.ts';
 import { type Critic, openCritic } from './critic.ts';
 import { arrangeModels, besideBytes, knownModel, type Models, type Place } from './models.ts';
 import {
@@ -93,11 +99,10 @@ export function rolloutStage<Schema extends z.ZodType<RolloutSettings>>(
       const key = COMPLETION_LENGTHS.find((each) => Object.hasOwn(settings, each))!;
       requireRoom(key, method.maxCompletionLength, maxLength);
       const models = await arrangeModels(context, method, policy, maxLength);
-      // As many rollouts as the recipe says, each read once to draw and to measure, and once a pass.
       const rollouts =
         method.rollouts ?? Math.ceil((settings.max_steps ?? 0) / stepsOfRollout(method, settings));
-      const perRollout = method.groups * method.groupSize * method.maxCompletionLength;
-      const tokens = rollouts * perRollout * (method.passes + 1);
+      const drawn = rollouts * method.groups * method.groupSize * method.maxCompletionLength;
+      const tokens = drawn * method.passes;
       const { session, bytes } = models;
       const plan = planTraining(
         context.addon,
@@ -109,7 +114,10 @@ export function rolloutStage<Schema extends z.ZodType<RolloutSettings>>(
       );
       return {
         ...plan,
-        seconds: rollouts > 0 ? plan.seconds : null,
+        seconds:
+          plan.seconds === null || rollouts === 0
+            ? null
+            : plan.seconds + plannedSeconds(drawn * models.flopsPerToken, context.matrixSpeed)!,
         detail: {
           ...plan.detail,
           reference_bytes: bytes.reference,

@@ -149,11 +149,10 @@ export function planTraining(
   beside = NOTHING,
 ): StagePlan {
   const plan = addon.planSession(session);
-  const flops = tokens * plan.trainFlopsPerToken;
   return {
     memoryBytes: plan.total + beside.memory,
     diskBytes: diskBytes(settings, plan.snapshot + beside.snapshots, savedBytes(settings, session, plan)),
-    seconds: matrixSpeed <= 0 ? null : flops / (matrixSpeed * ASSUMED_SHARE),
+    seconds: plannedSeconds(tokens * plan.trainFlopsPerToken, matrixSpeed),
     detail: {
       parameters: plan.parameters,
       trained_parameters: trainedParameters(settings, session, plan),
@@ -167,6 +166,11 @@ export function planTraining(
       snapshot_bytes: plan.snapshot,
     },
   };
+}
+
+/** What arithmetic takes by the machine's matrix speed in FLOP/s; null where that is not known. */
+export function plannedSeconds(flops: number, matrixSpeed: number): number | null {
+  return matrixSpeed <= 0 ? null : flops / (matrixSpeed * ASSUMED_SHARE);
 }
 
 /** Checkpoints (one more than is kept while it is written), the model and the best one. */

@@ -203,6 +203,12 @@ describe('where models lie', () => {
     );
     expect(separate.memory_bytes).toBeGreaterThan(parts + bytes(separate, 'optimizer'));
     expect(separate.disk_bytes).toBeGreaterThan(1.5 * shared.disk_bytes);
+    // In forward passes of equal models: three for each time that the policy is trained; it draws and is measured, and
+    // so are reference and reward model. A critic is measured and trained as often.
+    const trained = 3 * 2;
+    const others = 4;
+    const ratio = (trained + others + 1 + trained) / (trained + others);
+    expect(separate.seconds! / shared.seconds!).toBeCloseTo(ratio, 1);
   });
 
   it('adapters over one base are held with it, planned and run alike', async () => {
