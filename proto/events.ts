@@ -10,6 +10,49 @@ const errorBody = z.strictObject({
   path: z.string().optional(),
 });
 
+const cell = z.union([z.string(), z.number(), z.null()]);
+
+const overlapBody = z.strictObject({
+  rows: z.int().describe('Rows of the evaluation.'),
+  models: z.array(
+    z.strictObject({
+      model: z.string(),
+      contaminated: z.int().describe('Rows that its training data has, as far as it was compared with them.'),
+      compared: z
+        .array(
+          z.strictObject({
+            dataset: z.string().describe('`job/stage`'),
+            artifact: z.string().describe('Hash.'),
+            rows: z.int().describe('Rows that it was compared with.'),
+            contaminated: z.int().describe('Rows that it has.'),
+          }),
+        )
+        .describe(
+          'Prepared datasets that the model comes from and that were compared with rows of this evaluation.',
+        ),
+      not_checked: z
+        .array(
+          z.strictObject({
+            source: z.string().describe('`job/stage`, or a folder.'),
+            reason: z
+              .enum(['not_decontaminated', 'other_rows', 'read_from_files', 'unknown'])
+              .describe(
+                'A dataset prepared without `decontamination`; one compared with other rows; files that a stage read as they are; a model whose training data no lineage names.',
+              ),
+            rows: z.int().describe('Rows that it was not compared with.'),
+          }),
+        )
+        .describe('What else the model was trained on.'),
+      text: z.string().describe('For people: `contaminated 2 of 12 rows (by story/prepare)`.'),
+    }),
+  ),
+  others: z
+    .array(z.array(cell))
+    .describe('`rows` again for models that have contaminated rows: the scores on the others.'),
+  hint: z.string().optional().describe('How to have checked what was not.'),
+});
+export type ReportOverlap = z.output<typeof overlapBody>;
+
 export const EVENTS = {
   state: {
     doc: 'The job changed its state.',
@@ -127,7 +170,7 @@ export const EVENTS = {
       stage: z.string(),
       title: z.string(),
       columns: z.array(z.string()),
-      rows: z.array(z.array(z.union([z.string(), z.number(), z.null()]))),
+      rows: z.array(z.array(cell)),
       examples: z.array(
         z.strictObject({
           prompt: z.string(),
@@ -135,6 +178,7 @@ export const EVENTS = {
           outputs: z.record(z.string(), z.string()),
         }),
       ),
+      overlap: overlapBody.optional().describe("What the models' training data has of an evaluation."),
     }),
   },
   token: {

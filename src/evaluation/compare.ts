@@ -50,9 +50,10 @@ export function meanScore(scores: readonly (number | null)[]): number | null {
 
 /**
  * KL(model || other) in nats a response: the mean of log p(y) - log q(y) over responses that the model drew at
- * temperature 1 (the estimator k1: unbiased, and below zero by chance where the two are near).
+ * temperature 1 (the estimator k1: unbiased, and below zero by chance where the two are near); null of no responses.
  */
-export function divergence(own: Float64Array, other: Float64Array): number {
+export function divergence(own: Float64Array, other: Float64Array): number | null {
+  if (own.length === 0) return null;
   let sum = 0;
   own.forEach((logProb, i) => {
     sum += logProb - other[i]!;

@@ -17,7 +17,6 @@ import { mixRewards, scoreResponses } from '../rollout/rewards.ts';
 import { type ServedModel, type StageContext, StageStopped } from '../stages/stage.ts';
 import { loadTokenizer } from '../tokenizer/tokenizer.ts';
 import { requireMemory } from '../util/memory.ts';
-import { divergence } from './compare.ts';
 import type { CompareSettings } from './compare_settings.ts';
 import { isExactMatch } from './match.ts';
 
@@ -39,10 +38,13 @@ export interface Judged {
   /** Of the sampled responses, in order: the programs' weighted sum, and the reward model's score. */
   rewards: (number | null)[] | undefined;
   modelScores: (number | null)[] | undefined;
-  /** Nats a response; null where the tokenizers differ or responses were not drawn from the model's own distribution. */
-  kl: number | null;
-  /** Of the greedy responses to prompts with an answer; null where there are none. */
-  exactMatch: number | null;
+  /**
+   * Of the sampled responses, in order: log-probabilities by the model and by the one that all are compared with; null
+   * where the tokenizers differ or responses were not drawn from the model's own distribution.
+   */
+  logProbs: { own: Float64Array; other: Float64Array } | null;
+  /** Of the greedy responses, in order; null of prompts without an answer. */
+  exact: (boolean | null)[];
 }
 
 /** What the session of a model is asked for. */
@@ -106,8 +108,11 @@ export async function judgeContestant(
     sampled,
     rewards: await scoreByPrograms(context, own, sampled),
     modelScores: await scoreByModel(context, own, sampled),
-    kl: comparable ? await divergenceFrom(own, against, sampled) : null,
-    exactMatch: exactMatch(greedy, own.prompts),
+    logProbs: comparable ? await logProbsOf(own, against, sampled) : null,
+    exact: greedy.map(({ text }, i) => {
+      const right = answersOf(own.prompts[i]!);
+      return right.length === 0 ? null : isExactMatch(text, right);
+    }),
   };
 }
 
@@ -148,26 +153,18 @@ function draw(
   });
 }
 
-/** KL(own || against) by what `own` has drawn. */
-async function divergenceFrom(
+/** What both models think of what `own` has drawn. */
+async function logProbsOf(
   own: Contestant,
   against: Contestant,
   sampled: readonly DrawnResponse[][],
-): Promise<number> {
+): Promise<{ own: Float64Array; other: Float64Array }> {
   const said = sampled.flatMap((responses, i) =>
     responses.map(({ ids }) => ({ prompt: own.prompts[i]!.ids, answer: Int32Array.from(ids) })),
   );
   const logProbs = ({ served, maxRows }: Contestant) =>
     readAnswers(served.session, said, { outputs: 'tokens', maxRows });
-  return divergence(await logProbs(own), await logProbs(against));
-}
-
-function exactMatch(greedy: readonly DrawnResponse[], prompts: readonly Prompt[]): number | null {
-  const asked = greedy.flatMap(({ text }, i) => {
-    const right = answersOf(prompts[i]!);
-    return right.length === 0 ? [] : [isExactMatch(text, right)];
-  });
-  return asked.length === 0 ? null : asked.filter((exact) => exact).length / asked.length;
+  return { own: await logProbs(own), other: await logProbs(against) };
 }
 
 async function scoreByPrograms(

@@ -2,6 +2,7 @@
 import type { EventBody } from '../../proto/events.ts';
 import { containsAnswer, isExactMatch } from './match.ts';
 import type { Outcome } from './outcome.ts';
+import type { ModelOverlap } from './overlap.ts';
 import { type EvaluationRow, questionText } from './rows.ts';
 
 type Report = EventBody<'report'>;
@@ -14,12 +15,13 @@ export interface ReportSettings {
   examples: number;
 }
 
-/** Columns, rows and examples of the report. */
+/** Columns, rows and examples of the report, and the rows again without those that are contaminated. */
 export function reportTable(
   rows: readonly EvaluationRow[],
   outcomes: ReadonlyMap<string, readonly Outcome[]>,
   settings: ReportSettings,
-): Pick<Report, 'columns' | 'rows' | 'examples'> {
+  overlaps: ReadonlyMap<string, Pick<ModelOverlap, 'contaminated'>>,
+): Pick<Report, 'columns' | 'rows' | 'examples'> & { others: Cell[][] } {
   const groups = groupRows(rows, settings.group_by);
   const asked = rows.some((row) => row.question !== undefined);
   const texts = rows.some((row) => row.text !== undefined);
@@ -30,19 +32,27 @@ export function reportTable(
     ...(asked ? ['exact_match', 'contains', ...Object.keys(settings.rates)] : []),
     ...(texts ? ['perplexity', 'bits_per_byte'] : []),
   ];
-  const table: Cell[][] = [];
-  for (const [model, of] of outcomes) {
-    for (const [group, members] of groups) {
-      table.push([
+  const lines = (model: string, of: readonly Outcome[], counts: (i: number) => boolean): Cell[][] =>
+    [...groups].map(([group, all]) => {
+      const members = all.filter(counts);
+      return [
         model,
         ...(settings.group_by === undefined ? [] : [group]),
         members.length,
         ...(asked ? answerCells(rows, of, members, settings) : []),
         ...(texts ? likelihoodCells(of, members) : []),
-      ]);
-    }
-  }
-  return { columns, rows: table, examples: examples(rows, outcomes, groups, settings.examples) };
+      ];
+    });
+  const others = [...outcomes].flatMap(([model, of]) => {
+    const { contaminated } = overlaps.get(model)!;
+    return contaminated.includes(true) ? lines(model, of, (i) => !contaminated[i]) : [];
+  });
+  return {
+    columns,
+    rows: [...outcomes].flatMap(([model, of]) => lines(model, of, () => true)),
+    others,
+    examples: examples(rows, outcomes, groups, settings.examples),
+  };
 }
 
 /** The report as a page. */
@@ -50,6 +60,8 @@ export function reportMarkdown(report: Report): string {
   const cell = (value: Cell) =>
     (typeof value === 'number' ? formatNumber(value) : (value ?? '')).replaceAll('|', '\\|');
   const line = (cells: readonly Cell[]) => `| ${cells.map(cell).join(' | ')} |`;
+  const table = (lines: readonly Cell[][]) =>
+    [line(report.columns), line(report.columns.map(() => '---')), ...lines.map(line)].join('\n');
   const quote = (text: string) => text.trim().replaceAll('\n', '\n> ');
   const shown = report.examples.map(
     ({ prompt, expected, outputs }) =>
@@ -59,10 +71,23 @@ export function reportMarkdown(report: Report): string {
   );
   return [
     `# ${report.title}`,
-    [line(report.columns), line(report.columns.map(() => '---')), ...report.rows.map(line)].join('\n'),
+    table(report.rows),
+    ...(report.overlap ? overlapMarkdown(report.overlap, table) : []),
     ...(shown.length > 0 ? ['## Examples', ...shown] : []),
     '',
   ].join('\n\n');
+}
+
+function overlapMarkdown(
+  { models, others, hint }: NonNullable<Report['overlap']>,
+  table: (lines: readonly Cell[][]) => string,
+): string[] {
+  return [
+    '## Overlap with training data',
+    models.map(({ model, text }) => `- *${model}*: ${text}`).join('\n'),
+    ...(others.length > 0 ? ['Scores on the rows that are not contaminated:', table(others)] : []),
+    ...(hint === undefined ? [] : [hint]),
+  ];
 }
 
 function formatNumber(value: number): string {

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import type { EventBody } from '../../proto/events.ts';
 import { readLineage } from '../artifacts/store.ts';
 import { rowFiles, stageRows } from '../data/shapes/read.ts';
-import { meanScore, winRate } from '../evaluation/compare.ts';
+import { divergence, meanScore, winRate } from '../evaluation/compare.ts';
 import { type CompareSettings, compareSchema } from '../evaluation/compare_settings.ts';
 import {
   answersOf,
@@ -16,6 +16,7 @@ import {
   judgeContestant,
   openContestant,
 } from '../evaluation/contestant.ts';
+import { type ModelOverlap, modelOverlaps, overlapReport, promptKey } from '../evaluation/overlap.ts';
 import { reportMarkdown } from '../evaluation/report.ts';
 import { readingOptions } from '../models/reading.ts';
 import { rewardFiles } from '../rewards/index.ts';
@@ -66,6 +67,7 @@ export const compareStage = defineStage({
     const { settings, outDir, name } = context;
     const labels = Object.keys(settings.models);
     const rows = await readPromptRows(stageRows(context, settings.dataset));
+    const overlaps = await modelOverlaps(rows.map(promptKey), context, settings.models);
     const against = await openContestant(context, settings.against, rows);
     const judged = new Map<string, Judged>();
     try {
@@ -80,7 +82,7 @@ export const compareStage = defineStage({
     } finally {
       await against.served.session.close();
     }
-    const report = await makeReport(context, judged, against.prompts);
+    const report = await makeReport(context, judged, against.prompts, overlaps);
     await writeFileAtomic(join(outDir, 'report.json'), `${JSON.stringify(report, null, 2)}\n`);
     await writeFileAtomic(join(outDir, 'report.md'), reportMarkdown(report));
     await writeFileAtomic(join(outDir, 'outputs.jsonl'), outputLines(judged, against.prompts));
@@ -93,19 +95,37 @@ export const compareStage = defineStage({
   },
 });
 
-/** The table of all models in the recipe's order, with the first greedy responses. */
+/**
+ * The table of all models in the recipe's order, with the first greedy responses; and of those that have contaminated
+ * rows, or are compared with one that has, the figures without them.
+ */
 async function makeReport(
   { settings, inputs, name }: Context,
   judged: ReadonlyMap<string, Judged>,
   prompts: readonly Prompt[],
+  overlaps: ReadonlyMap<string, ModelOverlap>,
 ): Promise<Report> {
   const rows: Report['rows'] = [];
+  const others: Report['rows'] = [];
+  const against = judged.get(settings.against)!;
+  const seen = overlaps.get(settings.against)!.contaminated;
   for (const [label, own] of judged) {
     const cost = await trainingCost(inputs[`models.${label}`]!);
-    const figures = figuresOf(own, judged.get(settings.against)!, settings.num_generations);
-    rows.push([label, ...figures, cost.parameters, cost.seconds]);
+    const other = own === against ? undefined : against;
+    const samples = settings.num_generations;
+    rows.push([label, ...figuresOf(own, other, samples), cost.parameters, cost.seconds]);
+    const clean = overlaps.get(label)!.contaminated.map((is, i) => !is && !seen[i]);
+    if (!clean.includes(false)) continue;
+    const where = (figures: Figures) => judgedWhere(figures, clean, samples);
+    others.push([
+      label,
+      ...figuresOf(where(own), other && where(other), samples),
+      cost.parameters,
+      cost.seconds,
+    ]);
   }
   return {
+    overlap: overlapReport(overlaps, others, settings.dataset),
     stage: name,
     title: name,
     columns: [
@@ -140,18 +160,36 @@ function outputLines(judged: ReadonlyMap<string, Judged>, prompts: readonly Prom
   return `${lines.join('\n')}\n`;
 }
 
-/** What is measured of a model; nothing wins against itself. */
-function figuresOf(own: Judged, other: Judged, samples: number): (number | null)[] {
-  const judge = ({ rewards, modelScores }: Judged) => (rewards ?? modelScores)!;
-  const wins = own === other ? null : winRate(judge(own), judge(other), samples);
+type Figures = Pick<Judged, 'rewards' | 'modelScores' | 'logProbs' | 'exact'>;
+
+/** What is measured of a model; `other` is undefined for the one that all are compared with. */
+function figuresOf(own: Figures, other: Figures | undefined, samples: number): (number | null)[] {
+  const judge = ({ rewards, modelScores }: Figures) => (rewards ?? modelScores)!;
+  const wins = other && winRate(judge(own), judge(other), samples);
+  const answered = own.exact.filter((exact) => exact !== null);
   return [
     wins?.rate ?? null,
     wins?.error ?? null,
     ...(own.rewards ? [meanScore(own.rewards)] : []),
     ...(own.modelScores ? [meanScore(own.modelScores)] : []),
-    own === other ? 0 : own.kl,
-    own.exactMatch,
+    other ? own.logProbs && divergence(own.logProbs.own, own.logProbs.other) : 0,
+    meanScore(answered.map(Number)),
   ];
+}
+
+/** What was measured on the prompts that count; each has `samples` responses. */
+function judgedWhere(
+  { rewards, modelScores, logProbs, exact }: Figures,
+  counts: readonly boolean[],
+  samples: number,
+): Figures {
+  const ofResponse = (_: unknown, i: number) => counts[Math.floor(i / samples)]!;
+  return {
+    rewards: rewards?.filter(ofResponse),
+    modelScores: modelScores?.filter(ofResponse),
+    logProbs: logProbs && { own: logProbs.own.filter(ofResponse), other: logProbs.other.filter(ofResponse) },
+    exact: exact.filter((_, i) => counts[i]!),
+  };
 }
 
 /** Weights that the model's stage trained, and how long it ran; null for a folder from elsewhere. */

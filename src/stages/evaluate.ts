@@ -5,11 +5,13 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { EventBody } from '../../proto/events.ts';
+import { rowKey } from '../data/dedup/evaluation_sets.ts';
 import { dataFiles } from '../data/files.ts';
 import { rowFiles, stageRows } from '../data/shapes/read.ts';
 import { rowSettings } from '../data/shapes/settings.ts';
 import { textLikelihood } from '../evaluation/likelihood.ts';
 import type { Outcome } from '../evaluation/outcome.ts';
+import { modelOverlaps, overlapReport } from '../evaluation/overlap.ts';
 import { reportMarkdown, reportTable } from '../evaluation/report.ts';
 import { type EvaluationRow, type Question, questionText, readEvaluationRows } from '../evaluation/rows.ts';
 import { asksInChat, chatPrompt, completeBatch, rawPrompt } from '../models/complete.ts';
@@ -76,16 +78,15 @@ export const evaluateStage = defineStage({
   async run(context) {
     const { settings, name, outDir } = context;
     const rows = await readEvaluationRows(stageRows(context, settings.dataset));
+    const overlaps = await modelOverlaps(rows.map(rowKey), context, settings.models);
     const outcomes = new Map<string, Outcome[]>();
     for (const [model, artifact] of Object.entries(context.inputs)) {
       const label = model.slice('models.'.length);
       outcomes.set(label, await evaluateModel(context, label, artifact, rows));
     }
-    const report: EventBody<'report'> = {
-      stage: name,
-      title: name,
-      ...reportTable(rows, outcomes, settings),
-    };
+    const { others, ...table } = reportTable(rows, outcomes, settings, overlaps);
+    const overlap = overlapReport(overlaps, others, settings.dataset);
+    const report: EventBody<'report'> = { stage: name, title: name, ...table, overlap };
     await writeFileAtomic(join(outDir, 'report.json'), `${JSON.stringify(report, null, 2)}\n`);
     await writeFileAtomic(join(outDir, 'report.md'), reportMarkdown(report));
     const lines = rows.map((row, i) =>

@@ -3,10 +3,12 @@ import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { stageRows } from '../../src/data/shapes/read.ts';
+import { divergence } from '../../src/evaluation/compare.ts';
 import { type CompareSettings, compareSchema } from '../../src/evaluation/compare_settings.ts';
 import {
   type Contestant,
   contestantSession,
+  type Judged,
   judgeContestant,
   openContestant,
 } from '../../src/evaluation/contestant.ts';
@@ -275,11 +277,12 @@ describe('the divergence', () => {
         for (const { ids } of responses)
           sum += (await stated(own, prompt, ids)) - (await stated(against, prompt, ids));
       }
-      expect(judged.kl).toBeCloseTo(sum / judged.sampled.flat().length, 4);
-      expect((await judgeContestant(asked, own, twin, 1)).kl).toBeCloseTo(0, 6);
+      const found = ({ logProbs }: Judged) => logProbs && divergence(logProbs.own, logProbs.other);
+      expect(found(judged)).toBeCloseTo(sum / judged.sampled.flat().length, 4);
+      expect(found(await judgeContestant(asked, own, twin, 1))).toBeCloseTo(0, 6);
       // Of responses that were drawn otherwise it is not known.
       const warm = context({ temperature: 0.5 });
-      expect((await judgeContestant(warm, own, against, 0)).kl).toBeNull();
+      expect(found(await judgeContestant(warm, own, against, 0))).toBeNull();
     } finally {
       for (const each of [against, own, twin]) await each.served.session.close();
     }

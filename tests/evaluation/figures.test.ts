@@ -70,6 +70,7 @@ it('divergence is the mean of the differences of log-probabilities', () => {
   const kl = p!.reduce((sum, share, i) => sum + share * Math.log(share / q![i]!), 0);
   expect(divergence(of(p!), of(q!))).toBeCloseTo(kl, 12);
   expect(divergence(of(p!), of(p!))).toBe(0);
+  expect(divergence(new Float64Array(0), new Float64Array(0))).toBeNull();
 });
 
 describe('an answer', () => {
@@ -113,5 +114,34 @@ it('a report is a page: numbers short, cells and quotes safe', () => {
   expect(page).toBe(
     '# Compared\n\n| model | win_rate |\n| --- | --- |\n| a\\|b | 0.6667 |\n| c |  |\n\n## Examples\n\n' +
       '**Who?** (Anna)\n\n> *a*: one\n> two\n>\n> *b*: \n\n\n',
+  );
+});
+
+it('a report says what training data has of the rows, and how the others score', () => {
+  const page = reportMarkdown({
+    stage: 's',
+    title: 'Asked',
+    columns: ['model', 'rows'],
+    rows: [['a', 3]],
+    examples: [],
+    overlap: {
+      rows: 3,
+      models: [
+        {
+          model: 'a',
+          contaminated: 1,
+          compared: [],
+          not_checked: [],
+          text: 'contaminated 1 of 3 rows (by j/prepare)',
+        },
+      ],
+      others: [['a', 2]],
+      hint: 'Do this.',
+    },
+  });
+  expect(page).toBe(
+    '# Asked\n\n| model | rows |\n| --- | --- |\n| a | 3 |\n\n## Overlap with training data\n\n' +
+      '- *a*: contaminated 1 of 3 rows (by j/prepare)\n\nScores on the rows that are not contaminated:\n\n' +
+      '| model | rows |\n| --- | --- |\n| a | 2 |\n\nDo this.\n\n',
   );
 });

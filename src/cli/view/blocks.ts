@@ -3,7 +3,7 @@
  * Pure: lines from the event and the width. Lines of progress are not here (bars.ts draws them, plain.ts prints
  * them now and then).
  */
-import type { EventBody, JobEvent } from '../../../proto/events.ts';
+import type { EventBody, JobEvent, ReportOverlap } from '../../../proto/events.ts';
 import { formatCount, formatCounted, formatDuration, formatShare } from '../format.ts';
 import { renderTable } from '../table.ts';
 import { clean, displayWidth, type Paint, truncate, wrap } from '../text.ts';
@@ -168,7 +168,32 @@ function reportBlock(body: EventBody<'report'>, options: BlockOptions): string[]
     ];
   });
   const table = renderTable(body.columns, body.rows, width, paint);
-  return [title(body.title, options), ...table, ...(examples.length > 0 ? ['', ...examples] : []), ''];
+  return [
+    title(body.title, options),
+    ...table,
+    ...(body.overlap ? ['', ...overlapLines(body.columns, body.overlap, options)] : []),
+    ...(examples.length > 0 ? ['', ...examples] : []),
+    '',
+  ];
+}
+
+function overlapLines(
+  columns: string[],
+  { models, others, hint }: ReportOverlap,
+  { width, paint }: BlockOptions,
+): string[] {
+  const lines = models.flatMap(({ model, contaminated, text }) => {
+    const [first = '', ...more] = wrap(clean(`${model}: ${text}`), width - 2);
+    const mark = contaminated > 0 ? paint('!', 'yellow', 'bold') : paint('i', 'blue', 'bold');
+    return [`${mark} ${first}`, ...more.map((line) => `  ${line}`)];
+  });
+  return [
+    ...lines,
+    ...(others.length > 0
+      ? ['', 'On the rows that are not contaminated:', ...renderTable(columns, others, width, paint)]
+      : []),
+    ...(hint === undefined ? [] : ['', ...wrap(hint, width).map((line) => paint(line, 'dim'))]),
+  ];
 }
 
 function completionBlock(body: EventBody<'completion'>, options: BlockOptions): string[] {

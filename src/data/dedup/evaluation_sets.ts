@@ -10,8 +10,10 @@ export interface EvaluationSet {
   keys: string[];
 }
 
+type AskedRow = Pick<EvaluationRow, 'question' | 'answers' | 'text'>;
+
 /** What training must not have seen of a row: its question and its first answer, or its text. */
-export function rowText({ question, answers, text }: EvaluationRow): string {
+export function rowText({ question, answers, text }: AskedRow): string {
   if (question === undefined) return text ?? '';
   const asked =
     'prompt' in question ? question.prompt : question.messages.map(({ content }) => content ?? '').join('\n');
@@ -19,7 +21,7 @@ export function rowText({ question, answers, text }: EvaluationRow): string {
 }
 
 /** A hash of the row's text: the same row in another file, or in a file with fewer rows, has the same. */
-export function rowKey(row: EvaluationRow): string {
+export function rowKey(row: AskedRow): string {
   return createHash('sha256').update(rowText(row)).digest('hex').slice(0, 16);
 }
 
