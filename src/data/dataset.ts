@@ -115,9 +115,10 @@ export const partSchema = z.strictObject({
   units_of_part: count,
   work_dir: z.string(),
 });
+export type Part = z.output<typeof partSchema>;
 
-/** Reads and checks the manifest of a prepared dataset. */
-export function readManifest(dir: string): Manifest {
+/** Reads and checks the manifest of a prepared dataset, or of a part of one. */
+export function readManifestOrPart(dir: string): Manifest | Part {
   const path = join(dir, 'manifest.json');
   let content: unknown;
   try {
@@ -126,17 +127,25 @@ export function readManifest(dir: string): Manifest {
     if (error instanceof SyntaxError) throw corrupt(path, `is not valid JSON: ${error.message}`);
     throw asFileError(error, path);
   }
-  const parsed = manifestSchema.safeParse(content);
+  const parsed = z.discriminatedUnion('format', [manifestSchema, partSchema]).safeParse(content);
   if (parsed.success) return parsed.data;
-  const part = partSchema.safeParse(content);
-  if (part.success) {
-    throw new AnnealError('data_empty', `${dir} is part ${part.data.part} of a preparation, not a dataset.`, {
-      path,
-      hint: `When all parts are done, run prepare without part over ${part.data.work_dir}.`,
-    });
-  }
   const issue = parsed.error.issues[0]!;
   throw corrupt(path, `has a wrong field ${issue.path.join('.')}: ${issue.message}`);
+}
+
+/** The manifest of a prepared dataset; a part of one is an error. */
+export function readManifest(dir: string): Manifest {
+  const manifest = readManifestOrPart(dir);
+  if (manifest.format === 'anneal-tokens') return manifest;
+  throw new AnnealError('data_empty', `${dir} is part ${manifest.part} of a dataset, not the whole.`, {
+    path: join(dir, 'manifest.json'),
+    hint: mergeHint(manifest),
+  });
+}
+
+/** How a dataset comes from its parts. */
+export function mergeHint({ work_dir }: Part): string {
+  return `When all parts are done, run prepare without part over work_dir ${work_dir}.`;
 }
 
 /** Opens one split. Sizes of the files are checked here; `verifyTokenDataset` checks their content. */

@@ -103,7 +103,7 @@ describe('units', () => {
       const name = `part-${count}-${i}`;
       const run = await prepare(name, { ...work, part: `${i}/${count}` });
       expect(run.results.part).toBe(`${i}/${count}`);
-      expect(() => readManifest(path(name))).toThrow(`is part ${i}/${count} of a preparation`);
+      expect(() => readManifest(path(name))).toThrow(`is part ${i}/${count} of a dataset`);
     }
     const before = unitsOf(path(`shared-${count}`));
     const merged = await prepare(`merged-${count}`, work);

@@ -155,6 +155,25 @@ describe('stats', () => {
     );
   });
 
+  it('of a part say how much of the whole it is, and how the parts become one', async () => {
+    const dir = join(folder.path, 'datasets', 'job', 'part');
+    mkdirSync(dir);
+    const settings = { files: ['docs.jsonl'], unit_bytes: 1 << 16, work_dir: 'shared', part: '1/2' };
+    const inputs = { tokenizer: join(folder.path, 'tokenizer') };
+    const run = await runStage(prepareStage, settings, { outDir: dir, baseDir: folder.path, inputs });
+    const page = await stats(ask({ query: 'stats', in: ['job/part'] }), context);
+    expect(page.sections.map(({ title }) => title)).toEqual(['Part of a dataset']);
+    expect(fact(page, 'Part of a dataset', 'part')).toBe('1/2');
+    expect(fact(page, 'Part of a dataset', 'units')).toBe(run.results.units);
+    const { note } = section(page, 'facts', 'Part of a dataset');
+    expect(note).toBe('When all parts are done, run prepare without part over work_dir shared.');
+    await expect(sample(ask({ query: 'sample', in: ['job/part'] }), context)).rejects.toMatchObject({
+      code: 'data_empty',
+      message: expect.stringMatching(/is part 1\/2 of a dataset, not the whole/),
+      hint: note,
+    });
+  });
+
   it('says what is no dataset', async () => {
     await expect(stats(ask({ query: 'stats', in: ['docs.jsonl'] }), context)).rejects.toMatchObject({
       code: 'file_not_found',

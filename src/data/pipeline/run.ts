@@ -9,6 +9,7 @@ import type { Tokenizer } from '../../tokenizer/tokenizer.ts';
 import { writeFileAtomic } from '../../util/files.ts';
 import { canonicalJson, hashFile } from '../../util/hash.ts';
 import { createCleaner } from '../cleaning/cleaner.ts';
+import type { Part } from '../dataset.ts';
 import { Decontamination } from '../dedup/decontamination.ts';
 import { nearOptions } from '../dedup/near.ts';
 import { checkPhases } from '../mix.ts';
@@ -205,7 +206,7 @@ class Preparation {
 
   async #writePart(part: string, unitsOfPart: number, { documents, tokens }: Pass): Promise<void> {
     const { outDir, settings, record, log } = this.#context;
-    const content = {
+    const content: Part = {
       format: 'anneal-tokens-part',
       part,
       units: this.#units.length,

@@ -1,10 +1,11 @@
 /** Counts and lengths of a prepared dataset, with the report that its stage has left. */
 import { join } from 'node:path';
 import type { DataQueryOf } from '../../../proto/data.ts';
-import { type Page, pageSchema, type Section } from '../../../proto/page.ts';
+import { type Page, pageSchema, type Section, type SectionOf } from '../../../proto/page.ts';
+import type { Lineage } from '../../artifacts/lineage.ts';
 import { readLineage } from '../../artifacts/store.ts';
 import { exists, readJson } from '../../util/files.ts';
-import { openTokenDataset, readManifest } from '../dataset.ts';
+import { mergeHint, openTokenDataset, type Part, readManifestOrPart } from '../dataset.ts';
 import { formatFact } from '../page/format.ts';
 import { LengthHistogram } from '../page/histogram.ts';
 import { type QueryContext, requireDataset, SPLITS } from './place.ts';
@@ -14,8 +15,9 @@ export const REPORT_FILE = 'report.json';
 export async function stats(ask: DataQueryOf<'stats'>, context: QueryContext): Promise<Page> {
   const name = ask.in[0]!;
   const path = await requireDataset(name, context);
-  const manifest = readManifest(path);
+  const manifest = readManifestOrPart(path);
   const lineage = await readLineage(path);
+  if (manifest.format === 'anneal-tokens-part') return partPage(name, path, manifest, lineage);
   const { train, validation } = manifest.splits;
   const report = await readReport(path);
   return {
@@ -35,7 +37,7 @@ export async function stats(ask: DataQueryOf<'stats'>, context: QueryContext): P
           },
           { name: 'vocabulary', value: manifest.vocab_size, note: `${manifest.token_bytes} bytes a token` },
           { name: 'shards', value: train.shards.length + validation.shards.length },
-          ...(lineage ? [{ name: 'made by', value: `${lineage.job_name}/${lineage.stage}` }] : []),
+          ...madeBy(lineage),
           { name: 'folder', value: path },
         ],
       },
@@ -43,6 +45,36 @@ export async function stats(ask: DataQueryOf<'stats'>, context: QueryContext): P
       ...(report?.sections ?? []),
     ],
   };
+}
+
+/** What is to be said of a part, which is in `work_dir` with the others. */
+function partPage(title: string, path: string, part: Part, lineage: Lineage | undefined): Page {
+  const counted = (['documents', 'tokens'] as const).flatMap((name) => {
+    const value = lineage?.results[name];
+    return value === undefined ? [] : [{ name, value, note: 'before duplicates go and sources are mixed' }];
+  });
+  return {
+    title,
+    sections: [
+      {
+        kind: 'facts',
+        title: 'Part of a dataset',
+        note: mergeHint(part),
+        facts: [
+          { name: 'part', value: part.part },
+          { name: 'units', value: part.units_of_part, note: `of ${formatFact(part.units)} of the whole` },
+          ...counted,
+          { name: 'work_dir', value: part.work_dir },
+          ...madeBy(lineage),
+          { name: 'folder', value: path },
+        ],
+      },
+    ],
+  };
+}
+
+function madeBy(lineage: Lineage | undefined): SectionOf<'facts'>['facts'] {
+  return lineage ? [{ name: 'made by', value: `${lineage.job_name}/${lineage.stage}` }] : [];
 }
 
 function lengthsOf(path: string, split: (typeof SPLITS)[number]): Section[] {
