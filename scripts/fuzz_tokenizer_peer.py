@@ -24,7 +24,9 @@ def main():
     for line in iter(stream.readline, b""):
         request = json.loads(line)
         if request["path"] not in loaded:
-            loaded[request["path"]] = Tokenizer.from_file(request["path"])
+            tokenizer = loaded[request["path"]] = Tokenizer.from_file(request["path"])
+            tokenizer.no_truncation()
+            tokenizer.no_padding()
         tokenizer = loaded[request["path"]]
         tokenizer.encode_special_tokens = not request["specials"]
         (count,) = numbers(stream, 1)

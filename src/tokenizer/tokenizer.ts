@@ -1,6 +1,7 @@
 /**
  * The tokenizer as the stages see it. `loadTokenizer(dir)` reads `tokenizer.json`, `tokenizer_config.json` and,
- * where there is one, `chat_template.jinja`; `saveTokenizer` writes them again, byte for byte.
+ * where there is one, `chat_template.jinja`; `saveTokenizer` writes them again, byte for byte. The native encoder runs
+ * those that it knows, the package `tokenizers` all others.
  */
 import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
@@ -11,8 +12,9 @@ import { folderOf } from '../models/adapter_base.ts';
 import { type BpeEncoder, loadAddon } from '../native/addon.ts';
 import type { TextBatch } from '../native/text_batch.ts';
 import { asFileError, writeFileAtomic } from '../util/files.ts';
-import { sha256 } from '../util/hash.ts';
-import { parseTokenizerJson, type Vocabulary } from './tokenizer_file.ts';
+import { BpeTokenizer } from './bpe_tokenizer.ts';
+import { loadLibraryTokenizer } from './library_tokenizer.ts';
+import { parseTokenizerJson, UnknownKind, type Vocabulary } from './tokenizer_file.ts';
 
 export interface Tokenizer {
   vocabSize: number;
@@ -25,6 +27,8 @@ export interface Tokenizer {
   hash: string;
   /** Ids that the file's post-processor puts around one text (BOS, EOS); `encode` does not. */
   frame: { before: readonly number[]; after: readonly number[] };
+  /** Stands for text that the vocabulary has no tokens for; undefined where it has tokens for all. */
+  unkId?: number | undefined;
   /** The files it was loaded from, by name: what `saveTokenizer` writes. */
   files: ReadonlyMap<string, string>;
   /** Plain text to ids: special tokens in it are text like any other (other added tokens are found); none are put
@@ -34,12 +38,31 @@ export interface Tokenizer {
   encodeWithSpecials(text: string | Uint8Array): Int32Array;
   /** Many documents on all threads; ends are exclusive offsets into ids. */
   encodeBatch(documents: TextBatch): Promise<{ ids: Int32Array; ends: Float64Array }>;
-  /** Bytes of ids joined, then read as UTF-8; `skipSpecials` leaves special tokens out. */
-  decode(ids: Iterable<number>, options?: { skipSpecials?: boolean }): string;
+  /** Text of ids; those that are no token say nothing. */
+  decode(ids: Iterable<number>, options?: DecodeOptions): string;
   /** For streaming: text is held back while a character is incomplete. */
-  decodeStream(options?: { skipSpecials?: boolean }): { push(id: number): string; end(): string };
-  /** The bytes of all tokens end to end, and where each ends; special tokens and gaps have none. */
+  decodeStream(options?: DecodeOptions): TextStream;
+  /**
+   * The bytes of all tokens end to end, and where each ends; special tokens and gaps have none. Throws
+   * `constraint_invalid` for a kind whose tokens are not bytes.
+   */
   vocabularyBytes(): { bytes: Uint8Array; ends: Int32Array };
+}
+
+export interface DecodeOptions {
+  /** Special tokens are left out. */
+  skipSpecials?: boolean;
+}
+
+export interface TextStream {
+  push(id: number): string;
+  /** What was held back. */
+  end(): string;
+}
+
+/** What loading makes: BOS and EOS are named by another file. */
+export interface LoadedTokenizer extends Tokenizer {
+  idOf(token: string): number | undefined;
 }
 
 const TOKENIZER_FILES = [
@@ -80,7 +103,7 @@ export async function loadTokenizer(folder: string, options: { threads?: number 
     });
   }
   const path = join(dir, 'tokenizer.json');
-  const vocabulary = parseTokenizerJson(parseJson(text, path), path);
+  const content = parseJson(text, path);
   const configPath = join(dir, 'tokenizer_config.json');
   const config = configSchema.safeParse(parseJson(files.get('tokenizer_config.json') ?? '{}', configPath));
   if (!config.success) {
@@ -90,22 +113,45 @@ export async function loadTokenizer(folder: string, options: { threads?: number 
     });
   }
   const { bos_token, eos_token, chat_template } = config.data;
-  const template =
+  const chatTemplate =
     files.get('chat_template.jinja') ??
     (Array.isArray(chat_template)
       ? chat_template.find(({ name }) => name === 'default')?.template
       : (chat_template ?? undefined));
-  const encoder = loadAddon().createBpeEncoder({
-    pattern: vocabulary.pattern,
-    model: vocabulary.model,
-    added: vocabulary.added,
-    text: vocabulary.text,
-    threads: options.threads ?? availableParallelism(),
-  });
-  const tokenizer = new BpeTokenizer(vocabulary, encoder, files, template);
-  tokenizer.bosId = tokenizer.namedId(bos_token ?? undefined, 'bos_token', configPath);
-  tokenizer.eosId = tokenizer.namedId(eos_token ?? undefined, 'eos_token', configPath);
+  const vocabulary = readVocabulary(content, path);
+  const tokenizer =
+    vocabulary instanceof UnknownKind
+      ? await loadLibraryTokenizer(content, vocabulary, { files, chatTemplate })
+      : new BpeTokenizer(vocabulary, nativeEncoder(vocabulary, options.threads), { files, chatTemplate });
+  const idOf = (token: string | undefined, field: string): number | undefined => {
+    const id = token === undefined ? undefined : tokenizer.idOf(token);
+    if (token === undefined || id !== undefined) return id;
+    throw new AnnealError(
+      'tokenizer_invalid',
+      `${configPath}: ${field} ${JSON.stringify(token)} is not in the vocabulary.`,
+      { path: configPath, hint: 'Name a token that tokenizer.json lists, or leave the field out.' },
+    );
+  };
+  tokenizer.bosId = idOf(bos_token ?? undefined, 'bos_token');
+  tokenizer.eosId = idOf(eos_token ?? undefined, 'eos_token');
   return tokenizer;
+}
+
+/** The vocabulary for the native encoder, or why it cannot run it. */
+function readVocabulary(content: unknown, path: string): Vocabulary | UnknownKind {
+  try {
+    return parseTokenizerJson(content, path);
+  } catch (error) {
+    if (error instanceof UnknownKind) return error;
+    throw error;
+  }
+}
+
+function nativeEncoder(
+  { pattern, model, added, text }: Vocabulary,
+  threads = availableParallelism(),
+): BpeEncoder {
+  return loadAddon().createBpeEncoder({ pattern, model, added, text, threads });
 }
 
 /** Writes the files of a tokenizer to a folder that exists. */
@@ -132,104 +178,4 @@ function parseJson(text: string, path: string): unknown {
       cause: error,
     });
   }
-}
-
-class BpeTokenizer implements Tokenizer {
-  readonly vocabSize: number;
-  bosId: number | undefined;
-  eosId: number | undefined;
-  readonly specials: ReadonlyMap<string, number>;
-  readonly chatTemplate: string | undefined;
-  readonly hash: string;
-  readonly frame: Vocabulary['frame'];
-  readonly files: ReadonlyMap<string, string>;
-  readonly #encoder: BpeEncoder;
-  readonly #idOf: (token: string) => number | undefined;
-  /** Bytes of each id; undefined where the vocabulary has a gap. */
-  readonly #bytes: (Uint8Array | undefined)[];
-  readonly #specialIds: ReadonlySet<number>;
-  readonly #stripFirstSpace: boolean;
-
-  constructor(
-    vocabulary: Vocabulary,
-    encoder: BpeEncoder,
-    files: ReadonlyMap<string, string>,
-    template: string | undefined,
-  ) {
-    const { added, tokens } = vocabulary;
-    this.#encoder = encoder;
-    this.files = files;
-    this.hash = sha256(files.get('tokenizer.json')!);
-    this.chatTemplate = template;
-    this.frame = vocabulary.frame;
-    const addedIds = new Map(added.map(({ content, id }) => [content, id]));
-    this.#idOf = (token) => addedIds.get(token) ?? tokens.get(token);
-    this.specials = new Map(added.filter(({ special }) => special).map((t) => [t.content, t.id]));
-    this.#specialIds = new Set(this.specials.values());
-    this.#bytes = vocabulary.tokenBytes;
-    for (const { id, content } of added) this.#bytes[id] = Buffer.from(content);
-    this.vocabSize = this.#bytes.length;
-    this.#stripFirstSpace = vocabulary.stripFirstSpace;
-  }
-
-  namedId(token: string | undefined, field: string, path: string): number | undefined {
-    if (token === undefined) return undefined;
-    const id = this.#idOf(token);
-    if (id !== undefined) return id;
-    throw new AnnealError(
-      'tokenizer_invalid',
-      `${path}: ${field} ${JSON.stringify(token)} is not in the vocabulary.`,
-      {
-        path,
-        hint: 'Name a token that tokenizer.json lists, or leave the field out.',
-      },
-    );
-  }
-
-  encode(text: string | Uint8Array): Int32Array {
-    return this.#encoder.encode(asBytes(text), false);
-  }
-
-  encodeWithSpecials(text: string | Uint8Array): Int32Array {
-    return this.#encoder.encode(asBytes(text), true);
-  }
-
-  encodeBatch(documents: TextBatch): Promise<{ ids: Int32Array; ends: Float64Array }> {
-    return this.#encoder.encodeBatch(documents, false);
-  }
-
-  decode(ids: Iterable<number>, options: { skipSpecials?: boolean } = {}): string {
-    const stream = this.decodeStream(options);
-    let text = '';
-    for (const id of ids) text += stream.push(id);
-    return text + stream.end();
-  }
-
-  decodeStream(options: { skipSpecials?: boolean } = {}): { push(id: number): string; end(): string } {
-    const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
-    let atStart = this.#stripFirstSpace;
-    return {
-      push: (id) => {
-        const bytes = this.#bytes[id];
-        if (bytes === undefined || (options.skipSpecials && this.#specialIds.has(id))) return '';
-        const strip = atStart && bytes[0] === 0x20;
-        atStart = atStart && bytes.length === 0;
-        return decoder.decode(strip ? bytes.subarray(1) : bytes, { stream: true });
-      },
-      end: () => decoder.decode(),
-    };
-  }
-
-  vocabularyBytes(): { bytes: Uint8Array; ends: Int32Array } {
-    const texts = Array.from(this.#bytes, (bytes, id) =>
-      bytes === undefined || this.#specialIds.has(id) ? new Uint8Array(0) : bytes,
-    );
-    let end = 0;
-    const ends = Int32Array.from(texts, (text) => (end += text.length));
-    return { bytes: Buffer.concat(texts), ends };
-  }
-}
-
-function asBytes(text: string | Uint8Array): Uint8Array {
-  return typeof text === 'string' ? Buffer.from(text) : text;
 }

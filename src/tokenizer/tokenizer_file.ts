@@ -1,7 +1,7 @@
 /**
  * `tokenizer.json` of Hugging Face `tokenizers`, read into what the native encoder takes: byte-level BPE with the split
  * patterns of split_patterns.ts, and BPE over characters with a fallback to bytes (SentencePiece's kind). What would
- * give other ids than `tokenizers` does is an error.
+ * give other ids than `tokenizers` does is an error: `UnknownKind` where it may be a file that `tokenizers` can run.
  */
 import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
@@ -121,11 +121,24 @@ const fileSchema = z.object({
 });
 type File = z.output<typeof fileSchema>;
 
+/** Fields that say of what kind a file is. */
+const KIND_FIELDS =
+  /^(normalizer|pre_tokenizer|post_processor|decoder|model\.(type|continuing_subword_prefix|end_of_word_suffix))/;
+
+const KINDS_HINT = 'docs/tokenizers.md lists the kinds of tokenizer that can be used.';
+
 function invalid(path: string, message: string): AnnealError {
   return new AnnealError('tokenizer_invalid', `${path}: ${message}`, {
     path,
-    hint: 'docs/tokenizers.md lists the kinds of tokenizer that can be used.',
+    hint: KINDS_HINT,
   });
+}
+
+/** A tokenizer.json that is none of the native encoder's, with the field that says so. */
+export class UnknownKind extends AnnealError {
+  constructor(path: string, message: string) {
+    super('tokenizer_invalid', `${path}: ${message}`, { path, hint: KINDS_HINT });
+  }
 }
 
 function readTokens(vocab: Record<string, unknown>, path: string): Map<string, number> {
@@ -180,7 +193,7 @@ function readNormalizer(
   const order = ['NFC', 'Prepend', 'Replace'];
   for (const [i, step] of steps.entries()) {
     if (i > 0 && order.indexOf(step.type) <= order.indexOf(steps[i - 1]!.type)) {
-      throw invalid(path, `normalizer: ${step.type} after ${steps[i - 1]!.type} is not supported.`);
+      throw new UnknownKind(path, `normalizer: ${step.type} after ${steps[i - 1]!.type} is not supported.`);
     }
     if (step.type === 'NFC') rules.nfc = true;
     else if (step.type === 'Prepend') rules.prepend = step.prepend;
@@ -193,11 +206,14 @@ const NO_LATE_RULES = { lateSpace: '', prefix: '', prefixRule: 'never' } as cons
 
 function byteLevelVocabulary(file: File, tokens: Map<string, number>, path: string): Vocabulary {
   const { model, pre_tokenizer: steps } = file;
-  if (model.byte_fallback) throw invalid(path, 'model.byte_fallback: the vocabulary is byte-level already.');
+  if (model.byte_fallback)
+    throw new UnknownKind(path, 'model.byte_fallback: the vocabulary is byte-level already.');
   const pattern = bytePatternOf(steps);
-  if (typeof pattern !== 'string') throw invalid(path, `pre_tokenizer: ${pattern.unknown} is not supported.`);
+  if (typeof pattern !== 'string')
+    throw new UnknownKind(path, `pre_tokenizer: ${pattern.unknown} is not supported.`);
   const withPrefix = steps.findIndex((step) => step.type === 'ByteLevel' && step.add_prefix_space);
-  if (withPrefix > 0) throw invalid(path, 'pre_tokenizer: add_prefix_space after a split is not supported.');
+  if (withPrefix > 0)
+    throw new UnknownKind(path, 'pre_tokenizer: add_prefix_space after a split is not supported.');
   const byteIds = new Int32Array(256);
   for (const [unit, char] of UNIT_CHARS.entries()) {
     const id = tokens.get(char);
@@ -242,13 +258,13 @@ function readSpaceSteps(
   // Gemma's files split at spaces, of which its normalizer has left none.
   const splitsSpaces = step.type === 'Split' && 'String' in step.pattern && step.pattern.String === ' ';
   if (more === undefined && splitsSpaces && space !== '') return none;
-  throw invalid(path, 'pre_tokenizer: not one that a vocabulary of characters is known to have.');
+  throw new UnknownKind(path, 'pre_tokenizer: not one that a vocabulary of characters is known to have.');
 }
 
 function characterVocabulary(file: File, tokens: Map<string, number>, path: string): Vocabulary {
   const { model } = file;
   if (!model.byte_fallback) {
-    throw invalid(
+    throw new UnknownKind(
       path,
       'model.byte_fallback: a vocabulary of characters without it has no ids for some text.',
     );
@@ -349,8 +365,11 @@ function readFrame(post: File['post_processor'], path: string): Vocabulary['fram
 export function parseTokenizerJson(content: unknown, path: string): Vocabulary {
   const parsed = fileSchema.safeParse(content);
   if (!parsed.success) {
-    const issue = parsed.error.issues[0]!;
-    throw invalid(path, `${issue.path.join('.') || 'content'}: ${issue.message}.`);
+    const { issues } = parsed.error;
+    const issue = issues.find(({ path: at }) => at.join('.') === 'model.type') ?? issues[0]!;
+    const place = issue.path.join('.') || 'content';
+    const message = `${place}: ${issue.message}.`;
+    throw KIND_FIELDS.test(place) ? new UnknownKind(path, message) : invalid(path, message);
   }
   const file = parsed.data;
   const tokens = readTokens(file.model.vocab, path);

@@ -127,20 +127,6 @@ describe('files', () => {
 
   const edits: [string, (json: TokenizerJson) => unknown, string][] = [
     ['another model', ({ model }) => Object.assign(model, { type: 'Unigram' }), 'model.type'],
-    ['another normalizer', (json) => Object.assign(json, { normalizer: { type: 'NFKC' } }), 'normalizer'],
-    ['another decoder', (json) => Object.assign(json, { decoder: { type: 'WordPiece' } }), 'decoder'],
-    ['no words', (json) => Object.assign(json.pre_tokenizer, { use_regex: false }), 'pre_tokenizer'],
-    [
-      'an unknown pattern',
-      (json) => {
-        const split = { type: 'Split', pattern: { Regex: '\\w+' }, behavior: 'Isolated', invert: false };
-        json.pre_tokenizer = {
-          type: 'Sequence',
-          pretokenizers: [split, { ...json.pre_tokenizer, use_regex: false }],
-        };
-      },
-      'split pattern',
-    ],
     ['a byte that is missing', ({ model }) => Reflect.deleteProperty(model.vocab, 'Ā'), 'model.vocab'],
     ['a merge of nothing', ({ model }) => model.merges.push(['a', 'nothing']), 'model.merges'],
     [
@@ -154,7 +140,7 @@ describe('files', () => {
     ['half a merge', ({ model }) => model.merges.splice(0, 1, 'a'), 'model.merges.0'],
     [
       'characters without bytes to fall back to',
-      (json) => Object.assign(json, { decoder: { type: 'Fuse' } }),
+      (json) => Object.assign(json, { decoder: { type: 'Fuse' }, pre_tokenizer: null }),
       'model.byte_fallback',
     ],
     [
@@ -169,6 +155,18 @@ describe('files', () => {
       'added_tokens.0.content',
     ],
   ];
+  it('of other kinds are run by the package tokenizers', async () => {
+    const folded = await loadEdited((json) => Object.assign(json, { normalizer: { type: 'NFKC' } }));
+    expect(folded.encode('ﬁve words')).toEqual(tokenizer.encode('five words'));
+    const split = { type: 'Split', pattern: { Regex: 'x' }, behavior: 'Isolated', invert: false };
+    const cut = await loadEdited((json) => {
+      json.pre_tokenizer = { type: 'Sequence', pretokenizers: [split, json.pre_tokenizer] };
+    });
+    const apart = ['the', 'x', 'the'].flatMap((word) => [...tokenizer.encode(word)]);
+    expect([...cut.encode('thexthe')]).toEqual(apart);
+    expect(cut.decode(cut.encode('thexthe'))).toBe('thexthe');
+  });
+
   it.each(edits)('are refused with %s', async (_, edit, place) => {
     await expect(loadEdited(edit)).rejects.toMatchObject({
       code: 'tokenizer_invalid',
