@@ -11,8 +11,8 @@ import type { AdapterOptions, Architecture, Session, TensorSource } from '../nat
 import { exists, readJson, writeFileAtomic } from '../util/files.ts';
 import { hashFile, hashValue } from '../util/hash.ts';
 import { ADAPTER_CONFIG, adapterBase } from './adapter_base.ts';
-import { adapterOptions, type LoraSettings, loraSettings } from './lora.ts';
-import { makeSafetensorsHeader, readSafetensors } from './safetensors.ts';
+import { adapterOptions, type LoraSettings, loraSettings, tiesHead } from './lora.ts';
+import { makeSafetensorsHeader, readSafetensors, sameContent } from './safetensors.ts';
 
 const WEIGHTS = 'adapter_model.safetensors';
 const PREFIX = 'base_model.model.';
@@ -20,6 +20,9 @@ const BASE_HASH = 'base_sha256';
 
 /** The tensor of a scalar head. */
 export const SCORE_HEAD = 'score.weight';
+/** PEFT writes the copy of tied tables under both names. */
+const EMBEDDINGS = 'model.embed_tokens.weight';
+const TIED_HEAD = 'lm_head.weight';
 
 /** An adapter's folder whose config has been read, but for what only its base can say. */
 export interface AdapterConfig {
@@ -34,6 +37,8 @@ export interface AdapterConfig {
 export interface AdapterFolder extends AdapterConfig {
   path: string;
   options: AdapterOptions;
+  /** The base's head is its embeddings. */
+  tied: boolean;
 }
 
 /** Fields of PEFT that change the arithmetic and have no place here, with the values that leave it as it is. */
@@ -110,7 +115,7 @@ export function adapterOver(path: string, config: AdapterConfig, architecture: A
   const file = join(path, ADAPTER_CONFIG);
   try {
     const options = adapterOptions(config.settings, architecture, 'lora');
-    return { ...config, path, options: { ...options, trainable: false } };
+    return { ...config, path, options: { ...options, trainable: false }, tied: tiesHead(architecture) };
   } catch (cause) {
     if (!(cause instanceof AnnealError)) throw cause;
     throw new AnnealError('model_invalid', `${file} does not fit its base ${config.base}: ${cause.message}`, {
@@ -141,6 +146,12 @@ export async function importAdapterWeights(
   const path = join(folder.path, WEIGHTS);
   const file = await readSafetensors(path);
   const entries = new Map(file.entries.map((entry) => [engineName(entry.name), entry]));
+  const [embeddings, head] = [entries.get(EMBEDDINGS), entries.get(TIED_HEAD)];
+  if (folder.tied && embeddings && head) {
+    if (!(await sameContent(path, embeddings, head)))
+      throw otherBase(folder, 'its copies of embeddings and head differ, which are one there');
+    entries.delete(TIED_HEAD);
+  }
   const recorded = file.metadata[BASE_HASH];
   if (recorded !== undefined && recorded !== (await weightsHash(folder.base))) {
     throw otherBase(folder, 'the weights of that model are not those that it was trained on');
@@ -201,8 +212,8 @@ export interface SaveAdapterOptions {
   options: AdapterOptions;
   /** Folder of the base. */
   base: string;
-  /** The scalar head is part of the model, not a help in training. */
-  classifier: boolean;
+  /** The model's: a scalar head that it lacks is a help in training. */
+  architecture: Architecture;
   /**
    * Of an adapter that began with `pissa`: the adapter of the session that holds what it began with. It is saved as a
    * difference to the untouched base then: [A; A0] and [B, -B0], of twice the rank.
@@ -217,7 +228,8 @@ export async function saveAdapter(
   dir: string,
   save: SaveAdapterOptions,
 ): Promise<void> {
-  const { settings, options, base, classifier, initial } = save;
+  const { settings, options, base, architecture, initial } = save;
+  const classifier = architecture.scoreHead === true;
   const tensors: { name: string; shape: number[]; values: Float32Array }[] = [];
   for (const { name, shape } of session.tensors(index)) {
     if (name === SCORE_HEAD && !classifier) continue;
@@ -228,6 +240,8 @@ export async function saveAdapter(
       ...(began && isFactor(name) ? beside(name, shape, values, began) : { shape, values }),
     });
   }
+  const copied = tensors.find(({ name }) => name === peftName(EMBEDDINGS, options));
+  if (copied && tiesHead(architecture)) tensors.push({ ...copied, name: peftName(TIED_HEAD, options) });
   const header = makeSafetensorsHeader(tensors, { format: 'pt', [BASE_HASH]: await weightsHash(base) });
   const bytes = tensors.map(
     ({ values }) => new Uint8Array(values.buffer, values.byteOffset, values.byteLength),

@@ -33,6 +33,12 @@ export const loraSettings = z
         'Modules that get an update: names (the last parts of them), a regular expression over whole names, or `all-linear`.',
       ),
     modules_to_save: names.default([]).describe('Modules that are trained whole, as copies.'),
+    ensure_weight_tying: z
+      .boolean()
+      .default(false)
+      .describe(
+        'Where a model ties embeddings and head, modules_to_save makes one copy of them, which stays tied.',
+      ),
     use_rslora: z.boolean().default(false).describe('Scale by lora_alpha / sqrt(r).'),
     use_dora: z.boolean().default(false).describe('Train the length of each output row apart (DoRA).'),
     init_lora_weights: z
@@ -206,6 +212,11 @@ function requireLinear(modules: ModelModule[], place: string): ModelModule[] {
   );
 }
 
+/** Whether the head's weights are the embeddings'. */
+export function tiesHead({ tieEmbeddings, scoreHead }: Architecture): boolean {
+  return tieEmbeddings && !scoreHead;
+}
+
 /** Modules that are trained whole: those whose names end with one of `modules_to_save`, and all that lies in them. */
 function savedModules(
   settings: LoraSettings,
@@ -217,20 +228,20 @@ function savedModules(
   const saved = new Set<ModelModule>();
   for (const wanted of settings.modules_to_save) {
     const found = all.filter(({ name }) => parentsOf(name).some((parent) => parent.endsWith(wanted)));
-    const tied =
-      architecture.tieEmbeddings &&
-      !architecture.scoreHead &&
+    const ofTie =
+      tiesHead(architecture) &&
       ('lm_head'.endsWith(wanted) || found.some(({ kind }) => kind === 'embedding'));
-    if (tied) {
+    if (ofTie && !settings.ensure_weight_tying) {
       throw new AnnealError(
         'recipe_invalid',
         `${path}: ${wanted} shares its weights with the other end of the model.`,
         {
           path,
-          hint: 'This model ties embeddings and head; leave both to the base, or train in full.',
+          hint: 'This model ties embeddings and head: with ensure_weight_tying: true one copy of both is trained.',
         },
       );
     }
+    if (ofTie) found.push(...all.filter(({ kind }) => kind === 'embedding'));
     if (found.length === 0) throw noMatch(wanted, all, place, 'modules_to_save');
     for (const module of found) saved.add(module);
   }

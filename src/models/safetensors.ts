@@ -66,6 +66,27 @@ export async function readSafetensors(
   return { entries, metadata: isRecord(metadata) ? metadata : {} };
 }
 
+/** Whether two tensors of a file are the same in type, shape and every byte. */
+export async function sameContent(path: string, a: TensorEntry, b: TensorEntry): Promise<boolean> {
+  if (a.dtype !== b.dtype || a.shape.join() !== b.shape.join()) return false;
+  const step = 1 << 20;
+  const handle = await open(path, 'r');
+  try {
+    const [left, right] = [Buffer.alloc(step), Buffer.alloc(step)];
+    for (let at = 0; at < a.bytes; at += step) {
+      const length = Math.min(step, a.bytes - at);
+      await handle.read(left, 0, length, a.offset + at);
+      await handle.read(right, 0, length, b.offset + at);
+      if (left.compare(right, 0, length, 0, length) !== 0) return false;
+    }
+    return true;
+  } catch (error) {
+    throw asFileError(error, path);
+  } finally {
+    await handle.close();
+  }
+}
+
 async function readHeaderText(path: string): Promise<{ text: string; dataStart: number; dataBytes: number }> {
   let handle: Awaited<ReturnType<typeof open>> | undefined;
   try {

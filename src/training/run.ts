@@ -352,7 +352,7 @@ function save(model: TrainingModel, dir: string, task: TrainingTask, which: 'bes
   const pissa = trained.settings.init_lora_weights === 'pissa';
   return saveAdapterModel(runtime.session, runtime.adapter!, dir, {
     ...trained,
-    classifier: made.architecture.scoreHead === true,
+    architecture: made.architecture,
     initial: pissa && which === 'final' ? trained.start : undefined,
     tokenizer,
     stopIds,

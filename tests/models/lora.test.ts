@@ -140,6 +140,7 @@ describe('LoRA settings', () => {
     for (const name of ['lm_head', 'embed_tokens'])
       expect(refused({ modules_to_save: [name] }, tied)).toMatchObject({
         path: 'stages.sft.lora.modules_to_save',
+        hint: expect.stringContaining('ensure_weight_tying'),
       });
   });
 

@@ -48,6 +48,7 @@ const LORA: Record<string, string> = {
   dora: '{ r: 2, target_modules: [q_proj, down_proj], use_dora: true }',
   copies: '{ r: 4, modules_to_save: [norm, down_proj] }',
   pissa: '{ r: 4, init_lora_weights: pissa }',
+  tied: '{ r: 4, modules_to_save: [embed_tokens], ensure_weight_tying: true }',
 };
 const NAMES = Object.keys(LORA);
 const stage = (name: string, lora: string) => `  ${name}:

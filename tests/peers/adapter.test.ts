@@ -3,7 +3,7 @@
  * the same merged model, the same training. The other side is adapter_peer.py.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
@@ -11,6 +11,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { importAdapter, saveAdapter } from '../../src/models/adapter.ts';
 import { loadModel, loadUnmerged, openBase, openModelFolder, sessionOptions } from '../../src/models/load.ts';
 import { adapterParameters, type LoraSettings, loraSettings, resolveLora } from '../../src/models/lora.ts';
+import { readSafetensorsHeader } from '../../src/models/safetensors.ts';
 import { saveModel } from '../../src/models/save.ts';
 import { modelSettingsSchema, newArchitecture } from '../../src/models/settings.ts';
 import { type Batch, loadAddon, type Session } from '../../src/native/addon.ts';
@@ -91,6 +92,21 @@ const cases: Case[] = [
       target_modules: ['model.layers.0.self_attn.o_proj', 'gate_proj'],
       modules_to_save: ['input_layernorm', 'embed_tokens'],
       init_lora_weights: false,
+    },
+  },
+  {
+    name: 'embeddings that are the head too, trained whole as one',
+    base: llama,
+    lora: { target_modules: ['q_proj'], modules_to_save: ['embed_tokens'], ensure_weight_tying: true },
+  },
+  {
+    name: 'the same by its other end, with DoRA',
+    base: llama,
+    lora: {
+      target_modules: ['v_proj'],
+      modules_to_save: ['lm_head', 'norm'],
+      ensure_weight_tying: true,
+      use_dora: true,
     },
   },
   {
@@ -281,7 +297,7 @@ describe.skipIf(python === '')('adapters', () => {
     const logits = await withSession(opening, async (session) => {
       const kinds = { true: 'default', false: 'random', gaussian: 'gaussian', pissa: 'pissa' } as const;
       await session.initAdapter(0, { seed: 9, kind: kinds[`${settings.init_lora_weights}`] });
-      const save = { settings, options, base: folder.path, classifier: false };
+      const save = { settings, options, base: folder.path, architecture: folder.architecture };
       if (pissa) {
         // The beginning, as a file, to the second adapter: the base has lost these directions already.
         await saveAdapter(session, 0, began, { ...save, settings: { ...settings, init_lora_weights: true } });
@@ -293,6 +309,20 @@ describe.skipIf(python === '')('adapters', () => {
     });
     const reply = await peer.ask<{ logits: number[] }>({ op: 'load', base: folder.path, adapter: out, ids });
     expect(relativeError(logits, reply.logits)).toBeLessThan(1e-5);
+  });
+
+  it('whose copies of embeddings and head differ are refused', async () => {
+    const torn = dir('torn');
+    cpSync(theirs(cases.find(({ lora }) => lora.ensure_weight_tying)!), torn, { recursive: true });
+    const path = join(torn, 'adapter_model.safetensors');
+    const head = (await readSafetensorsHeader(path)).find(({ name }) => name.endsWith('lm_head.weight'))!;
+    const bytes = readFileSync(path);
+    bytes[head.offset + head.bytes - 1]! ^= 1;
+    writeFileSync(path, bytes);
+    await expect(loadUnmerged(addon, await openModelFolder(torn), room)).rejects.toMatchObject({
+      code: 'model_invalid',
+      message: expect.stringContaining('copies of embeddings and head differ'),
+    });
   });
 
   it('of a reward model give the same scores on both sides', async () => {
@@ -315,7 +345,7 @@ describe.skipIf(python === '')('adapters', () => {
     await withSession(loadUnmerged(addon, folder, room), async (session) => {
       expect(relativeError((await session.forward(values)).values, logits)).toBeLessThan(1e-5);
       const { settings, options } = folder.adapter!;
-      await saveAdapter(session, 0, out, { settings, options, base, classifier: true });
+      await saveAdapter(session, 0, out, { settings, options, base, architecture: folder.architecture });
     });
     await withSession(loadModel(addon, folder, room), async (session) => {
       const { adapter: _, ...alone } = values;
@@ -325,7 +355,9 @@ describe.skipIf(python === '')('adapters', () => {
     expect(relativeError(back.logits, logits)).toBeLessThan(1e-6);
   });
 
-  const learning = cases.filter(({ lora }, i) => i < 3 || (lora.lora_dropout && !lora.modules_to_save));
+  const learning = cases.filter(
+    ({ lora }, i) => i < 3 || lora.ensure_weight_tying || (lora.lora_dropout && !lora.modules_to_save),
+  );
   it.each(learning)('learn as in PEFT for ten steps: $name', async (test) => {
     const folder = await openModelFolder(theirs(test));
     const adapter = { ...folder.adapter!.options, trainable: true };
