@@ -276,6 +276,14 @@ describe('inspect', () => {
     expect(fact(few, 'What it holds', 'rows')).toBe(5);
   });
 
+  it('says what the shape of a row that does not fit has', async () => {
+    write('misfit.jsonl', [{ messages: [{ role: 'user', content: 7 }] }, { prompt: 'a', completion: 'b' }]);
+    const page = await inspect(ask({ query: 'inspect', in: ['misfit.jsonl'] }), context);
+    const misfits = section(page, 'facts', 'What it holds').facts.find(({ name }) => name === 'do not fit')!;
+    expect(misfits.value).toBe(1);
+    expect(misfits.note).toMatch(/^A row has `messages` with role and content [^;]*\.$/);
+  });
+
   it('for a model shows what is scored', async () => {
     write('model.jsonl', [{ prompt: 'Say it: ', completion: 'it' }]);
     const page = await inspect(

@@ -43,8 +43,7 @@ class Survey {
   readonly settings: RowSettings;
   readonly #ask: DataQueryOf<'inspect'>;
   readonly #tokenizer: Tokenizer | undefined;
-  readonly #shaper: Shaper<ShapeName, ShapeName>;
-  readonly #supervised: Shaper<(typeof SUPERVISED.takes)[number], RowContent>;
+  readonly #shaper: Shaper<ShapeName, RowContent | undefined>;
   readonly #shapes = new ShapeCounts();
   readonly #fields = new FieldSurvey();
   readonly #characters = new LengthHistogram();
@@ -66,9 +65,12 @@ class Survey {
     this.#tokenizer = tokenizer;
     this.#shaper = new Shaper(settings, {
       takes: Object.keys(SHAPES) as ShapeName[],
-      parse: (_, shape) => shape,
+      // What supervised stages read is parsed: a row may have the fields of a shape, and not what they need.
+      parse: (row, shape) => {
+        const known = SUPERVISED.takes.find((name) => name === shape);
+        return known && SUPERVISED.parse(row, known);
+      },
     });
-    this.#supervised = new Shaper(settings, SUPERVISED);
   }
 
   get full(): boolean {
@@ -90,12 +92,8 @@ class Survey {
     try {
       const shaped = this.#shaper.read(record, origin);
       if (shaped === undefined) return;
-      // What supervised stages read is parsed as well: a row may have the fields of a shape, and not what they need.
-      const content = SUPERVISED.takes.some((name) => name === shaped.content)
-        ? this.#supervised.read(record, origin)?.content
-        : undefined;
       this.#shapes.add(shaped.shape, shaped.besides);
-      this.#example(content, origin, texts);
+      this.#example(shaped.content, origin, texts);
     } catch (thrown) {
       const error = rowErrorOf(thrown, origin);
       this.#misfits += 1;

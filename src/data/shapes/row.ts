@@ -15,19 +15,20 @@ export class FieldRow {
   readonly origin: string;
   /** As the file has them. */
   readonly fields: Record<string, unknown>;
+  /** What a row has, for errors of its fields: of its shape, once that is found. */
+  hint: string;
   readonly #map: FieldMap;
-  readonly #hint: string;
 
   constructor(fields: Record<string, unknown>, origin: string, map: FieldMap, hint: string) {
     this.fields = fields;
     this.origin = origin;
+    this.hint = hint;
     this.#map = map;
-    this.#hint = hint;
   }
 
   /** Makes the error of a field. */
   readonly fail: Fail = (field, problem) =>
-    new RowError('data_field', this.origin, field, problem, { hint: this.#hint });
+    new RowError('data_field', this.origin, field, problem, { hint: this.hint });
 
   /** The error of what a role's field has; `below` leads further into it. */
   failRole(role: Role, problem: string, below = ''): RowError {

@@ -31,6 +31,7 @@ export class Shaper<Name extends ShapeName, T> {
   readonly #map: FieldMap;
   readonly #finder: ShapeFinder<Name>;
   readonly #hint: string;
+  readonly #hints: ReadonlyMap<Name, string>;
 
   constructor(settings: Pick<ShapeSettings, 'fields' | 'where'>, kind: RowKind<Name, T>) {
     this.filter = new RowFilter(settings.where);
@@ -38,6 +39,7 @@ export class Shaper<Name extends ShapeName, T> {
     this.#map = new FieldMap(settings.fields);
     this.#finder = new ShapeFinder(kind.takes, this.#map);
     this.#hint = shapesHint(kind.takes);
+    this.#hints = new Map(kind.takes.map((shape) => [shape, shapesHint([shape])]));
   }
 
   /** A record read; undefined where `where` leaves it out. What does not fit is a RowError. */
@@ -49,6 +51,7 @@ export class Shaper<Name extends ShapeName, T> {
     const row = new FieldRow(fields, origin, this.#map, this.#hint);
     const shape = this.#finder.find(row);
     if (shape === undefined) throw this.#kind.missing?.(row) ?? this.#unknown(row);
+    row.hint = this.#hints.get(shape)!;
     return {
       content: this.#kind.parse(row, shape),
       shape: SHAPES[shape].said(row),
