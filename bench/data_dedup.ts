@@ -69,7 +69,7 @@ const bench: DataBench = {
         bands: Math.floor(Number(permutations) / rows),
         rows,
         seed: 1,
-        scheme: 'affine',
+        scheme: 'multiplicative',
       },
     });
     const started = process.cpuUsage();

@@ -11,7 +11,7 @@ namespace {
 std::optional<NearOptions> near_options(const Argument& near) {
   if (near.is_absent()) return std::nullopt;
   static constexpr const char* kUnits[] = {"word", "character"};
-  static constexpr const char* kSchemes[] = {"affine", "datasketch", "datasketch_legacy"};
+  static constexpr const char* kSchemes[] = {"multiplicative", "datasketch", "datasketch_legacy"};
   const auto count = [&](const char* key, int64_t most) {
     return static_cast<int>(near.property(key).integer(1, most));
   };

@@ -3,8 +3,8 @@
 #include <cstring>
 
 #include "data/clean_filters.h"
+#include "data/stable_hash.h"
 #include "data/unicode.h"
-#include "tokenizer/word_hash.h"
 
 namespace anneal {
 namespace {
@@ -28,7 +28,7 @@ size_t count_stop_words(const GopherQuality& rules, const Words& words) {
   for (const std::string& stop : rules.stop_words) {
     std::string padded = stop;
     padded.append(8, '\0');
-    const uint64_t hash = hash_padded(padded.data(), stop.size());
+    const uint64_t hash = stable_hash_padded(padded.data(), stop.size());
     count += std::ranges::find(words.hashes, hash) != words.hashes.end() ? 1 : 0;
   }
   return count;
@@ -107,7 +107,7 @@ Duplicates find_duplicates(const CleanText& text, const std::vector<Span>& parts
   scratch.counts.reset(parts.size());
   for (const Span part : parts) {
     const std::string_view view = text.view(part);
-    if (scratch.counts.at(hash_padded(view.data(), view.size())).count++ == 0) continue;
+    if (scratch.counts.at(stable_hash_padded(view.data(), view.size())).count++ == 0) continue;
     ++duplicates.elements;
     duplicates.characters += text.characters(view);
   }
@@ -217,7 +217,7 @@ size_t duplicate_characters(const CleanText& text, const Words& words, uint32_t 
     if (i < free) continue;
     const char* at = &words.joined[words.starts[i]];
     const uint32_t length = words.starts[i + n] - words.starts[i];
-    if (scratch.counts.at(hash_padded(at, length)).count++ > 0) {
+    if (scratch.counts.at(stable_hash_padded(at, length)).count++ > 0) {
       repeated += text.characters({at, length});
       free = i + n;
     }

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "data/stable_hash.h"
 #include "data/unicode.h"
-#include "tokenizer/word_hash.h"
 
 namespace anneal {
 namespace {
@@ -166,7 +166,7 @@ const Words& CleanText::words() {
     if (length > 16) std::memcpy(to + 16, at + 16, length - 16);
     *start++ = static_cast<uint32_t>(to - joined);
     to += length;
-    *hash++ = hash_padded(at, length);
+    *hash++ = stable_hash_padded(at, length);
     const bool letter = classes_.letter.at(begin) || classes_.letter.any(begin + 1, end);
     words.with_letter += letter ? 1 : 0;
     if (ascii_ || !classes_.high.any(begin, end)) {

@@ -7,48 +7,13 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "tokenizer/word_hash.h"
+#include "data/byte_bits.h"
 
 namespace anneal {
-
-/// One bit for each byte of a text; bits beyond its end are 0, and a word beyond the last may be read.
-class ByteBits {
- public:
-  /// For a text of this many bytes. Words that begin beyond its last whole 64 are cleared, others are left.
-  void resize(size_t bytes) {
-    words_.resize(bytes / 64 + 2);
-    words_[bytes / 64] = words_[bytes / 64 + 1] = 0;
-  }
-  void clear(size_t bytes) { words_.assign(bytes / 64 + 2, 0); }
-  [[nodiscard]] bool at(size_t i) const { return (words_[i >> 6] >> (i & 63) & 1) != 0; }
-  void set(size_t begin, size_t length) {
-    for (size_t i = begin; i < begin + length; ++i) words_[i >> 6] |= uint64_t{1} << (i & 63);
-  }
-  /// Whether any bit of [begin, end) is set.
-  [[nodiscard]] bool any(size_t begin, size_t end) const { return next(begin, end) < end; }
-  /// The first set bit in [begin, end), or `end`.
-  [[nodiscard]] size_t next(size_t begin, size_t end) const {
-    if (begin >= end) return end;
-    size_t word = begin >> 6;
-    uint64_t bits = words_[word] & ~uint64_t{0} << (begin & 63);
-    while (bits == 0) {
-      if (++word << 6 >= end) return end;
-      bits = words_[word];
-    }
-    const size_t found = (word << 6) + static_cast<size_t>(__builtin_ctzll(bits));
-    return found < end ? found : end;
-  }
-  [[nodiscard]] uint64_t* data() { return words_.data(); }
-  [[nodiscard]] const uint64_t* data() const { return words_.data(); }
-
- private:
-  std::vector<uint64_t> words_;
-};
 
 /// Classes of the bytes of a text; all bytes of a character are of its class.
 struct ByteClasses {
@@ -120,19 +85,5 @@ void classify_bytes(std::string_view text, ByteClasses& classes);
 /// Whether the text may hold one of the phrases that C4's rules look for: if not, it surely holds none.
 /// `text` may be read 128 bytes beyond its end.
 bool may_hold_phrase(std::string_view text);
-
-/// A hash of a byte string, which may be read 8 bytes beyond its end; for tables of one document.
-inline uint64_t hash_padded(const char* at, size_t length) {
-  constexpr uint64_t kOdd1 = 0x9E3779B97F4A7C15u, kOdd2 = 0xC2B2AE3D27D4EB4Fu;
-  const auto load = [](const char* from) {
-    uint64_t value;
-    std::memcpy(&value, from, 8);
-    return value;
-  };
-  uint64_t hash = length * kOdd1;
-  for (; length > 8; length -= 8, at += 8) hash = mix_bits(hash ^ load(at), kOdd2);
-  const uint64_t tail = length == 0 ? 0 : load(at) & (~uint64_t{0} >> (64 - 8 * length));
-  return mix_bits(hash ^ tail ^ kOdd1, kOdd2);
-}
 
 }  // namespace anneal

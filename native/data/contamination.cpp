@@ -5,9 +5,9 @@
 #include <stdexcept>
 #include <utility>
 
+#include "data/stable_hash.h"
 #include "data/words.h"
 #include "tokenizer/parallel.h"
-#include "tokenizer/word_hash.h"
 
 namespace anneal {
 namespace {
@@ -22,11 +22,12 @@ struct Word {
   size_t begin, end;
 };
 
-void words_of(std::string_view text, std::string& scratch, std::vector<Word>& words) {
+void words_of(std::string_view text, PlainWords& scratch, std::vector<Word>& words) {
+  scratch.find(text);
   words.clear();
-  for_each_plain_word(text, scratch, [&](std::string_view word, size_t begin, size_t end) {
-    words.push_back({hash_word(word), begin, end});
-  });
+  for (const PlainWords::Place place : scratch.places()) {
+    words.push_back({scratch.hash(place), place.begin, place.end});
+  }
 }
 
 /// The polynomial of the words' hashes, with the number of words mixed in.
@@ -69,7 +70,7 @@ struct Contamination::Scratch {
     uint32_t gram;
     size_t first, last;  // words
   };
-  std::string word;
+  PlainWords plain;
   std::vector<Word> words;
   std::vector<Hit> hits;
   std::vector<uint32_t> grams;                    // distinct
@@ -85,7 +86,7 @@ uint32_t Contamination::gram_of(uint64_t hash) {
 
 void Contamination::add(const TextBatch& rows, int set) {
   if (sealed_) throw std::invalid_argument("evaluation rows cannot be added after the first check");
-  std::string scratch;
+  PlainWords scratch;
   std::vector<Word> words;
   for (size_t i = 0; i < rows.size(); ++i) {
     const auto number = static_cast<uint32_t>(rows_.size());
@@ -148,7 +149,7 @@ std::span<const uint32_t> Contamination::rows_of(uint32_t gram) const {
 }
 
 void Contamination::check_document(std::string_view text, Scratch& scratch, double* shares) const {
-  words_of(text, scratch.word, scratch.words);
+  words_of(text, scratch.plain, scratch.words);
   scratch.hits.clear();
   scratch.grams.clear();
   scratch.counts.clear();

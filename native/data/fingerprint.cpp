@@ -26,7 +26,7 @@ void for_each_document(int threads, size_t documents, const Work& work) {
 
 ShingleHash hash_of(MinHashScheme scheme) {
   switch (scheme) {
-    case MinHashScheme::kAffine:
+    case MinHashScheme::kMultiplicative:
       return ShingleHash::kRolling;
     case MinHashScheme::kDatasketch:
       return ShingleHash::kMixedSha1;

@@ -13,25 +13,27 @@ HWY_BEFORE_NAMESPACE();
 namespace anneal::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-/// `least[p]` becomes the least of itself and of factors[p] x + terms[p] over all x of the set. `count`
-/// permutations, a multiple of four vectors.
-void least_hashes(const uint32_t* set, size_t size, const uint32_t* factors, const uint32_t* terms,
-                  size_t count, uint32_t* least) {
+/// `least[p]` becomes the least of itself and of factors[p] x, plus terms[p] with kTerms, over all x of the
+/// set. `count` permutations, a multiple of four vectors.
+template <bool kTerms>
+HWY_INLINE void find_least(const uint32_t* set, size_t size, const uint32_t* factors,
+                           [[maybe_unused]] const uint32_t* terms, size_t count, uint32_t* least) {
   const hn::ScalableTag<uint32_t> d;
   const size_t lanes = hn::Lanes(d);
   for (size_t p = 0; p < count; p += 4 * lanes) {
-    const auto a0 = hn::LoadU(d, factors + p), a1 = hn::LoadU(d, factors + p + lanes);
-    const auto a2 = hn::LoadU(d, factors + p + 2 * lanes), a3 = hn::LoadU(d, factors + p + 3 * lanes);
-    const auto b0 = hn::LoadU(d, terms + p), b1 = hn::LoadU(d, terms + p + lanes);
-    const auto b2 = hn::LoadU(d, terms + p + 2 * lanes), b3 = hn::LoadU(d, terms + p + 3 * lanes);
+    const auto value = [&](size_t i, auto x) HWY_ATTR {
+      const auto product = hn::Mul(hn::LoadU(d, factors + p + i * lanes), x);
+      if constexpr (kTerms) return hn::Add(product, hn::LoadU(d, terms + p + i * lanes));
+      return product;
+    };
     auto m0 = hn::LoadU(d, least + p), m1 = hn::LoadU(d, least + p + lanes);
     auto m2 = hn::LoadU(d, least + p + 2 * lanes), m3 = hn::LoadU(d, least + p + 3 * lanes);
     for (size_t i = 0; i < size; ++i) {
       const auto x = hn::Set(d, set[i]);
-      m0 = hn::Min(m0, hn::Add(hn::Mul(a0, x), b0));
-      m1 = hn::Min(m1, hn::Add(hn::Mul(a1, x), b1));
-      m2 = hn::Min(m2, hn::Add(hn::Mul(a2, x), b2));
-      m3 = hn::Min(m3, hn::Add(hn::Mul(a3, x), b3));
+      m0 = hn::Min(m0, value(0, x));
+      m1 = hn::Min(m1, value(1, x));
+      m2 = hn::Min(m2, value(2, x));
+      m3 = hn::Min(m3, value(3, x));
     }
     hn::StoreU(m0, d, least + p);
     hn::StoreU(m1, d, least + p + lanes);
@@ -40,13 +42,24 @@ void least_hashes(const uint32_t* set, size_t size, const uint32_t* factors, con
   }
 }
 
+void least_products(const uint32_t* set, size_t size, const uint32_t* factors, size_t count,
+                    uint32_t* least) {
+  find_least<false>(set, size, factors, nullptr, count, least);
+}
+
+void least_affine(const uint32_t* set, size_t size, const uint32_t* factors, const uint32_t* terms,
+                  size_t count, uint32_t* least) {
+  find_least<true>(set, size, factors, terms, count, least);
+}
+
 }  // namespace anneal::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace anneal {
 
-HWY_EXPORT(least_hashes);
+HWY_EXPORT(least_products);
+HWY_EXPORT(least_affine);
 
 namespace {
 
@@ -101,28 +114,29 @@ MinHash::MinHash(MinHashScheme scheme, int permutations, uint64_t seed)
     return;
   }
   uint64_t state = seed;
-  for (size_t p = 0; p < padded; ++p) {
-    const uint64_t bits = next_random(state);
-    factors_.push_back(static_cast<uint32_t>(bits) | 1);
-    terms_.push_back(static_cast<uint32_t>(bits >> 32));
-  }
+  for (size_t p = 0; p < padded; ++p) factors_.push_back(static_cast<uint32_t>(next_random(state) >> 32) | 1);
 }
 
 void MinHash::signature(std::span<const uint32_t> set, std::span<uint32_t> signature) const {
   if (scheme_ == MinHashScheme::kDatasketchLegacy) {
     legacy_signature(set, signature);
   } else {
-    affine_signature(set, signature);
+    vector_signature(set, signature);
   }
 }
 
-void MinHash::affine_signature(std::span<const uint32_t> set, std::span<uint32_t> signature) const {
+void MinHash::vector_signature(std::span<const uint32_t> set, std::span<uint32_t> signature) const {
   thread_local std::vector<uint32_t> least;
   least.assign(padded_to_block(signature.size()), UINT32_MAX);
   for (size_t begin = 0; begin < set.size(); begin += kChunk) {
     const auto chunk = set.subspan(begin, std::min(kChunk, set.size() - begin));
-    HWY_DYNAMIC_DISPATCH(least_hashes)
-    (chunk.data(), chunk.size(), factors_.data(), terms_.data(), least.size(), least.data());
+    if (terms_.empty()) {
+      HWY_DYNAMIC_DISPATCH(least_products)
+      (chunk.data(), chunk.size(), factors_.data(), least.size(), least.data());
+    } else {
+      HWY_DYNAMIC_DISPATCH(least_affine)
+      (chunk.data(), chunk.size(), factors_.data(), terms_.data(), least.size(), least.data());
+    }
   }
   std::copy_n(least.begin(), signature.size(), signature.begin());
 }

@@ -1,10 +1,11 @@
 // MinHash (Broder 1997): for each of many permutations of the hashes, the least hash of a set. Two sets agree
 // in a share of their least hashes that estimates their Jaccard similarity.
 //
-// A permutation is x -> a x + b mod 2^32 with an odd a: a bijection, one multiplication, and after the mixing
-// that the shingles' hashes have had as good an estimate as any (tests/data hold it to exact similarities).
-// datasketch (from 2.0) has the same family with numbers of a Mersenne Twister; before it had
-// x -> (a x + b mod 2^64) mod (2^61 - 1) mod 2^32.
+// A permutation is x -> a x mod 2^32 with an odd a: a bijection, one multiplication. The hashes have been
+// mixed, so that the sets' own structure is gone, and 0, which every a leaves where it is, is not among them:
+// the estimate then has the variance of random permutations (native/tests hold it to that). datasketch
+// (from 2.0) adds a number b, with numbers of a Mersenne Twister; before it had x -> (a x + b mod 2^64) mod
+// (2^61 - 1) mod 2^32.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,7 @@
 
 namespace anneal {
 
-enum class MinHashScheme { kAffine, kDatasketch, kDatasketchLegacy };
+enum class MinHashScheme { kMultiplicative, kDatasketch, kDatasketchLegacy };
 
 class MinHash {
  public:
@@ -27,7 +28,7 @@ class MinHash {
   void signature(std::span<const uint32_t> set, std::span<uint32_t> signature) const;
 
  private:
-  void affine_signature(std::span<const uint32_t> set, std::span<uint32_t> signature) const;
+  void vector_signature(std::span<const uint32_t> set, std::span<uint32_t> signature) const;
   void legacy_signature(std::span<const uint32_t> set, std::span<uint32_t> signature) const;
 
   MinHashScheme scheme_;

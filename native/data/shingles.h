@@ -10,12 +10,15 @@
 #include <string_view>
 #include <vector>
 
+#include "data/words.h"
+
 namespace anneal {
 
 enum class ShingleUnit { kWord, kCharacter };
 
-/// Our own; or, for those who must agree with datasketch, the beginning of the SHA-1 of the shingle's words
-/// joined by single spaces (much slower), as its older scheme takes it, or mixed as its newer one does.
+/// Our own, never 0; or, for those who must agree with datasketch, the beginning of the SHA-1 of the
+/// shingle's words joined by single spaces (much slower), as its older scheme takes it, or mixed as its newer
+/// one does.
 enum class ShingleHash { kRolling, kSha1, kMixedSha1 };
 
 /// Scratch memory of one thread.
@@ -30,18 +33,18 @@ class Shingler {
   const std::vector<uint32_t>& shingles(std::string_view text);
 
  private:
-  void words(std::string_view text);
-  void characters(std::string_view text);
+  void words();
+  void characters();
   void roll();
-  void hash_texts(std::string_view text);
+  void hash_texts();
 
   ShingleUnit unit_;
   size_t length_;
   ShingleHash hash_;
+  PlainWords words_;
   std::vector<uint64_t> units_;  // a hash for each word or character
-  std::string word_;
-  std::string joined_;          // words, for SHA-1
-  std::vector<size_t> begins_;  // of the units in `joined_`
+  std::string joined_;           // words, for SHA-1
+  std::vector<size_t> begins_;   // of the units in `joined_`
   std::vector<size_t> ends_;
   std::vector<uint32_t> shingles_;
 };

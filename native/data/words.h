@@ -3,67 +3,46 @@
 // invalid UTF-8 included, only separates. Hashes of words are stored: what a word is must not change.
 #pragma once
 
-#include <array>
+#include <cstddef>
 #include <cstdint>
-#include <string>
+#include <span>
 #include <string_view>
+#include <vector>
 
-#include "data/unicode.h"
+#include "data/byte_bits.h"
+#include "data/stable_hash.h"
 
 namespace anneal {
 
-/// Lower case of ASCII letters, digits as they are, 0 for every other byte.
-inline constexpr std::array<char, 256> kLowerAscii = [] {
-  std::array<char, 256> table{};
-  for (int c = '0'; c <= '9'; ++c) table[static_cast<size_t>(c)] = static_cast<char>(c);
-  for (int c = 'a'; c <= 'z'; ++c) table[static_cast<size_t>(c)] = static_cast<char>(c);
-  for (int c = 'A'; c <= 'Z'; ++c) table[static_cast<size_t>(c)] = static_cast<char>(c - 'A' + 'a');
-  return table;
-}();
-
-/// Calls visit(word, begin, end) for each word, in lower case, with its bytes in `text`; `word` is scratch
-/// memory.
-template <typename Visit>
-void for_each_plain_word(std::string_view text, std::string& word, const Visit& visit) {
-  word.clear();
-  size_t begin = 0;
-  const auto end_word = [&](size_t end) {
-    if (word.empty()) return;
-    visit(std::string_view(word), begin, end);
-    word.clear();
+/// Memory of one thread.
+class PlainWords {
+ public:
+  struct Place {
+    size_t begin, end;  // in the text
   };
-  for (size_t at = 0; at < text.size();) {
-    const auto byte = static_cast<unsigned char>(text[at]);
-    if (byte < 0x80) {
-      const char letter = kLowerAscii[byte];
-      if (letter == 0) {
-        end_word(at);
-      } else {
-        if (word.empty()) begin = at;
-        word.push_back(letter);
-      }
-      ++at;
-      continue;
-    }
-    const uint32_t bytes = utf8_length(byte);
-    const std::string_view character = text.substr(at, bytes);
-    if (valid_utf8_prefix(character) != bytes) {
-      end_word(at++);
-      continue;
-    }
-    const uint32_t properties = unicode_properties(utf8_point(character.data()));
-    if (properties & kIdeograph) {
-      end_word(at);
-      visit(character, at, at + bytes);
-    } else if (properties & kWordCharacter) {
-      if (word.empty()) begin = at;
-      word.append(character);
-    } else {
-      end_word(at);
-    }
-    at += bytes;
+
+  /// Finds the words of a text; those of the text before are gone.
+  void find(std::string_view text);
+
+  [[nodiscard]] std::span<const Place> places() const { return {places_.data(), count_}; }
+
+  /// In lower case; may be read 8 bytes beyond its end.
+  [[nodiscard]] std::string_view word(Place place) const {
+    return {lower_.data() + place.begin, place.end - place.begin};
   }
-  end_word(text.size());
-}
+  [[nodiscard]] uint64_t hash(Place place) const {
+    return stable_hash_padded(lower_.data() + place.begin, place.end - place.begin);
+  }
+
+ private:
+  void mark_high(std::string_view text);
+
+  std::vector<char> lower_;  // the text with its ASCII letters in lower case, then zeros
+  ByteBits word_;            // bytes of words
+  ByteBits high_;            // bytes that are not ASCII
+  ByteBits border_;          // a word that has this byte begins with it
+  std::vector<Place> places_;  // the first count_ are those of the text
+  size_t count_ = 0;
+};
 
 }  // namespace anneal

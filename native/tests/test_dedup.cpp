@@ -3,6 +3,8 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cctype>
+#include <cmath>
 #include <compare>
 #include <filesystem>
 #include <random>
@@ -13,9 +15,13 @@
 #include "data/external_sort.h"
 #include "data/fingerprint.h"
 #include "data/line_hash.h"
+#include "data/minhash.h"
 #include "data/repeated_parts.h"
 #include "data/sha1.h"
+#include "data/stable_hash.h"
 #include "data/text_parts.h"
+#include "data/unicode.h"
+#include "data/words.h"
 
 namespace anneal {
 namespace {
@@ -52,7 +58,7 @@ NearOptions near_options() {
           .rows = 2,
           .permutations = 7,
           .seed = 1,
-          .scheme = MinHashScheme::kAffine,
+          .scheme = MinHashScheme::kMultiplicative,
           .signatures = true};
 }
 
@@ -108,7 +114,7 @@ TEST_CASE("dedup: random bytes are fingerprinted, compared and cut without harm,
   for (int round = 0; round < 20; ++round) {
     const TextBatch batch = random_batch(random, 150);
     for (const MinHashScheme scheme :
-         {MinHashScheme::kAffine, MinHashScheme::kDatasketch, MinHashScheme::kDatasketchLegacy}) {
+         {MinHashScheme::kMultiplicative, MinHashScheme::kDatasketch, MinHashScheme::kDatasketchLegacy}) {
       for (const ShingleUnit unit : {ShingleUnit::kWord, ShingleUnit::kCharacter}) {
         NearOptions near = near_options();
         near.scheme = scheme;
@@ -142,16 +148,109 @@ TEST_CASE("dedup: random bytes are fingerprinted, compared and cut without harm,
   }
 }
 
+/// Words of a text, found character by character.
+std::vector<std::pair<size_t, std::string>> words_one_by_one(std::string_view text) {
+  std::vector<std::pair<size_t, std::string>> words;
+  bool open = false;
+  for (size_t at = 0; at < text.size();) {
+    const uint32_t bytes = utf8_length(static_cast<unsigned char>(text[at]));
+    std::string character(text.substr(at, bytes));
+    const bool valid = valid_utf8_prefix(character) == bytes && bytes == character.size();
+    const uint32_t properties = valid ? unicode_properties(utf8_point(character.data())) : 0;
+    if (bytes == 1) character[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(character[0])));
+    if ((properties & kIdeograph) != 0 || ((properties & kWordCharacter) != 0 && !open)) {
+      words.emplace_back(at, character);
+    } else if ((properties & kWordCharacter) != 0) {
+      words.back().second += character;
+    }
+    open = (properties & kWordCharacter) != 0 && (properties & kIdeograph) == 0;
+    at += valid ? bytes : 1;
+  }
+  return words;
+}
+
+TEST_CASE("dedup: words are those that one finds character by character, whatever the bytes and borders") {
+  std::mt19937 random(5);
+  PlainWords words;
+  for (int round = 0; round < 300; ++round) {
+    const TextBatch batch = random_batch(random, 10);
+    for (size_t i = 0; i < batch.size(); ++i) {
+      std::string text(batch[i]);
+      // Words that end with a block of 64, and texts that do.
+      if (i % 3 == 0) text.resize(text.size() / 64 * 64, 'Z');
+      words.find(text);
+      const auto expected = words_one_by_one(text);
+      REQUIRE(words.places().size() == expected.size());
+      for (size_t w = 0; w < expected.size(); ++w) {
+        const PlainWords::Place place = words.places()[w];
+        CHECK(place.begin == expected[w].first);
+        CHECK(words.word(place) == expected[w].second);
+        CHECK(words.hash(place) == stable_hash(expected[w].second));
+      }
+    }
+  }
+}
+
+TEST_CASE("dedup: the estimate of a similarity has no bias, and the variance of random permutations") {
+  // Of k permutations the share that agrees has mean J and variance J (1 - J) / k; r of them all agree with
+  // probability J^r.
+  constexpr size_t kPermutations = 128, kRows = 8, kTrials = 400, kSeeds = 10;
+  std::mt19937 random(11);
+  for (const MinHashScheme scheme : {MinHashScheme::kMultiplicative, MinHashScheme::kDatasketch}) {
+    for (const size_t size : {20, 200, 3000}) {
+      for (const double wanted : {0.5, 0.8, 0.95}) {
+        const auto own = static_cast<size_t>(std::ceil(static_cast<double>(size) * (1 - wanted) / 2));
+        const double similarity = static_cast<double>(size - 2 * own) / static_cast<double>(size);
+        double errors = 0, squares = 0, bands = 0;
+        for (size_t seed = 0; seed < kSeeds; ++seed) {
+          const MinHash minhash(scheme, kPermutations, seed);
+          for (size_t trial = 0; trial < kTrials / kSeeds; ++trial) {
+            std::vector<uint32_t> set(size);
+            for (uint32_t& hash : set) hash = static_cast<uint32_t>(random());
+            std::vector<uint32_t> a(kPermutations), b(kPermutations);
+            minhash.signature(std::span(set).subspan(own), a);
+            minhash.signature(std::span(set).first(size - own), b);
+            size_t same = 0;
+            for (size_t p = 0; p < kPermutations; ++p) same += a[p] == b[p] ? 1 : 0;
+            for (size_t p = 0; p < kPermutations; p += kRows) {
+              bands += std::equal(a.begin() + p, a.begin() + p + kRows, b.begin() + p) ? 1 : 0;
+            }
+            const double error = static_cast<double>(same) / kPermutations - similarity;
+            errors += error;
+            squares += error * error;
+          }
+        }
+        const double variance = similarity * (1 - similarity) / kPermutations;
+        CHECK(std::abs(errors / kTrials) < 4 * std::sqrt(variance / kTrials));
+        // A variance of n draws has a standard error of sqrt(2 / n) of itself, and more where few differ.
+        CHECK(std::abs(squares / kTrials / variance - 1) < 4 * std::sqrt(2.0 / kTrials));
+        const double banded = std::pow(similarity, kRows), draws = kTrials * kPermutations / kRows;
+        CHECK(std::abs(bands / draws - banded) < 5 * std::sqrt(banded * (1 - banded) / draws));
+      }
+    }
+  }
+}
+
 TEST_CASE("dedup: stored values do not change") {
   CHECK(sha1_hash32("") == 0xEEA339DA);  // da39a3ee..., published
   CHECK(sha1_hash32("abc") == 0x363E99A9);
   CHECK(sha1_hash32(std::string(1000, 'a')) == 0x6C9A1E29);
+  // By length: no byte, a part of eight, eight, and more; the same by both ways to read the bytes.
+  const std::string letters = "abcdefghijklmnopqrstuvwxyz";
+  const std::pair<size_t, uint64_t> kHashes[] = {{0, 0x8DD9092E2A448508u},  {1, 0xC5B4052C17AD28A6u},
+                                                 {3, 0x3085A2F0A9ACBA93u},  {7, 0x870024B1E259AB81u},
+                                                 {8, 0x22CC126A0516F113u},  {15, 0xB97458BADF89F01Bu},
+                                                 {16, 0x5B897D6087736CBEu}, {18, 0x5254E6F0148EE20Au}};
+  for (const auto& [size, hash] : kHashes) {
+    CHECK(stable_hash(letters.substr(0, size)) == hash);
+    CHECK(stable_hash_padded(letters.data(), size) == hash);
+  }
   TextBatch batch;
   batch.add("The quick brown fox\njumps over the lazy dog, 東京 1984.");
   NearOptions near = near_options();
   const Fingerprints prints = Fingerprinter(near, 1).run(batch);
   CHECK(prints.exact == std::vector<uint64_t>{0x5178662A35F90189u, 0xE6FBA51752B17767u});
-  CHECK(prints.bands == std::vector<uint64_t>{0x4A7563DB28AB4ABBu, 0x6922CEA2C709C49Au, 0xB443FA59D3263B17u});
+  CHECK(prints.bands == std::vector<uint64_t>{0x913A7D6D42363B6Du, 0xA9578A61274F780Du, 0xFC0C1AF209ACA38Eu});
   CHECK(line_hash(" The quick brown fox\r") == 0xF7DAFAD030B6AB7Au);
 }
 

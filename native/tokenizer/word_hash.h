@@ -1,5 +1,5 @@
-// A fast hash of short byte strings. Fingerprints of documents are stored by it (native/data/shingles.h): its
-// values must not change.
+// A fast hash of short byte strings, for tables in memory. What is stored is hashed by
+// native/data/stable_hash.h.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 namespace anneal {
 
-/// Multiplies 64 x 64 to 128 bits and folds the halves.
+/// Multiplies 64 x 64 to 128 bits and folds the halves. Stored hashes are made of it: it must not change.
 inline uint64_t mix_bits(uint64_t a, uint64_t b) {
   __extension__ using Wide = unsigned __int128;
   const Wide product = static_cast<Wide>(a) * b;

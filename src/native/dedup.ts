@@ -17,7 +17,7 @@ export interface NearOptions {
   /** Of the permutations. */
   seed: number;
   /** Permutations and hashes of shingles: ours, datasketch's from its 2.0 on, or those it had before. */
-  scheme: 'affine' | 'datasketch' | 'datasketch_legacy';
+  scheme: 'multiplicative' | 'datasketch' | 'datasketch_legacy';
   /** Gives the signatures themselves as well, to verify candidates by. */
   signatures?: boolean;
 }

@@ -12,7 +12,7 @@ const near: NearOptions = {
   bands: 16,
   rows: 8,
   seed: 1,
-  scheme: 'affine',
+  scheme: 'multiplicative',
 };
 const addon = loadAddon();
 

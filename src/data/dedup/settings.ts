@@ -39,8 +39,8 @@ export const nearSettings = z
       .describe('Bands of the signature; default: what errs least at the threshold.'),
     rows: z.int().min(1).optional().describe('Hashes of a band; only with `bands`.'),
     scheme: z
-      .enum(['affine', 'datasketch', 'datasketch_legacy'])
-      .default('affine')
+      .enum(['multiplicative', 'datasketch', 'datasketch_legacy'])
+      .default('multiplicative')
       .describe(
         '`datasketch`: the signatures of that package (`datasketch_legacy`: of its versions before 2.0), slower.',
       ),
