@@ -5,7 +5,7 @@ import { DataRandom } from '../src/data/random.ts';
 import { loadAddon } from '../src/native/addon.ts';
 import { textBatch } from '../src/native/text_batch.ts';
 import { BYTE_PATTERNS, type BytePattern } from '../src/tokenizer/split_patterns.ts';
-import { formatTokenizerJson } from '../src/tokenizer/tokenizer_json.ts';
+import { formatTokenizerJson, tokensBefore } from '../src/tokenizer/tokenizer_json.ts';
 import { fuzzText } from './fuzz_texts.ts';
 
 interface Json {
@@ -54,45 +54,22 @@ function addTokens(json: Json, first: number): void {
   }
 }
 
-/** BPE over characters by counting pairs anew each time, with bytes to fall back to. */
-function characterVocabulary(): Pick<Json['model'], 'vocab' | 'merges'> {
-  const words = trainingTexts().flatMap((text) => `▁${text.replaceAll(' ', '▁')}`.match(/▁*[^▁]*/gu)!);
-  let parts = words.map((word) => [...word]);
-  const frequent = new Map<string, number>();
-  for (const char of parts.flat()) frequent.set(char, (frequent.get(char) ?? 0) + 1);
-  const bytes = Array.from({ length: 256 }, (_, b) => `<0x${b.toString(16).toUpperCase().padStart(2, '0')}>`);
-  const tokens = ['<unk>', ...SPECIALS, ...bytes];
-  tokens.push(...[...frequent.keys()].filter((char) => frequent.get(char)! > 40 && !tokens.includes(char)));
-  const known = new Set(tokens);
-  const merges: [string, string][] = [];
-  while (merges.length < 150) {
-    const pairs = new Map<string, number>();
-    for (const word of parts) {
-      for (let i = 1; i < word.length; i++) {
-        if (!known.has(word[i - 1]!) || !known.has(word[i]!)) continue;
-        const pair = `${word[i - 1]}\0${word[i]}`;
-        pairs.set(pair, (pairs.get(pair) ?? 0) + 1);
-      }
-    }
-    const [left, right] = [...pairs].reduce((a, b) => (b[1] > a[1] ? b : a))[0].split('\0') as [
-      string,
-      string,
-    ];
-    merges.push([left, right]);
-    if (!known.has(left + right)) tokens.push(left + right);
-    known.add(left + right);
-    parts = parts.map((word) => mergedWord(word, left, right));
-  }
-  return { vocab: Object.fromEntries(tokens.map((token, id) => [token, id])), merges };
-}
-
-function mergedWord(word: string[], left: string, right: string): string[] {
-  const out: string[] = [];
-  for (let i = 0; i < word.length; i++) {
-    if (word[i] === left && word[i + 1] === right) out.push(left + word[++i]);
-    else out.push(word[i]!);
-  }
-  return out;
+/** BPE over characters, with bytes to fall back to; some words of the text have characters that are no tokens. */
+async function characters(rules: Partial<Json>): Promise<Json> {
+  const trainer = loadAddon().createBpeTrainer({ pattern: 'spaces', space: '▁', prefix: '▁', threads: 1 });
+  await trainer.feed(textBatch(trainingTexts()));
+  const alphabet = await trainer.alphabet({ coverage: 0.9 });
+  const specialTokens = ['<unk>', ...SPECIALS];
+  const taken = textBatch(tokensBefore({ specialTokens, alphabet }));
+  const merges = await trainer.train({ merges: 150, minFrequency: 2, characters: { alphabet, taken } });
+  const json = JSON.parse(
+    formatTokenizerJson({
+      ...{ pattern: 'spaces', alphabet, addPrefixSpace: false, specialTokens },
+      merges: merges.map((unit) => unit - 1),
+    }),
+  ) as Json;
+  Object.assign(json.model, { unk_token: '<unk>' });
+  return { ...json, normalizer: null, ...rules };
 }
 
 const replace = { type: 'Replace', pattern: { String: ' ' }, content: '▁' };
@@ -102,28 +79,6 @@ const metaspace = (prepend_scheme: string, split: boolean): object => ({
   prepend_scheme,
   split,
 });
-
-function characters(base: Json, model: object, rules: Partial<Json>): Json {
-  return {
-    ...base,
-    added_tokens: SPECIALS.map((content, i) => ({
-      ...{ id: i + 1, content, single_word: false, lstrip: false, rstrip: false },
-      ...{ normalized: false, special: true },
-    })),
-    normalizer: null,
-    pre_tokenizer: null,
-    decoder: {
-      type: 'Sequence',
-      decoders: [
-        { type: 'Replace', pattern: { String: '▁' }, content: ' ' },
-        { type: 'ByteFallback' },
-        { type: 'Fuse' },
-      ],
-    },
-    model: { ...base.model, ...model, unk_token: '<unk>', fuse_unk: true, byte_fallback: true },
-    ...rules,
-  };
-}
 
 /** Writes a folder with a tokenizer.json for each family below `root`; returns their paths. */
 export async function makeFamilies(root: string): Promise<string[]> {
@@ -142,17 +97,16 @@ export async function makeFamilies(root: string): Promise<string[]> {
     model.ignore_merges = true;
     Object.assign(model.vocab, { Ġqqzz: first, 'ä½łå¥½': first + 1, "'S": first + 2 });
   });
-  const model = characterVocabulary();
   const normalized = { type: 'Sequence', normalizers: [{ type: 'Prepend', prepend: '▁' }, replace] };
   families.push(
     ['neox', neox],
     ['prefix', prefixed],
     ['qwen-nfc', await trained('qwen2', (json) => Object.assign(json, { normalizer: { type: 'NFC' } }))],
     ['ignore-merges', whole],
-    ['llama2', characters(neox, model, { normalizer: normalized })],
-    ['gemma', characters(neox, model, { normalizer: replace })],
-    ['metaspace-first', characters(neox, model, { pre_tokenizer: metaspace('first', false) as never })],
-    ['metaspace-split', characters(neox, model, { pre_tokenizer: metaspace('always', true) as never })],
+    ['llama2', await characters({ normalizer: normalized })],
+    ['gemma', await characters({ normalizer: replace })],
+    ['metaspace-first', await characters({ pre_tokenizer: metaspace('first', false) as never })],
+    ['metaspace-split', await characters({ pre_tokenizer: metaspace('always', true) as never })],
   );
   return families.map(([name, json]) => {
     const folder = join(root, name);

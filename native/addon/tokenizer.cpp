@@ -16,9 +16,10 @@ int threads(const Argument& options) {
 }  // namespace
 
 Napi::Function Trainer::define(Napi::Env env) {
-  return DefineClass(env, "BpeTrainer",
-                     {InstanceMethod<&Trainer::feed>("feed"), InstanceMethod<&Trainer::totals>("totals"),
-                      InstanceMethod<&Trainer::train>("train")});
+  return DefineClass(
+      env, "BpeTrainer",
+      {InstanceMethod<&Trainer::feed>("feed"), InstanceMethod<&Trainer::totals>("totals"),
+       InstanceMethod<&Trainer::alphabet>("alphabet"), InstanceMethod<&Trainer::train>("train")});
 }
 
 Trainer::Trainer(const Napi::CallbackInfo& info)
@@ -33,6 +34,9 @@ Trainer::Trainer(const Napi::CallbackInfo& info)
       settings.max_words = static_cast<uint64_t>(most.integer(1, kMaxSafeInteger));
     }
     if (const Argument nfc = options.property("nfc"); !nfc.is_absent()) settings.nfc = nfc.boolean();
+    if (const Argument space = options.property("space"); !space.is_absent()) settings.space = space.string();
+    if (const Argument prefix = options.property("prefix"); !prefix.is_absent())
+      settings.prefix = prefix.string();
     trainer_ = std::make_unique<BpeTrainer>(settings);
   });
 }
@@ -58,6 +62,22 @@ Napi::Value Trainer::totals(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value Trainer::alphabet(const Napi::CallbackInfo& info) {
+  return asynchronous(info.Env(), [&] {
+    const Argument options = argument(info, 0, "options");
+    AlphabetOptions wanted;
+    wanted.coverage = options.property("coverage").number();
+    if (const Argument limit = options.property("limit"); !limit.is_absent()) {
+      wanted.limit = static_cast<size_t>(limit.integer(1, 1 << 30));
+    }
+    return calls_.run(
+        info.Env(), thread_, [this, wanted] { return trainer_->alphabet(wanted); },
+        [](Napi::Env to, const std::vector<uint32_t>& points) {
+          return to_int32_array(to, std::vector<int32_t>(points.begin(), points.end()));
+        });
+  });
+}
+
 Napi::Value Trainer::train(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return asynchronous(env, [&] {
@@ -73,15 +93,22 @@ Napi::Value Trainer::train(const Napi::CallbackInfo& info) {
       base->model = model_parts(from.property("model"));
       base->first_result = static_cast<int32_t>(from.property("firstResult").integer(256, 1 << 30));
     }
+    std::shared_ptr<CharacterVocabulary> characters;
+    if (const Argument from = options.property("characters"); !from.is_absent()) {
+      characters = std::make_shared<CharacterVocabulary>();
+      const std::vector<int32_t> points = from.property("alphabet").int32s();
+      characters->alphabet.assign(points.begin(), points.end());
+      characters->taken = to_text_batch(from.property("taken"));
+    }
     const auto cancelled = std::make_shared<std::atomic<bool>>(false);
     const auto abort = std::make_shared<AbortListener>(options.property("signal"), cancelled);
     const auto call = calls_.begin(env);
     call->set_cleanup([abort](Napi::Env) { abort->remove(); });
     return calls_.run(
         call, thread_,
-        [this, merges, min_frequency, min_word_count, base, cancelled] {
-          std::vector<int32_t> result =
-              trainer_->train({merges, min_frequency, min_word_count, base.get()}, *cancelled);
+        [this, merges, min_frequency, min_word_count, base, characters, cancelled] {
+          std::vector<int32_t> result = trainer_->train(
+              {merges, min_frequency, min_word_count, base.get(), characters.get()}, *cancelled);
           if (*cancelled) throw CodedError("cancelled", "the training of the tokenizer was cancelled");
           return result;
         },

@@ -19,6 +19,7 @@ class Trainer : public Napi::ObjectWrap<Trainer> {
  private:
   Napi::Value feed(const Napi::CallbackInfo& info);
   Napi::Value totals(const Napi::CallbackInfo& info);
+  Napi::Value alphabet(const Napi::CallbackInfo& info);
   Napi::Value train(const Napi::CallbackInfo& info);
 
   Calls calls_;

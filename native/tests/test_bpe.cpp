@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <map>
+#include <memory>
 #include <random>
 #include <span>
 #include <stdexcept>
@@ -310,6 +311,41 @@ TEST_CASE("a batch larger than one part keeps the order of its documents") {
   CHECK(by_one.ids == by_two.ids);
   CHECK(by_one.ends == by_two.ends);
   CHECK(by_two.ends.back() == static_cast<double>(by_two.ids.size()));
+}
+
+TEST_CASE("an alphabet is of the most frequent characters, and no merge goes across another") {
+  // U+00E9 and a space that is written as U+2581; FF is no character.
+  const Words documents{"abab ab",
+                        "\xC3\xA9"
+                        "a\xFF"
+                        "bz ab",
+                        "zab"};
+  for (const int threads : {1, 3}) {
+    const auto fed = [&] {
+      auto trainer = std::make_unique<BpeTrainer>(
+          TrainerOptions{SplitPattern::kSpaces, threads, 0, false, "\xE2\x96\x81", ""});
+      trainer->feed(batch_of(documents));
+      return trainer;
+    };
+    // a and b 6 times each, z and U+2581 twice, U+00E9 once: 17 in all.
+    CHECK(fed()->alphabet({1, 0}) == std::vector<uint32_t>{'a', 'b', 'z', 0xE9, 0x2581});
+    CHECK(fed()->alphabet({12.0 / 17, 0}) == std::vector<uint32_t>{'a', 'b'});
+    CHECK(fed()->alphabet({0.71, 0}) == std::vector<uint32_t>{'a', 'b', 'z'});
+    CHECK(fed()->alphabet({1, 4}) == std::vector<uint32_t>{'a', 'b', 'z', 0x2581});
+
+    const std::atomic<bool> go_on{false};
+    const auto merges = [&](std::vector<uint32_t> alphabet, const Words& taken) {
+      const CharacterVocabulary characters{std::move(alphabet), batch_of(taken)};
+      return fed()->train({10, 2, 0, nullptr, &characters}, go_on);
+    };
+    // Units: 0 is none of them, a is 1, b is 2; ab is 3 with two characters, and U+2581 ab occurs twice.
+    CHECK(merges({'a', 'b'}, {}) == std::vector<int32_t>{1, 2});
+    CHECK(merges({'a', 'b', 0x2581}, {}) == std::vector<int32_t>{1, 2, 3, 4});
+    CHECK(merges({'a', 'b', 0x2581}, {"ab"}) == std::vector<int32_t>{3, 1, 4, 2});
+    const CharacterVocabulary falling{{'b', 'a'}, {}};
+    CHECK_THROWS_AS(static_cast<void>(fed()->train({10, 2, 0, nullptr, &falling}, go_on)),
+                    std::invalid_argument);
+  }
 }
 
 TEST_CASE("several merges may lead to one token") {

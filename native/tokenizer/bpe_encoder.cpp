@@ -6,6 +6,7 @@
 
 #include "tokenizer/nfc.h"
 #include "tokenizer/parallel.h"
+#include "tokenizer/spaces.h"
 #include "tokenizer/word_cache.h"
 
 namespace anneal {
@@ -43,16 +44,6 @@ class IdBuffer {
   size_t size_ = 0;
   size_t capacity_ = 0;
 };
-
-void replace_spaces(std::string_view text, std::string_view space, std::string& out) {
-  for (size_t at = 0;;) {
-    const size_t found = text.find(' ', at);
-    out.append(text.substr(at, found - at));
-    if (found == std::string_view::npos) return;
-    out.append(space);
-    at = found + 1;
-  }
-}
 
 std::vector<AddedToken> chosen(const std::vector<AddedToken>& tokens, bool normalized) {
   std::vector<AddedToken> found;
@@ -163,7 +154,7 @@ std::string_view BpeEncoder::normalized(std::string_view text, Worker& worker) c
   if (text.empty() || (options_.prepend.empty() && options_.space.empty())) return text;
   worker.replaced = options_.prepend;
   if (options_.space.empty()) return worker.replaced.append(text);
-  replace_spaces(text, options_.space, worker.replaced);
+  append_with_spaces(text, options_.space, worker.replaced);
   return worker.replaced;
 }
 
@@ -182,7 +173,7 @@ void BpeEncoder::append_normalized(std::string_view text, bool is_first, bool wi
     const bool has_prefix =
         stretch.starts_with(options_.prefix) || (options_.prefix == as_space && stretch[0] == ' ');
     worker.prefixed = may_prefix && !has_prefix ? options_.prefix : "";
-    replace_spaces(stretch, as_space, worker.prefixed);
+    append_with_spaces(stretch, as_space, worker.prefixed);
     append_words(worker.prefixed, worker);
   };
   if (!normalized_added_->finds_any(with_specials)) {

@@ -2,15 +2,17 @@
 
 #include <algorithm>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <unordered_set>
 #include <utility>
 
-#include "tokenizer/bpe_merges.h"
+#include "data/unicode.h"
 #include "tokenizer/byte_units.h"
 #include "tokenizer/nfc.h"
 #include "tokenizer/parallel.h"
+#include "tokenizer/spaces.h"
 
 namespace anneal {
 namespace {
@@ -26,6 +28,20 @@ constexpr size_t kMostCounts = 1 << 16;
 void byte_units_of(std::string_view word, std::vector<int32_t>& units) {
   for (const char byte : word) units.push_back(kByteUnits[static_cast<unsigned char>(byte)]);
 }
+
+/// Texts of the units, which no merge may make a second time.
+struct NewTokens {
+  std::vector<std::string> texts;
+  std::unordered_set<std::string> known;
+
+  /// Whether the two joined are a new token, which is the next unit then.
+  bool add(int32_t left, int32_t right) {
+    std::string joined = texts[static_cast<size_t>(left)] + texts[static_cast<size_t>(right)];
+    if (!known.insert(joined).second) return false;
+    texts.push_back(std::move(joined));
+    return true;
+  }
+};
 
 }  // namespace
 
@@ -43,15 +59,25 @@ void BpeTrainer::feed(const TextBatch& documents) {
   }
   for_each_part(options_.threads, starts.size() - 1, [&](int thread, size_t part) {
     WordCounts& counts = *counts_[static_cast<size_t>(thread)];
-    std::string composed;
+    std::string composed, replaced;
     for (size_t i = starts[part]; i < starts[part + 1]; ++i) {
-      const std::string_view text = options_.nfc ? to_nfc(documents[i], composed) : documents[i];
+      const std::string_view text = prepared(documents[i], composed, replaced);
       for_each_word(options_.pattern, text, [&](std::string_view word) { counts.add(word); });
     }
   });
   if (options_.max_words == 0) return;
   bytes_since_prune_ += documents.bytes.size();
   if (bytes_since_prune_ >= kBytesAWord * options_.max_words) prune();
+}
+
+std::string_view BpeTrainer::prepared(std::string_view text, std::string& composed,
+                                      std::string& replaced) const {
+  if (options_.nfc) text = to_nfc(text, composed);
+  if (text.empty() || (options_.prefix.empty() && options_.space.empty())) return text;
+  replaced = options_.prefix;
+  if (options_.space.empty()) return replaced.append(text);
+  append_with_spaces(text, options_.space, replaced);
+  return replaced;
 }
 
 void BpeTrainer::gather() { counts_.front()->absorb(std::span(counts_).subspan(1), options_.threads); }
@@ -76,31 +102,58 @@ WordTotals BpeTrainer::totals() {
   return totals_;
 }
 
+std::vector<uint32_t> BpeTrainer::alphabet(const AlphabetOptions& options) {
+  gather();
+  return find_alphabet(*counts_.front(), options, options_.threads);
+}
+
 std::vector<int32_t> BpeTrainer::train(const TrainOptions& options, const std::atomic<bool>& cancelled) {
   gather();
   WordCounts& words = *counts_.front();
   if (options.min_word_count > 1) words.drop_below(options.min_word_count, options_.threads);
   MergeSearch search{options.merges, options.min_frequency, options_.threads, byte_units_of, 256, {}};
-  if (options.base == nullptr) return find_merges(words, search, cancelled);
+  if (options.base != nullptr && options.characters != nullptr) {
+    throw std::invalid_argument("a vocabulary that goes on from another has its units");
+  }
+  if (options.base != nullptr) return train_on(*options.base, search, cancelled);
+  if (options.characters != nullptr) return train_on(*options.characters, search, cancelled);
+  return find_merges(words, search, cancelled);
+}
 
-  const BpeModel model(options.base->model);
+std::vector<int32_t> BpeTrainer::train_on(const BaseVocabulary& base, MergeSearch search,
+                                          const std::atomic<bool>& cancelled) {
+  const BpeModel model(base.model);
   search.units_of = [&model](std::string_view word, std::vector<int32_t>& units) {
     BpeModel::Scratch scratch;
     units.resize(word.size());
     units.resize(model.encode(word, scratch, units.data()));
   };
-  search.first_result = options.base->first_result;
-  std::vector<std::string> texts(static_cast<size_t>(search.first_result));
-  const TextBatch& tokens = options.base->model.tokens;
-  for (size_t id = 0; id < std::min(tokens.size(), texts.size()); ++id) texts[id] = tokens[id];
-  std::unordered_set<std::string> known(texts.begin(), texts.end());
-  search.accept = [&](int32_t left, int32_t right) {
-    std::string joined = texts[static_cast<size_t>(left)] + texts[static_cast<size_t>(right)];
-    if (!known.insert(joined).second) return false;
-    texts.push_back(std::move(joined));
-    return true;
+  search.first_result = base.first_result;
+  NewTokens tokens;
+  tokens.texts.resize(static_cast<size_t>(search.first_result));
+  for (size_t id = 0; id < std::min(base.model.tokens.size(), tokens.texts.size()); ++id) {
+    tokens.texts[id] = base.model.tokens[id];
+  }
+  tokens.known.insert(tokens.texts.begin(), tokens.texts.end());
+  search.accept = [&](int32_t left, int32_t right) { return tokens.add(left, right); };
+  return find_merges(*counts_.front(), search, cancelled);
+}
+
+std::vector<int32_t> BpeTrainer::train_on(const CharacterVocabulary& characters, MergeSearch search,
+                                          const std::atomic<bool>& cancelled) {
+  const CharacterUnits units_of(characters.alphabet);
+  search.units_of = [&units_of](std::string_view word, std::vector<int32_t>& units) {
+    units_of.append(word, units);
   };
-  return find_merges(words, search, cancelled);
+  search.first_result = static_cast<int32_t>(characters.alphabet.size()) + 1;
+  NewTokens tokens;
+  tokens.texts.emplace_back();
+  for (const uint32_t point : characters.alphabet) append_utf8(point, tokens.texts.emplace_back());
+  for (size_t i = 0; i < characters.taken.size(); ++i) tokens.known.emplace(characters.taken[i]);
+  search.accept = [&](int32_t left, int32_t right) {
+    return left != 0 && right != 0 && tokens.add(left, right);
+  };
+  return find_merges(*counts_.front(), search, cancelled);
 }
 
 }  // namespace anneal

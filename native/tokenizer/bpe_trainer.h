@@ -1,18 +1,23 @@
-// Training of byte-level byte-pair encoding: words are counted while text comes in, then merges are found
+// Training of byte-pair encoding: words are counted while text comes in, then merges are found
 // (bpe_merges.h).
 //
-// Units: 0..255 are the bytes in the order of GPT-2's printable characters (byte_units.h), 256 + i is the
-// result of merge i. So merges and ties are those of Hugging Face's BpeTrainer, whose ids follow the same
-// alphabet. Counts are 64-bit. The result does not depend on the number of threads or on the order of the
-// documents; with a bound on the number of words it may depend on the order.
+// Units over bytes: 0..255 are the bytes in the order of GPT-2's printable characters (byte_units.h), 256 + i
+// is the result of merge i. Units over characters: 0 is what is not of the alphabet and never merged, then
+// the alphabet by code point, then results. So merges and ties are those of Hugging Face's BpeTrainer, whose
+// ids follow the same alphabets. Counts are 64-bit. The result does not depend on the number of threads or on
+// the order of the documents; with a bound on the number of words it may depend on the order.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "data/text_batch.h"
+#include "tokenizer/alphabet.h"
+#include "tokenizer/bpe_merges.h"
 #include "tokenizer/bpe_model.h"
 #include "tokenizer/split.h"
 #include "tokenizer/word_counts.h"
@@ -26,6 +31,10 @@ struct TrainerOptions {
   uint64_t max_words = 0;
   /// Text is brought into Unicode's form C first.
   bool nfc = false;
+  /// Takes the place of U+0020; empty: it stays.
+  std::string space = {};
+  /// Put before a text that is not empty.
+  std::string prefix = {};
 };
 
 /// What was counted so far.
@@ -45,13 +54,23 @@ struct BaseVocabulary {
   int32_t first_result = 0;
 };
 
+/// Characters in the place of bytes.
+struct CharacterVocabulary {
+  /// Code points in rising order.
+  std::vector<uint32_t> alphabet;
+  /// Tokens that no merge may make.
+  TextBatch taken;
+};
+
 struct TrainOptions {
   int64_t merges = 0;
   /// Pairs that occur less often (or never) are not merged.
   int64_t min_frequency = 0;
   /// Words that occur less often are left out.
   uint64_t min_word_count = 0;
+  /// At most one of the two.
   const BaseVocabulary* base = nullptr;
+  const CharacterVocabulary* characters = nullptr;
 };
 
 class BpeTrainer {
@@ -65,11 +84,21 @@ class BpeTrainer {
 
   [[nodiscard]] WordTotals totals();
 
+  /// Characters of the words that were counted, to train with.
+  [[nodiscard]] std::vector<uint32_t> alphabet(const AlphabetOptions& options);
+
   /// Left and right unit of each merge in turn; fewer than wanted where no pair is frequent enough. Uses up
   /// what was counted. Stops early, with what it has, when `cancelled` becomes true.
   [[nodiscard]] std::vector<int32_t> train(const TrainOptions& options, const std::atomic<bool>& cancelled);
 
  private:
+  [[nodiscard]] std::string_view prepared(std::string_view text, std::string& composed,
+                                          std::string& replaced) const;
+  /// The search goes on from a vocabulary, or over characters.
+  [[nodiscard]] std::vector<int32_t> train_on(const BaseVocabulary& base, MergeSearch search,
+                                              const std::atomic<bool>& cancelled);
+  [[nodiscard]] std::vector<int32_t> train_on(const CharacterVocabulary& characters, MergeSearch search,
+                                              const std::atomic<bool>& cancelled);
   void gather();
   void prune();
 

@@ -75,6 +75,8 @@ struct WordCursor::Access {
         return fill<numbers_by_three, han_and_kana, deepseek3_words>;
       case SplitPattern::kSpaces:
         return fill<before_spaces<false>>;
+      case SplitPattern::kSpacesDigits:
+        return fill<before_spaces<false>, digit_by_digit>;
       case SplitPattern::kEachSpace:
         return fill<before_spaces<true>>;
       case SplitPattern::kNone:

@@ -14,6 +14,7 @@ export const SPLIT_PATTERNS = [
   'tekken',
   'deepseek3',
   'spaces',
+  'spaces_digits',
   'each_space',
   'none',
 ] as const;
@@ -26,6 +27,10 @@ export interface BpeTrainerOptions {
   maxWords?: number;
   /** Text is brought into Unicode's form C first; absent: it is not. */
   nfc?: boolean;
+  /** Takes the place of U+0020; absent: it stays. */
+  space?: string;
+  /** Put before a text that is not empty. */
+  prefix?: string;
 }
 
 export interface BpeTrainer {
@@ -33,8 +38,14 @@ export interface BpeTrainer {
   feed(documents: TextBatch): Promise<void>;
   totals(): Promise<WordTotals>;
   /**
+   * The most frequent characters of the words that were counted, as code points in rising order: as many as cover the
+   * share `coverage` of the text (SentencePiece's `character_coverage`), `limit` at most.
+   */
+  alphabet(options: { coverage: number; limit?: number }): Promise<Int32Array>;
+  /**
    * Merges as pairs of units: 0..255 are bytes in GPT-2's printable order, 256 + i is merge i's result; with a base,
-   * units are its ids, and the result of merge i is `firstResult` + i. Uses up what was counted.
+   * units are its ids, and the result of merge i is `firstResult` + i; with characters, 1 + i is character i of the
+   * alphabet, and results follow. Uses up what was counted.
    */
   train(options: {
     merges: number;
@@ -43,6 +54,8 @@ export interface BpeTrainer {
     minWordCount?: number;
     /** A vocabulary that training goes on from; its model has the text of all tokens. */
     base?: { model: BpeModelParts; firstResult: number };
+    /** Units are characters, and no merge goes across others; `taken`: tokens that no merge may make. */
+    characters?: { alphabet: Int32Array; taken: TextBatch };
     signal?: AbortSignal;
   }): Promise<Int32Array>;
 }

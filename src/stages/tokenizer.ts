@@ -1,5 +1,5 @@
 /**
- * Stage `tokenizer`: trains a byte-level BPE vocabulary on text and writes the files that `transformers` loads.
+ * Stage `tokenizer`: trains a BPE vocabulary, over bytes or characters, on text and writes the files that `transformers` loads.
  * Merges are equal to those of Hugging Face's BpeTrainer on the same documents. It keeps no partial work: after a
  * kill it starts again and ends with the same bits.
  */
@@ -13,7 +13,7 @@ import { compressionReport } from '../tokenizer/compression.ts';
 import { type CountedText, countWords } from '../tokenizer/count_words.ts';
 import type { Sample } from '../tokenizer/samples.ts';
 import { loadTokenizer, saveTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
-import { planExtension, planNew, type TrainingPlan } from '../tokenizer/training_plan.ts';
+import { type MergePlan, planExtension, planNew } from '../tokenizer/training_plan.ts';
 import {
   checkSettings,
   OWN_NAME,
@@ -43,7 +43,7 @@ function mostWords(bytes: number): number {
 
 export const tokenizerStage = defineStage({
   type: 'tokenizer',
-  doc: 'Trains a byte-level BPE tokenizer on text.',
+  doc: 'Trains a BPE tokenizer, over bytes or characters, on text.',
   schema: tokenizerSettings,
   inputs: {
     base: { types: ['tokenizer'], optional: true },
@@ -71,15 +71,15 @@ export const tokenizerStage = defineStage({
     const plan =
       inputs.base === undefined ? planNew(settings) : await planExtension(inputs.base.path, settings);
     const trainer = context.addon.createBpeTrainer({
-      pattern: plan.pattern,
-      nfc: plan.nfc,
+      ...plan.text,
       threads: context.threads,
       ...(settings.max_words === undefined ? {} : { maxWords: settings.max_words }),
     });
     const text = await countWords(trainer, context);
     const distinct = await tellWords(trainer, context);
-    const wanted = settings.vocab_size - plan.fixed;
-    const merges = await train(trainer, plan, wanted, context);
+    const merging = await plan.begin(trainer);
+    const wanted = settings.vocab_size - merging.fixed;
+    const merges = await train(trainer, merging, wanted, context);
     const found = merges.length / 2;
     context.emit(
       'progress',
@@ -89,11 +89,11 @@ export const tokenizerStage = defineStage({
     if (found < wanted) {
       context.log(
         'warning',
-        `The text has only ${found} pairs that occur ${settings.min_frequency} times: the vocabulary has ${plan.fixed + found} tokens, not ${settings.vocab_size}.`,
+        `The text has only ${found} pairs that occur ${settings.min_frequency} times: the vocabulary has ${merging.fixed + found} tokens, not ${settings.vocab_size}.`,
       );
     }
-    await saveTokenizer({ files: plan.files(merges) }, outDir);
-    const tokenizer = await readBack(outDir, plan, merges, [...text.samples.values()], context.addon);
+    await saveTokenizer({ files: merging.files(merges) }, outDir);
+    const tokenizer = await readBack(outDir, merging, merges, [...text.samples.values()], context.addon);
     await report(tokenizer, text, context);
     context.record({
       vocabulary: tokenizer.vocabSize,
@@ -126,7 +126,7 @@ async function tellWords(trainer: BpeTrainer, { log }: Context): Promise<number>
 
 async function train(
   trainer: BpeTrainer,
-  { base }: TrainingPlan,
+  { from }: MergePlan,
   merges: number,
   context: Context,
 ): Promise<Int32Array> {
@@ -140,7 +140,7 @@ async function train(
       merges,
       minFrequency: min_frequency,
       minWordCount: prune_below,
-      ...(base === undefined ? {} : { base }),
+      ...from,
       signal: stop.signal,
     });
     if (stop.signal.aborted) throw new StageStopped();
@@ -156,7 +156,7 @@ async function train(
 /** Loads what was written and compares ids and text of samples with an encoder made from the merges themselves. */
 async function readBack(
   dir: string,
-  plan: TrainingPlan,
+  plan: MergePlan,
   merges: Int32Array,
   samples: readonly Sample[],
   addon: Addon,
@@ -168,7 +168,7 @@ async function readBack(
     const text = new TextDecoder('utf-8', { ignoreBOM: true }).decode(document);
     const same =
       Buffer.from(ids.buffer).equals(Buffer.from(direct.encode(document, false).buffer)) &&
-      loaded.decode(ids) === (plan.nfc ? text.normalize('NFC') : text);
+      loaded.decode(ids) === plan.decoded(text);
     if (!same) throw readBackFailed(dir);
   }
   if (loaded.vocabSize !== plan.fixed + merges.length / 2) throw readBackFailed(dir);

@@ -1,6 +1,6 @@
 /**
- * GPT-2's byte-level alphabet: every byte as one printable character.
- * Units of byte-pair training are bytes numbered by that character's code point.
+ * How vocabularies write bytes. GPT-2's byte-level alphabet has every byte as one printable character, and units of
+ * byte-pair training are bytes numbered by that character's code point; SentencePiece has tokens for single bytes.
  */
 
 function printable(byte: number): boolean {
@@ -31,3 +31,12 @@ export function tokenBytes(token: string): Uint8Array | undefined {
   }
   return bytes;
 }
+
+/** SentencePiece's names of the bytes, for characters that are no tokens. */
+export const BYTE_TOKENS: readonly string[] = Array.from(
+  { length: 256 },
+  (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`,
+);
+
+/** How SentencePiece writes a space. */
+export const SPACE = '\u2581';

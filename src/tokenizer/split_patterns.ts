@@ -53,8 +53,12 @@ const byteLevel = (useRegex: boolean): object => ({
 });
 const digits = (individual: boolean): object => ({ type: 'Digits', individual_digits: individual });
 
+/** Patterns of vocabularies of characters: words begin at spaces, and their merges are all that a file has of them. */
+export const CHARACTER_PATTERNS = ['spaces', 'spaces_digits'] as const;
+export type CharacterPattern = (typeof CHARACTER_PATTERNS)[number];
+
 /** How a pattern is written to a file. cl100k and Llama 3 publish the same expression. */
-const WRITTEN: Record<Exclude<SplitPattern, 'spaces' | 'each_space' | 'none'>, object[]> = {
+const WRITTEN: Record<Exclude<SplitPattern, CharacterPattern | 'each_space' | 'none'>, object[]> = {
   gpt2: [byteLevel(true)],
   gpt2_digits: [digits(true), byteLevel(true)],
   falcon: [
@@ -71,7 +75,7 @@ const WRITTEN: Record<Exclude<SplitPattern, 'spaces' | 'each_space' | 'none'>, o
   tekken: [split(TEKKEN), byteLevel(false)],
   deepseek3: [split('\\p{N}{1,3}'), split('[一-龥぀-ゟ゠-ヿ]+'), split(DEEPSEEK3_WORDS), byteLevel(false)],
 };
-/** Patterns of byte-level vocabularies: what a new tokenizer may have. */
+/** Patterns of byte-level vocabularies. */
 export type BytePattern = keyof typeof WRITTEN;
 export const BYTE_PATTERNS = Object.keys(WRITTEN) as [BytePattern, ...BytePattern[]];
 

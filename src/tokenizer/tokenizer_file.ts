@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import type { AddedToken, BpeModelParts, SplitPattern, TextRules } from '../native/addon.ts';
 import { textBatch } from '../native/text_batch.ts';
-import { tokenBytes, UNIT_BYTES, UNIT_CHARS } from './byte_level.ts';
+import { BYTE_TOKENS, SPACE, tokenBytes, UNIT_BYTES, UNIT_CHARS } from './byte_level.ts';
 import { bytePatternOf, type PreTokenizerStep, preTokenizerSchema } from './split_patterns.ts';
 
 /** A vocabulary ready for the native encoder, and what decoding needs. */
@@ -25,9 +25,6 @@ export interface Vocabulary {
   /** Ids that the file's post-processor puts around one text. */
   frame: { before: number[]; after: number[] };
 }
-
-/** How SentencePiece writes a space. */
-const SPACE = '\u2581';
 
 const addedTokenSchema = z
   .object({
@@ -270,8 +267,7 @@ function characterVocabulary(file: File, tokens: Map<string, number>, path: stri
     );
   }
   const byteIds = new Int32Array(256);
-  for (let byte = 0; byte < 256; byte++) {
-    const token = `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`;
+  for (const [byte, token] of BYTE_TOKENS.entries()) {
     const id = tokens.get(token);
     if (id === undefined) throw invalid(path, `model.vocab: byte ${token} is missing.`);
     byteIds[byte] = id;

@@ -1,37 +1,92 @@
 /** How a tokenizer is trained and written: from nothing, or on top of another one. */
 import { AnnealError } from '../../proto/errors.ts';
-import type { BpeEncoderOptions, BpeModelParts, SplitPattern } from '../native/addon.ts';
+import type { BpeEncoderOptions, BpeTrainer, BpeTrainerOptions } from '../native/addon.ts';
 import { textBatch } from '../native/text_batch.ts';
+import { SPACE } from './byte_level.ts';
 import { extendedFiles, nextId } from './extend_tokenizer.ts';
 import { newTokenizerFiles } from './new_tokenizer.ts';
 import { loadTokenizer } from './tokenizer.ts';
 import { parseTokenizerJson } from './tokenizer_file.ts';
-import { encoderOptionsOf, type NewTokenizer } from './tokenizer_json.ts';
-import { newSettings, reservedTokens, type TokenizerSettings } from './training_settings.ts';
+import { encoderOptionsOf, type NewTokenizer, tokensBefore } from './tokenizer_json.ts';
+import {
+  type CharacterSettings,
+  type NewSettings,
+  newSettings,
+  reservedTokens,
+  type TokenizerSettings,
+} from './training_settings.ts';
 
 export interface TrainingPlan {
-  pattern: SplitPattern;
-  nfc: boolean;
+  /** How the trainer reads text. */
+  text: Omit<BpeTrainerOptions, 'threads' | 'maxWords'>;
+  /** What the merges are made from; `trainer` has counted the words. */
+  begin(trainer: Pick<BpeTrainer, 'alphabet'>): Promise<MergePlan>;
+}
+
+export interface MergePlan {
   /** Tokens beside the new merges. */
   fixed: number;
   /** What the trainer goes on from. */
-  base?: { model: BpeModelParts; firstResult: number };
+  from: Pick<Parameters<BpeTrainer['train']>[0], 'base' | 'characters'>;
   /** Files of the tokenizer with these merges, by name. */
   files(merges: Int32Array): Map<string, string>;
   /** An encoder straight from the merges, to compare with the files as they are read. */
   encoder(merges: Int32Array): BpeEncoderOptions;
+  /** What a text is once it has been encoded and decoded. */
+  decoded(text: string): string;
 }
 
 export function planNew(settings: TokenizerSettings): TrainingPlan {
   const fresh = newSettings(settings);
-  const { pattern, specialTokens } = fresh;
-  const made = (merges: Int32Array): NewTokenizer => ({ pattern, merges, specialTokens });
-  return {
-    pattern,
-    nfc: false,
+  const { units, specialTokens } = fresh;
+  if ('coverage' in units) return planCharacters(units, fresh, settings.vocab_size);
+  const made = (merges: Int32Array): NewTokenizer => ({ ...units, merges, specialTokens });
+  const merging: MergePlan = {
     fixed: 256 + specialTokens.length,
+    from: {},
     files: (merges) => newTokenizerFiles(made(merges), fresh),
     encoder: (merges) => encoderOptionsOf(made(merges), 1),
+    decoded: (text) => text,
+  };
+  return { text: units, begin: async () => merging };
+}
+
+function planCharacters(
+  { pattern, coverage, limit, addPrefixSpace }: CharacterSettings,
+  fresh: NewSettings,
+  vocabSize: number,
+): TrainingPlan {
+  const { specialTokens } = fresh;
+  return {
+    text: { pattern, space: SPACE, ...(addPrefixSpace ? { prefix: SPACE } : {}) },
+    async begin(trainer) {
+      const alphabet = await trainer.alphabet({ coverage, ...(limit === undefined ? {} : { limit }) });
+      const before = tokensBefore({ specialTokens, alphabet });
+      const fixed = before.length + alphabet.length;
+      if (vocabSize < fixed) {
+        throw new AnnealError(
+          'recipe_invalid',
+          `vocab_size ${vocabSize} has no room for ${alphabet.length} characters, 256 bytes and ${specialTokens.length} special tokens.`,
+          {
+            path: 'vocab_size',
+            hint: `Set it to ${fixed} or more, or have fewer characters: character_coverage, limit_alphabet.`,
+          },
+        );
+      }
+      // The trainer's unit 0 is what is outside of the alphabet, which no merge has.
+      const made = (merges: Int32Array): NewTokenizer => ({
+        ...{ pattern, alphabet, addPrefixSpace, specialTokens },
+        merges: merges.map((unit) => unit - 1),
+      });
+      return {
+        fixed,
+        from: { characters: { alphabet, taken: textBatch(before) } },
+        files: (merges) => newTokenizerFiles(made(merges), fresh),
+        encoder: (merges) => encoderOptionsOf(made(merges), 1),
+        // The character itself cannot be told from the space that it stands for.
+        decoded: (text) => text.replaceAll(SPACE, ' '),
+      };
+    },
   };
 }
 
@@ -62,11 +117,10 @@ export async function planExtension(folder: string, settings: TokenizerSettings)
   const own = Array.from({ length: firstResult }, (_, id) => vocabulary.tokenBytes[id] ?? new Uint8Array(0));
   const all = own.slice();
   for (const { id, content } of added) all[id] = Buffer.from(content);
-  return {
-    pattern,
-    nfc: rules.nfc,
+  const merging: MergePlan = {
     fixed,
-    base: { model: { ...model, tokens: textBatch(all) }, firstResult },
+    from: { base: { model: { ...model, tokens: textBatch(all) }, firstResult } },
+    decoded: (text) => (rules.nfc ? text.normalize('NFC') : text),
     files: (merges) => extendedFiles(files, { merges, specialTokens }),
     encoder(merges) {
       const texts: Uint8Array[] = own.slice();
@@ -89,4 +143,5 @@ export async function planExtension(folder: string, settings: TokenizerSettings)
       };
     },
   };
+  return { text: { pattern, nfc: rules.nfc }, begin: async () => merging };
 }

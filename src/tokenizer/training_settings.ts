@@ -3,11 +3,19 @@ import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import { rowSettings } from '../data/shapes/settings.ts';
 import { checkTemplate, DEFAULT_CHAT_TEMPLATE, DEFAULT_TURN_TOKEN } from './chat_template.ts';
-import { BYTE_PATTERNS, type BytePattern } from './split_patterns.ts';
+import {
+  BYTE_PATTERNS,
+  type BytePattern,
+  CHARACTER_PATTERNS,
+  type CharacterPattern,
+} from './split_patterns.ts';
 
 /** How the report names the tokenizer that was trained. */
 export const OWN_NAME = 'trained';
 const DEFAULT_PATTERN = 'llama3';
+const DEFAULT_CHARACTER_PATTERN = 'spaces';
+/** SentencePiece's. */
+const DEFAULT_COVERAGE = 0.9995;
 const DEFAULT_EOS = '<|im_end|>';
 
 export const tokenizerSettings = rowSettings.extend({
@@ -25,13 +33,38 @@ export const tokenizerSettings = rowSettings.extend({
     .max(1 << 20)
     .default(32_000)
     .describe(
-      'Tokens in all: special and reserved tokens, 256 bytes and merges; with `base` those of the base too.',
+      'Tokens in all: special and reserved tokens, 256 bytes, with `byte_fallback` characters, and merges; with `base` those of the base too.',
     ),
   min_frequency: z.int().min(0).default(2).describe('A pair must occur this often to be merged.'),
   pattern: z
-    .enum(BYTE_PATTERNS)
+    .enum([...BYTE_PATTERNS, ...CHARACTER_PATTERNS])
     .optional()
-    .describe(`How text is split into words first; \`${DEFAULT_PATTERN}\` unless there is a base.`),
+    .describe(
+      `How text is split into words first; \`${DEFAULT_PATTERN}\` unless there is a base, with \`byte_fallback\` one of ${CHARACTER_PATTERNS.map((name) => `\`${name}\``).join(' and ')} (\`${DEFAULT_CHARACTER_PATTERN}\`).`,
+    ),
+  byte_fallback: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Merges start from characters, with `▁` for a space, and characters that are no tokens are written as their bytes (Llama 2, Mistral 7B, Gemma); false: from bytes.',
+    ),
+  character_coverage: z
+    .number()
+    .gt(0)
+    .max(1)
+    .optional()
+    .describe(
+      `With \`byte_fallback\`: share of all characters of the text that the most frequent ones, which become tokens, cover (${DEFAULT_COVERAGE}).`,
+    ),
+  limit_alphabet: z
+    .int()
+    .min(1)
+    .optional()
+    .describe('With `byte_fallback`: characters that become tokens at most.'),
+  add_prefix_space: z
+    .boolean()
+    .optional()
+    .describe('With `byte_fallback`: a text begins with a space that is not its own, as in Llama 2 (false).'),
   special_tokens: z
     .array(z.string().min(1))
     .optional()
@@ -74,11 +107,19 @@ export type TokenizerSettings = z.output<typeof tokenizerSettings>;
 
 /** What a tokenizer without a base is made with. */
 export interface NewSettings {
-  pattern: BytePattern;
+  units: { pattern: BytePattern } | CharacterSettings;
   specialTokens: string[];
   eosToken: string;
   bosToken: string | undefined;
   chatTemplate: string;
+}
+
+/** How the alphabet of a vocabulary of characters is chosen, and its text read. */
+export interface CharacterSettings {
+  pattern: CharacterPattern;
+  coverage: number;
+  limit: number | undefined;
+  addPrefixSpace: boolean;
 }
 
 export function newSettings(settings: TokenizerSettings): NewSettings {
@@ -86,12 +127,37 @@ export function newSettings(settings: TokenizerSettings): NewSettings {
   const bos = settings.bos_token === undefined ? [] : [settings.bos_token];
   const named = [...bos, eosToken, ...(settings.special_tokens ?? [DEFAULT_TURN_TOKEN])];
   return {
-    pattern: settings.pattern ?? DEFAULT_PATTERN,
+    units: unitSettings(settings),
     specialTokens: [...new Set([...named, ...reservedTokens(settings)])],
     eosToken,
     bosToken: settings.bos_token,
     chatTemplate: settings.chat_template ?? DEFAULT_CHAT_TEMPLATE,
   };
+}
+
+function unitSettings(settings: TokenizerSettings): NewSettings['units'] {
+  const { pattern, byte_fallback, character_coverage, limit_alphabet, add_prefix_space } = settings;
+  const ofCharacters = CHARACTER_PATTERNS.find((name) => name === pattern);
+  if (byte_fallback && (pattern === undefined || ofCharacters !== undefined)) {
+    return {
+      pattern: ofCharacters ?? DEFAULT_CHARACTER_PATTERN,
+      coverage: character_coverage ?? DEFAULT_COVERAGE,
+      limit: limit_alphabet,
+      addPrefixSpace: add_prefix_space ?? false,
+    };
+  }
+  const ofBytes = BYTE_PATTERNS.find((name) => name === (pattern ?? DEFAULT_PATTERN));
+  if (!byte_fallback && ofBytes !== undefined) return { pattern: ofBytes };
+  throw new AnnealError(
+    'recipe_invalid',
+    `The pattern ${pattern} is one of vocabularies that start from ${byte_fallback ? 'bytes' : 'characters'}.`,
+    {
+      path: 'pattern',
+      hint: byte_fallback
+        ? `With byte_fallback, patterns are ${CHARACTER_PATTERNS.join(' and ')}.`
+        : 'Set byte_fallback: true, or choose another pattern.',
+    },
+  );
 }
 
 export function reservedTokens({ reserved_tokens }: TokenizerSettings): string[] {
@@ -106,10 +172,21 @@ export function checkSettings(settings: TokenizerSettings): void {
       hint: 'Give that tokenizer another name.',
     });
   }
+  const forCharacters = (['character_coverage', 'limit_alphabet', 'add_prefix_space'] as const).find(
+    (key) => settings[key] !== undefined,
+  );
+  if (forCharacters !== undefined && !settings.byte_fallback) {
+    throw new AnnealError('recipe_invalid', `${forCharacters} is about vocabularies of characters.`, {
+      path: forCharacters,
+      hint: 'Set byte_fallback: true, or leave it out.',
+    });
+  }
   if (settings.base !== undefined) {
-    const own = (['pattern', 'eos_token', 'bos_token', 'chat_template'] as const).find(
-      (key) => settings[key] !== undefined,
-    );
+    const own = settings.byte_fallback
+      ? 'byte_fallback'
+      : (['pattern', 'eos_token', 'bos_token', 'chat_template'] as const).find(
+          (key) => settings[key] !== undefined,
+        );
     if (own === undefined) return;
     throw new AnnealError('recipe_invalid', `${own} is the base's: a tokenizer that extends it keeps it.`, {
       path: own,

@@ -24,12 +24,19 @@ const DOCUMENTS = [
   ),
 ].filter((text) => text.trim() !== '');
 
+/** Without special tokens, whose text Hugging Face's trainer would merge to them; ours passes such a merge over. */
+const PLAIN = DOCUMENTS.map((text) => text.replaceAll('<|im_', '')).filter((text) => text.trim() !== '');
+
 describe.skipIf(!hasPeer)('trained vocabularies', () => {
   const folder = temporaryFolder();
   afterAll(folder.remove);
   writeFileSync(
     join(folder.path, 'data.jsonl'),
     DOCUMENTS.map((text) => `${JSON.stringify({ text })}\n`).join(''),
+  );
+  writeFileSync(
+    join(folder.path, 'plain.jsonl'),
+    PLAIN.map((text) => `${JSON.stringify({ text })}\n`).join(''),
   );
   const train = async (name: string, settings: object, base?: string): Promise<string> => {
     const dir = join(folder.path, name);
@@ -62,6 +69,62 @@ describe.skipIf(!hasPeer)('trained vocabularies', () => {
       expect(model.vocab).toEqual(trained.vocab);
     },
   );
+
+  it.each([
+    ['spaces', true, 2],
+    ['spaces_digits', false, 0],
+  ] as const)(
+    'are the same over characters: %s, a space before a text: %s, pairs that occur %i times',
+    async (pattern, addPrefixSpace, minFrequency) => {
+      const dir = await train(`characters-${pattern}`, {
+        files: ['plain.jsonl'],
+        byte_fallback: true,
+        character_coverage: 1,
+        pattern,
+        add_prefix_space: addPrefixSpace,
+        vocab_size: 4000,
+        min_frequency: minFrequency,
+      });
+      const tokenizer = await loadTokenizer(dir);
+      const { model } = JSON.parse(tokenizer.files.get('tokenizer.json')!) as { model: Trained };
+      const trained = peer<Trained>({
+        task: 'train_characters',
+        folder: dir,
+        documents: PLAIN,
+        vocab_size: 4000,
+        min_frequency: minFrequency,
+        special_tokens: [...tokenizer.specials.keys()],
+        digits: pattern === 'spaces_digits',
+      });
+      expect(model.merges.length).toBeGreaterThan(1000);
+      expect(model.merges).toEqual(trained.merges);
+      expect(model.vocab).toEqual(trained.vocab);
+      expect(model.merges.some(([left]) => /\d/.test(left))).toBe(pattern === 'spaces');
+    },
+  );
+
+  it('give the same ids and text in transformers where they fall back to bytes', async () => {
+    for (const addPrefixSpace of [false, true]) {
+      const dir = await train(`fallback-${addPrefixSpace}`, {
+        byte_fallback: true,
+        character_coverage: 0.98,
+        add_prefix_space: addPrefixSpace,
+        vocab_size: 800,
+      });
+      const tokenizer = await loadTokenizer(dir);
+      const texts = [...fuzzTexts(500), ...DOCUMENTS, 'call <|im_start|> now<|im_end|>'];
+      const theirs = peer<{ ids: number[][]; auto_ids: number[][]; text: string[]; size: number }>({
+        task: 'encode',
+        folder: dir,
+        texts,
+      });
+      const ids = texts.map((text) => [...tokenizer.encodeWithSpecials(text)]);
+      expect(ids.flat().some((id) => id >= 2 && id < 258)).toBe(true);
+      expect(theirs.ids).toEqual(ids);
+      expect(theirs.auto_ids).toEqual(ids);
+      expect(theirs.size).toBe(800);
+    }
+  });
 
   it('are loaded by transformers when they extend another one, with the same ids', async () => {
     const base = await train('base', { pattern: 'qwen2', vocab_size: 600 });

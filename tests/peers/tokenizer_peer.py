@@ -2,6 +2,8 @@
 
 train   documents, pattern, merges, min_frequency, special_tokens -> merges as pairs of strings; with `folder` instead
         of the pattern, words are split as its tokenizer.json says
+train_characters  folder, documents, vocab_size, min_frequency, special_tokens, digits -> the same over characters,
+        normalized as its tokenizer.json says, words beginning at spaces
 encode  folder, texts -> ids by tokenizers' own loading of tokenizer.json, their decoding, and AutoTokenizer's ids
 chat    folder, chats, generation_prompt -> apply_chat_template's text, and the spans of assistant text if asked
 """
@@ -36,6 +38,25 @@ def train(request):
         min_frequency=request["min_frequency"],
         special_tokens=request["special_tokens"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(request["documents"], trainer)
+    model = json.loads(tokenizer.to_str())["model"]
+    return {"vocab": model["vocab"], "merges": model["merges"]}
+
+
+def train_characters(request):
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True))
+    tokenizer.normalizer = Tokenizer.from_file(request["folder"] + "/tokenizer.json").normalizer
+    words = pre_tokenizers.Split(Regex("\u2581*[^\u2581]+|\u2581+"), "isolated")
+    steps = [words, pre_tokenizers.Digits(individual_digits=True)]
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps if request["digits"] else steps[:1])
+    trainer = trainers.BpeTrainer(
+        vocab_size=request["vocab_size"],
+        min_frequency=request["min_frequency"],
+        special_tokens=request["special_tokens"] + [f"<0x{byte:02X}>" for byte in range(256)],
         show_progress=False,
     )
     tokenizer.train_from_iterator(request["documents"], trainer)
@@ -84,4 +105,4 @@ def chat(request):
 
 if __name__ == "__main__":
     request = json.load(sys.stdin)
-    print(json.dumps({"train": train, "encode": encode, "chat": chat}[request["task"]](request)))
+    print(json.dumps({"train": train, "train_characters": train_characters, "encode": encode, "chat": chat}[request["task"]](request)))

@@ -111,6 +111,72 @@ describe('stage tokenizer', () => {
   });
 });
 
+describe('stage tokenizer over characters', () => {
+  it('makes tokens of the characters that cover the text, and of bytes for the others', async () => {
+    const count = (dir: string): number =>
+      Object.keys(vocabularyOf(dir).vocab).filter((token) => [...token].length === 1).length;
+    const all = await train({ byte_fallback: true, character_coverage: 1, vocab_size: 500 });
+    const most = await train({ byte_fallback: true, character_coverage: 0.9, vocab_size: 500 });
+    const few = await train({ byte_fallback: true, limit_alphabet: 5, vocab_size: 500 });
+    const text = FILES.flatMap((file) => readFileSync(join(folder.path, file), 'utf8').trim().split('\n'));
+    const counts = new Map<string, number>();
+    let total = 0;
+    for (const char of text.map((line) => (JSON.parse(line) as { text: string }).text).join('')) {
+      counts.set(char, (counts.get(char) ?? 0) + 1);
+      total += 1;
+    }
+    const sorted = [...counts.values()].sort((a, b) => b - a);
+    let wanted = 0;
+    for (let covered = 0; covered < 0.9 * total; wanted++) covered += sorted[wanted]!;
+    expect([count(all.dir), count(most.dir), count(few.dir)]).toEqual([sorted.length, wanted, 5]);
+    expect(all.results).toMatchObject({ vocabulary: 500, merges: 500 - 256 - 2 - sorted.length });
+    const { model } = JSON.parse(readFileSync(join(few.dir, 'tokenizer.json'), 'utf8')) as { model: object };
+    expect(model).toMatchObject({ type: 'BPE', byte_fallback: true, ignore_merges: false });
+    // No merge goes across a character that is none of the five.
+    const five = new Set(Object.keys(vocabularyOf(few.dir).vocab).filter((token) => [...token].length === 1));
+    for (const merge of vocabularyOf(few.dir).merges) {
+      for (const char of [...merge].join('')) expect(five).toContain(char);
+    }
+    const tokenizer = await loadTokenizer(few.dir);
+    for (const each of ['東京 zq', ' a  b', 'e\u0301\n'])
+      expect(tokenizer.decode(tokenizer.encode(each))).toBe(each);
+  });
+
+  it('never merges text to a special token or a byte', async () => {
+    writeFileSync(join(folder.path, 'data/tokens.txt'), 'a<|im_end|>b <0x0A> '.repeat(200));
+    const { dir } = await train({
+      files: ['data/tokens.txt'],
+      byte_fallback: true,
+      vocab_size: 400,
+      min_frequency: 0,
+    });
+    const tokenizer = await loadTokenizer(dir);
+    const ids = [...tokenizer.encode('a<|im_end|>b <0x0A>')];
+    expect(ids.every((id) => id >= 258)).toBe(true);
+    expect(tokenizer.decode(ids)).toBe('a<|im_end|>b <0x0A>');
+  });
+
+  it.each([
+    [{ byte_fallback: true, pattern: 'llama3' }, 'pattern'],
+    [{ pattern: 'spaces' }, 'pattern'],
+    [{ limit_alphabet: 9 }, 'limit_alphabet'],
+    [{ character_coverage: 1 }, 'character_coverage'],
+    [{ byte_fallback: true, vocab_size: 270, character_coverage: 1 }, 'vocab_size'],
+  ])('refuses %j', async (settings, path) => {
+    await expect(train(settings)).rejects.toMatchObject({ code: 'recipe_invalid', path });
+  });
+
+  it('is not extended', async () => {
+    const { dir } = await train({ byte_fallback: true });
+    await expect(train({ base: 'x', vocab_size: 600 }, { base: dir })).rejects.toMatchObject({
+      path: 'base',
+    });
+    await expect(train({ base: 'x', byte_fallback: true }, { base: dir })).rejects.toMatchObject({
+      path: 'byte_fallback',
+    });
+  });
+});
+
 describe('stage tokenizer with a base', () => {
   it('goes on where a training on the same text would have gone on', async () => {
     const half = await train({ vocab_size: 450 });
