@@ -28,7 +28,8 @@ function trainingTexts(): string[] {
 async function trained(pattern: BytePattern, edit: (json: Json) => void = () => {}): Promise<Json> {
   const trainer = loadAddon().createBpeTrainer({ pattern, threads: 1 });
   await trainer.feed(textBatch(trainingTexts()));
-  const merges = await trainer.train({ merges: NUM_MERGES, minFrequency: 2 });
+  const taken = textBatch(SPECIALS);
+  const merges = await trainer.train({ merges: NUM_MERGES, minFrequency: 2, taken });
   const json = JSON.parse(formatTokenizerJson({ pattern, merges, specialTokens: SPECIALS })) as Json;
   edit(json);
   return json;
@@ -61,7 +62,7 @@ async function characters(rules: Partial<Json>): Promise<Json> {
   const alphabet = await trainer.alphabet({ coverage: 0.9 });
   const specialTokens = ['<unk>', ...SPECIALS];
   const taken = textBatch(tokensBefore({ specialTokens, alphabet }));
-  const merges = await trainer.train({ merges: 150, minFrequency: 2, characters: { alphabet, taken } });
+  const merges = await trainer.train({ merges: 150, minFrequency: 2, alphabet, taken });
   const json = JSON.parse(
     formatTokenizerJson({
       ...{ pattern: 'spaces', alphabet, addPrefixSpace: false, specialTokens },

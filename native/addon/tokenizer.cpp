@@ -93,22 +93,22 @@ Napi::Value Trainer::train(const Napi::CallbackInfo& info) {
       base->model = model_parts(from.property("model"));
       base->first_result = static_cast<int32_t>(from.property("firstResult").integer(256, 1 << 30));
     }
-    std::shared_ptr<CharacterVocabulary> characters;
-    if (const Argument from = options.property("characters"); !from.is_absent()) {
-      characters = std::make_shared<CharacterVocabulary>();
-      const std::vector<int32_t> points = from.property("alphabet").int32s();
-      characters->alphabet.assign(points.begin(), points.end());
-      characters->taken = to_text_batch(from.property("taken"));
+    std::shared_ptr<std::vector<uint32_t>> alphabet;
+    if (const Argument from = options.property("alphabet"); !from.is_absent()) {
+      const std::vector<int32_t> points = from.int32s();
+      alphabet = std::make_shared<std::vector<uint32_t>>(points.begin(), points.end());
     }
+    TextBatch taken;
+    if (const Argument from = options.property("taken"); !from.is_absent()) taken = to_text_batch(from);
     const auto cancelled = std::make_shared<std::atomic<bool>>(false);
     const auto abort = std::make_shared<AbortListener>(options.property("signal"), cancelled);
     const auto call = calls_.begin(env);
     call->set_cleanup([abort](Napi::Env) { abort->remove(); });
     return calls_.run(
         call, thread_,
-        [this, merges, min_frequency, min_word_count, base, characters, cancelled] {
+        [this, merges, min_frequency, min_word_count, taken, base, alphabet, cancelled] {
           std::vector<int32_t> result = trainer_->train(
-              {merges, min_frequency, min_word_count, base.get(), characters.get()}, *cancelled);
+              {merges, min_frequency, min_word_count, taken, base.get(), alphabet.get()}, *cancelled);
           if (*cancelled) throw CodedError("cancelled", "the training of the tokenizer was cancelled");
           return result;
         },

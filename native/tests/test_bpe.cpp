@@ -334,16 +334,15 @@ TEST_CASE("an alphabet is of the most frequent characters, and no merge goes acr
     CHECK(fed()->alphabet({1, 4}) == std::vector<uint32_t>{'a', 'b', 'z', 0x2581});
 
     const std::atomic<bool> go_on{false};
-    const auto merges = [&](std::vector<uint32_t> alphabet, const Words& taken) {
-      const CharacterVocabulary characters{std::move(alphabet), batch_of(taken)};
-      return fed()->train({10, 2, 0, nullptr, &characters}, go_on);
+    const auto merges = [&](const std::vector<uint32_t>& alphabet, const Words& taken) {
+      return fed()->train({10, 2, 0, batch_of(taken), nullptr, &alphabet}, go_on);
     };
     // Units: 0 is none of them, a is 1, b is 2; ab is 3 with two characters, and U+2581 ab occurs twice.
     CHECK(merges({'a', 'b'}, {}) == std::vector<int32_t>{1, 2});
     CHECK(merges({'a', 'b', 0x2581}, {}) == std::vector<int32_t>{1, 2, 3, 4});
     CHECK(merges({'a', 'b', 0x2581}, {"ab"}) == std::vector<int32_t>{3, 1, 4, 2});
-    const CharacterVocabulary falling{{'b', 'a'}, {}};
-    CHECK_THROWS_AS(static_cast<void>(fed()->train({10, 2, 0, nullptr, &falling}, go_on)),
+    const std::vector<uint32_t> falling{'b', 'a'};
+    CHECK_THROWS_AS(static_cast<void>(fed()->train({10, 2, 0, {}, nullptr, &falling}, go_on)),
                     std::invalid_argument);
   }
 }

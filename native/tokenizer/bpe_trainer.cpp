@@ -29,8 +29,10 @@ void byte_units_of(std::string_view word, std::vector<int32_t>& units) {
   for (const char byte : word) units.push_back(kByteUnits[static_cast<unsigned char>(byte)]);
 }
 
+}  // namespace
+
 /// Texts of the units, which no merge may make a second time.
-struct NewTokens {
+struct BpeTrainer::NewTokens {
   std::vector<std::string> texts;
   std::unordered_set<std::string> known;
 
@@ -42,8 +44,6 @@ struct NewTokens {
     return true;
   }
 };
-
-}  // namespace
 
 BpeTrainer::BpeTrainer(const TrainerOptions& options) : options_(options) {
   options_.threads = std::max(1, options.threads);
@@ -111,16 +111,21 @@ std::vector<int32_t> BpeTrainer::train(const TrainOptions& options, const std::a
   gather();
   WordCounts& words = *counts_.front();
   if (options.min_word_count > 1) words.drop_below(options.min_word_count, options_.threads);
-  MergeSearch search{options.merges, options.min_frequency, options_.threads, byte_units_of, 256, {}};
-  if (options.base != nullptr && options.characters != nullptr) {
+  if (options.base != nullptr && options.alphabet != nullptr) {
     throw std::invalid_argument("a vocabulary that goes on from another has its units");
   }
-  if (options.base != nullptr) return train_on(*options.base, search, cancelled);
-  if (options.characters != nullptr) return train_on(*options.characters, search, cancelled);
+  NewTokens tokens;
+  for (size_t i = 0; i < options.taken.size(); ++i) tokens.known.emplace(options.taken[i]);
+  MergeSearch search{options.merges, options.min_frequency, options_.threads, byte_units_of, 256, {}};
+  search.accept = [&tokens](int32_t left, int32_t right) { return tokens.add(left, right); };
+  if (options.base != nullptr) return train_on(*options.base, search, tokens, cancelled);
+  if (options.alphabet != nullptr) return train_over(*options.alphabet, search, tokens, cancelled);
+  tokens.texts.resize(256);
+  for (size_t byte = 0; byte < 256; ++byte) tokens.texts[kByteUnits[byte]] = static_cast<char>(byte);
   return find_merges(words, search, cancelled);
 }
 
-std::vector<int32_t> BpeTrainer::train_on(const BaseVocabulary& base, MergeSearch search,
+std::vector<int32_t> BpeTrainer::train_on(const BaseVocabulary& base, MergeSearch& search, NewTokens& tokens,
                                           const std::atomic<bool>& cancelled) {
   const BpeModel model(base.model);
   search.units_of = [&model](std::string_view word, std::vector<int32_t>& units) {
@@ -129,28 +134,24 @@ std::vector<int32_t> BpeTrainer::train_on(const BaseVocabulary& base, MergeSearc
     units.resize(model.encode(word, scratch, units.data()));
   };
   search.first_result = base.first_result;
-  NewTokens tokens;
   tokens.texts.resize(static_cast<size_t>(search.first_result));
   for (size_t id = 0; id < std::min(base.model.tokens.size(), tokens.texts.size()); ++id) {
     tokens.texts[id] = base.model.tokens[id];
   }
   tokens.known.insert(tokens.texts.begin(), tokens.texts.end());
-  search.accept = [&](int32_t left, int32_t right) { return tokens.add(left, right); };
   return find_merges(*counts_.front(), search, cancelled);
 }
 
-std::vector<int32_t> BpeTrainer::train_on(const CharacterVocabulary& characters, MergeSearch search,
-                                          const std::atomic<bool>& cancelled) {
-  const CharacterUnits units_of(characters.alphabet);
+std::vector<int32_t> BpeTrainer::train_over(const std::vector<uint32_t>& alphabet, MergeSearch& search,
+                                            NewTokens& tokens, const std::atomic<bool>& cancelled) {
+  const CharacterUnits units_of(alphabet);
   search.units_of = [&units_of](std::string_view word, std::vector<int32_t>& units) {
     units_of.append(word, units);
   };
-  search.first_result = static_cast<int32_t>(characters.alphabet.size()) + 1;
-  NewTokens tokens;
+  search.first_result = static_cast<int32_t>(alphabet.size()) + 1;
   tokens.texts.emplace_back();
-  for (const uint32_t point : characters.alphabet) append_utf8(point, tokens.texts.emplace_back());
-  for (size_t i = 0; i < characters.taken.size(); ++i) tokens.known.emplace(characters.taken[i]);
-  search.accept = [&](int32_t left, int32_t right) {
+  for (const uint32_t point : alphabet) append_utf8(point, tokens.texts.emplace_back());
+  search.accept = [&tokens](int32_t left, int32_t right) {
     return left != 0 && right != 0 && tokens.add(left, right);
   };
   return find_merges(*counts_.front(), search, cancelled);

@@ -54,23 +54,17 @@ struct BaseVocabulary {
   int32_t first_result = 0;
 };
 
-/// Characters in the place of bytes.
-struct CharacterVocabulary {
-  /// Code points in rising order.
-  std::vector<uint32_t> alphabet;
-  /// Tokens that no merge may make.
-  TextBatch taken;
-};
-
 struct TrainOptions {
   int64_t merges = 0;
   /// Pairs that occur less often (or never) are not merged.
   int64_t min_frequency = 0;
   /// Words that occur less often are left out.
   uint64_t min_word_count = 0;
-  /// At most one of the two.
+  /// Tokens that no merge may make.
+  TextBatch taken = {};
+  /// At most one of the two; `alphabet`: characters in the place of bytes, as code points in rising order.
   const BaseVocabulary* base = nullptr;
-  const CharacterVocabulary* characters = nullptr;
+  const std::vector<uint32_t>* alphabet = nullptr;
 };
 
 class BpeTrainer {
@@ -92,13 +86,14 @@ class BpeTrainer {
   [[nodiscard]] std::vector<int32_t> train(const TrainOptions& options, const std::atomic<bool>& cancelled);
 
  private:
+  struct NewTokens;
+
   [[nodiscard]] std::string_view prepared(std::string_view text, std::string& composed,
                                           std::string& replaced) const;
-  /// The search goes on from a vocabulary, or over characters.
-  [[nodiscard]] std::vector<int32_t> train_on(const BaseVocabulary& base, MergeSearch search,
-                                              const std::atomic<bool>& cancelled);
-  [[nodiscard]] std::vector<int32_t> train_on(const CharacterVocabulary& characters, MergeSearch search,
-                                              const std::atomic<bool>& cancelled);
+  [[nodiscard]] std::vector<int32_t> train_on(const BaseVocabulary& base, MergeSearch& search,
+                                              NewTokens& tokens, const std::atomic<bool>& cancelled);
+  [[nodiscard]] std::vector<int32_t> train_over(const std::vector<uint32_t>& alphabet, MergeSearch& search,
+                                                NewTokens& tokens, const std::atomic<bool>& cancelled);
   void gather();
   void prune();
 

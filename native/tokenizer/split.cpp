@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "tokenizer/split_steps.h"
+#include "tokenizer/split_spaced.h"
 
 namespace anneal {
 
@@ -73,6 +73,14 @@ struct WordCursor::Access {
         return fill<o200k<1, false>>;
       case SplitPattern::kDeepSeek3:
         return fill<numbers_by_three, han_and_kana, deepseek3_words>;
+      case SplitPattern::kDeepSeekLlm:
+        return fill<each_newline, spaced_cased_letters, spaced_signs, spaces_at_end, han_kana_hangul,
+                    digit_by_digit>;
+      case SplitPattern::kDeepSeekCoder:
+        return fill<each_newline, spaced_class<kLetter>, spaced_class<kPunctuation>, han_kana_hangul,
+                    digit_by_digit>;
+      case SplitPattern::kBloom:
+        return fill<bloom>;
       case SplitPattern::kSpaces:
         return fill<before_spaces<false>>;
       case SplitPattern::kSpacesDigits:

@@ -16,25 +16,29 @@ namespace anneal {
 
 /// The families; src/tokenizer/split_patterns.ts holds the expressions behind the names.
 enum class SplitPattern {
-  kGpt2,          // GPT-2, GPT-NeoX, Phi-1 and -2, OLMo 1
-  kGpt2Digits,    // StarCoder, SmolLM: numbers digit by digit, then as GPT-2
-  kFalcon,        // punctuation, GPT-2, numbers, those by three digits
-  kCl100k,        // GPT-4, Phi-4, OLMo 2: numbers by three
-  kLlama3,        // the same language as kCl100k; models name it apart
-  kQwen2,         // cl100k with single digits
-  kQwen35,        // the same, with marks as letters
-  kO200k,         // GPT-4o, gpt-oss, Llama 4
-  kTekken,        // Mistral's: o200k with single digits and without contractions
-  kDeepSeek3,     // numbers by three, Han and kana, then words
-  kSpaces,        // SentencePiece's: before U+2581 that follows another character
-  kSpacesDigits,  // the same, and each digit a word
-  kEachSpace,     // before each U+2581
-  kNone,          // the text is one word
+  kGpt2,         // GPT-2, GPT-NeoX, Phi-1 and -2, OLMo 1
+  kGpt2Digits,   // StarCoder, SmolLM: numbers digit by digit, then as GPT-2
+  kFalcon,       // punctuation, GPT-2, numbers, those by three digits
+  kCl100k,       // GPT-4, Phi-4, OLMo 2: numbers by three
+  kLlama3,       // the same language as kCl100k; models name it apart
+  kQwen2,        // cl100k with single digits
+  kQwen35,       // the same, with marks as letters
+  kO200k,        // GPT-4o, gpt-oss, Llama 4
+  kTekken,       // Mistral's: o200k with single digits and without contractions
+  kDeepSeek3,    // numbers by three, Han and kana, then words
+  kDeepSeekLlm,  // DeepSeek LLM and V2: line breaks, letters with case, signs, scripts without spaces, digits
+  kDeepSeekCoder,  // the same with all letters and punctuation
+  kBloom,          // up to punctuation, with a space before
+  kSpaces,         // SentencePiece's: before U+2581 that follows another character
+  kSpacesDigits,   // the same, and each digit a word
+  kEachSpace,      // before each U+2581
+  kNone,           // the text is one word
 };
 /// The names in TypeScript, in the order above.
 inline constexpr const char* kSplitPatternNames[] = {
-    "gpt2",  "gpt2_digits", "falcon",    "cl100k", "llama3",        "qwen2",      "qwen3_5",
-    "o200k", "tekken",      "deepseek3", "spaces", "spaces_digits", "each_space", "none"};
+    "gpt2",    "gpt2_digits", "falcon",        "cl100k",     "llama3",       "qwen2",
+    "qwen3_5", "o200k",       "tekken",        "deepseek3",  "deepseek_llm", "deepseek_coder",
+    "bloom",   "spaces",      "spaces_digits", "each_space", "none"};
 
 /// Gives the words of a text in portions.
 class WordCursor {
@@ -49,7 +53,7 @@ class WordCursor {
 
  private:
   using Fill = size_t (*)(WordCursor&, std::span<const char*>);
-  static constexpr size_t kMaxSteps = 4;
+  static constexpr size_t kMaxSteps = 5;
 
   const char* at_;
   const char* end_;

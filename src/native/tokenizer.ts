@@ -13,6 +13,9 @@ export const SPLIT_PATTERNS = [
   'o200k',
   'tekken',
   'deepseek3',
+  'deepseek_llm',
+  'deepseek_coder',
+  'bloom',
   'spaces',
   'spaces_digits',
   'each_space',
@@ -44,8 +47,8 @@ export interface BpeTrainer {
   alphabet(options: { coverage: number; limit?: number }): Promise<Int32Array>;
   /**
    * Merges as pairs of units: 0..255 are bytes in GPT-2's printable order, 256 + i is merge i's result; with a base,
-   * units are its ids, and the result of merge i is `firstResult` + i; with characters, 1 + i is character i of the
-   * alphabet, and results follow. Uses up what was counted.
+   * units are its ids, and the result of merge i is `firstResult` + i; with an alphabet, 1 + i is its character i, and
+   * results follow. No merge makes a token a second time. Uses up what was counted.
    */
   train(options: {
     merges: number;
@@ -54,8 +57,10 @@ export interface BpeTrainer {
     minWordCount?: number;
     /** A vocabulary that training goes on from; its model has the text of all tokens. */
     base?: { model: BpeModelParts; firstResult: number };
-    /** Units are characters, and no merge goes across others; `taken`: tokens that no merge may make. */
-    characters?: { alphabet: Int32Array; taken: TextBatch };
+    /** Units are these characters, code points in rising order, and no merge goes across others. */
+    alphabet?: Int32Array;
+    /** Further tokens that no merge may make; absent: none. */
+    taken?: TextBatch;
     signal?: AbortSignal;
   }): Promise<Int32Array>;
 }

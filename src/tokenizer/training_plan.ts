@@ -27,7 +27,7 @@ export interface MergePlan {
   /** Tokens beside the new merges. */
   fixed: number;
   /** What the trainer goes on from. */
-  from: Pick<Parameters<BpeTrainer['train']>[0], 'base' | 'characters'>;
+  from: Pick<Parameters<BpeTrainer['train']>[0], 'base' | 'alphabet' | 'taken'>;
   /** Files of the tokenizer with these merges, by name. */
   files(merges: Int32Array): Map<string, string>;
   /** An encoder straight from the merges, to compare with the files as they are read. */
@@ -43,7 +43,7 @@ export function planNew(settings: TokenizerSettings): TrainingPlan {
   const made = (merges: Int32Array): NewTokenizer => ({ ...units, merges, specialTokens });
   const merging: MergePlan = {
     fixed: 256 + specialTokens.length,
-    from: {},
+    from: { taken: textBatch(specialTokens) },
     files: (merges) => newTokenizerFiles(made(merges), fresh),
     encoder: (merges) => encoderOptionsOf(made(merges), 1),
     decoded: (text) => text,
@@ -80,7 +80,7 @@ function planCharacters(
       });
       return {
         fixed,
-        from: { characters: { alphabet, taken: textBatch(before) } },
+        from: { alphabet, taken: textBatch(before) },
         files: (merges) => newTokenizerFiles(made(merges), fresh),
         encoder: (merges) => encoderOptionsOf(made(merges), 1),
         // The character itself cannot be told from the space that it stands for.
@@ -119,7 +119,10 @@ export async function planExtension(folder: string, settings: TokenizerSettings)
   for (const { id, content } of added) all[id] = Buffer.from(content);
   const merging: MergePlan = {
     fixed,
-    from: { base: { model: { ...model, tokens: textBatch(all) }, firstResult } },
+    from: {
+      base: { model: { ...model, tokens: textBatch(all) }, firstResult },
+      taken: textBatch(specialTokens),
+    },
     decoded: (text) => (rules.nfc ? text.normalize('NFC') : text),
     files: (merges) => extendedFiles(files, { merges, specialTokens }),
     encoder(merges) {

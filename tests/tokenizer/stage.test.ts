@@ -142,19 +142,25 @@ describe('stage tokenizer over characters', () => {
       expect(tokenizer.decode(tokenizer.encode(each))).toBe(each);
   });
 
-  it('never merges text to a special token or a byte', async () => {
-    writeFileSync(join(folder.path, 'data/tokens.txt'), 'a<|im_end|>b <0x0A> '.repeat(200));
-    const { dir } = await train({
-      files: ['data/tokens.txt'],
-      byte_fallback: true,
-      vocab_size: 400,
-      min_frequency: 0,
-    });
-    const tokenizer = await loadTokenizer(dir);
-    const ids = [...tokenizer.encode('a<|im_end|>b <0x0A>')];
-    expect(ids.every((id) => id >= 258)).toBe(true);
-    expect(tokenizer.decode(ids)).toBe('a<|im_end|>b <0x0A>');
-  });
+  it.each([{ byte_fallback: true }, { pattern: 'bloom' }])(
+    'never merges text to a special token or a byte: %j',
+    async (units) => {
+      writeFileSync(join(folder.path, 'data/tokens.txt'), 'a<|im_end|>b <0x0A> <s> '.repeat(200));
+      const { dir } = await train({
+        ...units,
+        files: ['data/tokens.txt'],
+        vocab_size: 400,
+        special_tokens: ['<s>'],
+        min_frequency: 0,
+      });
+      const tokenizer = await loadTokenizer(dir);
+      const ids = [...tokenizer.encode('a<|im_end|>b <0x0A> <s>')];
+      const before = units.byte_fallback ? 258 : 2;
+      expect(ids.every((id) => id >= before)).toBe(true);
+      expect(ids.length).toBeLessThan(15);
+      expect(tokenizer.decode(ids)).toBe('a<|im_end|>b <0x0A> <s>');
+    },
+  );
 
   it.each([
     [{ byte_fallback: true, pattern: 'llama3' }, 'pattern'],
