@@ -3,11 +3,11 @@
  * ever added to. Of several labels for the same thing the last counts. A label is durable before it is answered; half
  * a line at the end of a file (a kill while writing) is no label, and goes at the next one.
  */
-import { mkdir, open, readdir, readFile } from 'node:fs/promises';
+import { open, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AnnealError } from '../../proto/errors.ts';
 import { type Label, labelSchema } from '../../proto/ranking.ts';
-import { asFileError, fsyncDir } from '../util/files.ts';
+import { asFileError, fsyncDir, makeDir } from '../util/files.ts';
 
 /** Labels are about the same thing if this is the same. */
 export function labelKey({ row, criterion, of }: Pick<Label, 'row' | 'criterion' | 'of'>): string {
@@ -87,7 +87,7 @@ export class LabelLog {
 
   async #append(labels: readonly Label[]): Promise<void> {
     try {
-      await mkdir(this.#folder, { recursive: true });
+      await makeDir(this.#folder);
       const handle = await open(this.#file, 'a+');
       try {
         const end = await wholeLines(handle);

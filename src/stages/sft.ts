@@ -2,7 +2,7 @@
  * `sft`: supervised fine-tuning of a model on conversations, prompts with completions, or text. Loss on what the
  * assistant writes only, unless the recipe says otherwise.
  */
-import { mkdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
@@ -22,7 +22,7 @@ import { fitRows, supervisedRows } from '../training/rows.ts';
 import { planTraining, retellTraining, rowLength, runTraining, trainingSession } from '../training/run.ts';
 import { checkTraining, checkValidation, trainingFields } from '../training/settings.ts';
 import { supervisedWork } from '../training/supervised_work.ts';
-import { exists } from '../util/files.ts';
+import { exists, makeDir } from '../util/files.ts';
 import { MODEL_TYPES } from './model_types.ts';
 import { defineStage, type StageContext, StageStopped } from './stage.ts';
 
@@ -162,7 +162,7 @@ async function stageTokenizer(context: StageContext<Settings>): Promise<Tokenize
     `${JSON.stringify({ ...config, chat_template: template }, null, 2)}\n`,
   );
   const dir = join(workDir, 'tokenizer');
-  await mkdir(dir, { recursive: true });
+  await makeDir(dir);
   await saveTokenizer({ files: changed }, dir);
   return loadTokenizer(dir, { threads });
 }

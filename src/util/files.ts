@@ -138,13 +138,43 @@ export async function folderBytes(dir: string): Promise<number> {
   return total;
 }
 
-/** Creates a folder and its parents. */
-export async function makeDir(path: string): Promise<void> {
+/**
+ * Makes a folder and those above it. Node's own `recursive` never ends where a file system answers that a folder which
+ * is there does not exist, as /proc does when something is to be made in it.
+ */
+export async function makeDir(path: string, mode?: number): Promise<void> {
   try {
-    await mkdir(path, { recursive: true });
+    await makeMissing(path, mode);
   } catch (error) {
     throw asFileError(error, path);
   }
+}
+
+async function makeMissing(path: string, mode: number | undefined): Promise<void> {
+  try {
+    await mkdir(path, mode);
+    return;
+  } catch (error) {
+    if (await isFolder(path)) return;
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    const parent = dirname(path);
+    if (await isFolder(parent)) {
+      throw new AnnealError('file_unreadable', `${path} cannot be made: ${parent} takes no folders.`, {
+        path,
+        hint: 'Name a folder of a disk that can be written to.',
+        cause: error,
+      });
+    }
+    await makeMissing(parent, mode);
+  }
+  await makeMissing(path, mode);
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return stat(path).then(
+    (stats) => stats.isDirectory(),
+    () => false,
+  );
 }
 
 /** Reads and parses a JSON file; `code` is what a broken one means to the caller. */

@@ -1,11 +1,10 @@
 /** `anneal keys`: the keys by which daemons and clients on different machines know each other. */
-import { mkdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { Argument } from 'commander';
 import { AnnealError } from '../../../proto/errors.ts';
 import { isKey } from '../../../proto/keys.ts';
-import { writeFileAtomic } from '../../util/files.ts';
+import { makeDir, writeFileAtomic } from '../../util/files.ts';
 import { type CommandContext, defineCommand } from '../command.ts';
 
 interface Options {
@@ -99,7 +98,7 @@ async function trust({ out }: CommandContext<Options>, folder: string, key: stri
       hint: "It has 40 characters; `anneal keys` on the daemon's machine prints it. Quote it for the shell.",
     });
   }
-  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await makeDir(folder, 0o700);
   await writeFileAtomic(keyFiles(folder).serverPublic, `${key}\n`);
   out.value({ trusted: key });
   out.line('daemons at $ANNEAL_ADDRESS must have this key now');

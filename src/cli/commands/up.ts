@@ -3,12 +3,13 @@
  * process becomes the daemon, which is what a supervisor wants.
  */
 import { spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync } from 'node:fs';
 import { extname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { CommandReply } from '../../../proto/commands.ts';
 import { AnnealError, toAnnealError } from '../../../proto/errors.ts';
+import { makeDir } from '../../util/files.ts';
 import { type CommandContext, defineCommand } from '../command.ts';
 
 const START_SECONDS = 30;
@@ -59,7 +60,7 @@ async function start(
   const { home } = context;
   // What the daemon says before its own log is open ends here; a pipe would break when this process ends.
   const path = join(home, 'logs', 'anneald.stderr');
-  mkdirSync(join(home, 'logs'), { recursive: true, mode: 0o700 });
+  await makeDir(join(home, 'logs'), 0o700);
   const log = openSync(path, 'w', 0o600);
   const child = spawn(process.execPath, [daemonMain], {
     detached: true,

@@ -7,11 +7,11 @@
  * not fit) and `unit.json` (the report, and the checksums of the others).
  */
 import { randomBytes } from 'node:crypto';
-import { type FileHandle, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { type FileHandle, open, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { AnnealError } from '../../../proto/errors.ts';
-import { asFileError, exists, fsyncDir, writeFileAtomic } from '../../util/files.ts';
+import { asFileError, exists, fsyncDir, makeDir, writeFileAtomic } from '../../util/files.ts';
 import { hashFile } from '../../util/hash.ts';
 import { type FileEntry, HashedFile } from '../hashed_file.ts';
 import { REJECTED_FILE } from '../shapes/rejects.ts';
@@ -121,11 +121,7 @@ export class UnitWriter {
   static async create(root: string, index: number): Promise<UnitWriter> {
     // Others may be at the same unit: whoever is first leaves it, and all would leave the same bytes.
     const partial = `${unitPath(root, index)}.${randomBytes(6).toString('hex')}.partial`;
-    try {
-      await mkdir(partial, { recursive: true });
-    } catch (error) {
-      throw asFileError(error, partial);
-    }
+    await makeDir(partial);
     return new UnitWriter(root, index, partial);
   }
 
