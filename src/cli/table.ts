@@ -16,16 +16,26 @@ export function renderTable(columns: string[], rows: Cell[][], width: number, pa
       rows.every((row) => typeof row[i] !== 'string') &&
       rows.some((row) => row[i] != null),
   );
-  const widths = heads.map((head, i) =>
-    Math.max(displayWidth(head), ...texts.map((row) => displayWidth(row[i]!))),
-  );
-  shrink(widths, width - GAP.length * (columns.length - 1));
+  const room = width - GAP.length * (columns.length - 1);
+  const widest = columns.map((_, i) => Math.max(0, ...texts.map((row) => displayWidth(row[i]!))));
+  let headLines = heads.map((head) => [head]);
+  let widths = heads.map((head, i) => Math.max(displayWidth(head), widest[i]!));
+  if (sum(widths) > room) {
+    // Heads of several words take several lines before anything is cut off.
+    headLines = heads.map((head) => head.split(' '));
+    widths = headLines.map((words, i) => Math.max(widest[i]!, ...words.map(displayWidth)));
+    shrink(widths, room);
+  }
+  const height = Math.max(...headLines.map((lines) => lines.length));
   const line = (cells: string[]) =>
     cells
       .map((cell, i) => pad(truncate(cell, widths[i]!), widths[i]!, right[i]))
       .join(GAP)
       .trimEnd();
-  return [paint(line(heads), 'bold'), ...texts.map(line)];
+  const headRows = Array.from({ length: height }, (_, k) =>
+    paint(line(headLines.map((lines) => lines[k - height + lines.length] ?? '')), 'bold'),
+  );
+  return [...headRows, ...texts.map(line)];
 }
 
 /** A cell on one line. */
@@ -37,11 +47,15 @@ export function cellText(cell: Cell): string {
 
 /** Takes columns from the widest until the sum fits, down to 4 each. */
 function shrink(widths: number[], room: number): void {
-  let excess = widths.reduce((sum, width) => sum + width, 0) - room;
+  let excess = sum(widths) - room;
   while (excess > 0) {
     const widest = widths.indexOf(Math.max(...widths));
     if (widths[widest]! <= 4) return;
     widths[widest]!--;
     excess--;
   }
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((all, each) => all + each, 0);
 }

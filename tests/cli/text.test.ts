@@ -113,6 +113,10 @@ test('tables align numbers to the right and never exceed the width', () => {
     'base            3      -',
     '鯨 assistant  120  0.500',
   ]);
+  expect(renderTable(['model', 'n of all', 'share'], rows, 26, plain).slice(0, 2)).toEqual([
+    '                n',
+    '               of',
+  ]);
   for (const line of renderTable(['model', 'n', 'share'], rows, 18, plain)) {
     expect(displayWidth(line)).toBeLessThanOrEqual(18);
   }

@@ -65,6 +65,7 @@ const page: Page = {
         { name: 'rows', value: 1234567 },
         { name: 'shape', value: 'messages', note: 'as OpenAI has them' },
         { name: 'language', value: null },
+        { name: 'misfits', value: 3, note: 'Name their fields in the recipe: `fields: { text: body }`.' },
       ],
     },
     { kind: 'table', title: 'Fields', columns: ['field', 'rows', 'share'], rows: [['text', 12, 0.5]] },
@@ -101,6 +102,9 @@ describe('a page', () => {
       rows      1,234,567
       shape     messages  as OpenAI has them
       language  -
+      misfits   3
+                Name their fields in the recipe: \`fields: { text:
+                body }\`.
 
       ── Fields ────────────────────────
       field  rows  share

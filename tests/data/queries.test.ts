@@ -4,6 +4,8 @@ import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type DataQuery, dataQuery } from '../../proto/data.ts';
 import type { Page, Section, SectionOf } from '../../proto/page.ts';
+import { painter } from '../../src/cli/text.ts';
+import { renderPage } from '../../src/cli/view/page.ts';
 import { diff } from '../../src/data/queries/diff.ts';
 import { findSpans, grep } from '../../src/data/queries/grep.ts';
 import { inspect } from '../../src/data/queries/inspect.ts';
@@ -132,6 +134,15 @@ describe('sample', () => {
     // 300 draws of 3 in 10: 90 each, with a standard deviation of 8.
     expect(counts.size).toBe(10);
     for (const count of counts.values()) expect(Math.abs(count - 90)).toBeLessThan(40);
+  });
+
+  it('shows fields one below the other, their names marked', async () => {
+    write('fields.jsonl', [{ id: 'a', text: 'b' }]);
+    const page = await sample(ask({ query: 'sample', in: ['fields.jsonl'], count: 1 }), context);
+    expect(renderPage(page, { width: 80, paint: painter(false), color: false }).slice(3, 5)).toEqual([
+      '│ [id] a',
+      '│ [text] b',
+    ]);
   });
 
   it('is the same for the same seed, and gives all of a small file', async () => {

@@ -39,10 +39,17 @@ function renderSection(section: Section, options: BlockOptions): string[] {
 
 function facts({ facts: all }: SectionOf<'facts'>, { width, paint }: BlockOptions): string[] {
   const nameWidth = Math.max(...all.map(({ name }) => displayWidth(clean(name))));
-  return all.map(({ name, value, note }) => {
+  return all.flatMap(({ name, value, note }) => {
     const shown = cellText(value);
-    const more = note === undefined ? '' : `  ${paint(clean(note), 'dim')}`;
-    return truncate(`${paint(pad(clean(name), nameWidth), 'dim')}  ${shown}${more}`, width);
+    const head = `${paint(pad(clean(name), nameWidth), 'dim')}  `;
+    const line = note === undefined ? `${head}${shown}` : `${head}${shown}  ${paint(clean(note), 'dim')}`;
+    if (note === undefined || displayWidth(line) <= width) return [truncate(line, width)];
+    // A note says how to mend something: what has no room beside the value stands below it in full.
+    const below = wrap(clean(note), Math.max(10, width - nameWidth - 2));
+    return [
+      truncate(`${head}${shown}`, width),
+      ...below.map((part) => ' '.repeat(nameWidth + 2) + paint(part, 'dim')),
+    ];
   });
 }
 
@@ -88,7 +95,7 @@ function rowLines(row: SectionOf<'rows'>['rows'][number], options: BlockOptions)
   const shown = lines.length > MAX_LINES ? [...lines.slice(0, MAX_LINES), paint('…', 'dim')] : lines;
   const label = row.label === undefined ? '' : `  ${clean(row.label)}`;
   return [
-    truncate(paint(`${clean(row.origin)}${label}`, 'dim'), width),
+    ...wrap(`${clean(row.origin)}${label}`, width).map((line) => paint(line, 'dim')),
     ...shown.map((line) => paint('│ ', 'dim') + line),
   ];
 }

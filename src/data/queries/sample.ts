@@ -51,11 +51,8 @@ export function spansOf(texts: ShownRow['texts']): { text: string; marked: boole
     if (left <= 0) return [];
     const cut = text.length > left ? `${text.slice(0, left)} …` : text;
     left -= text.length;
-    const lineBreak = i === 0 ? '' : '\n';
-    if (field === undefined) return [{ text: lineBreak + cut, marked: false }];
-    return [
-      { text: `${lineBreak}${field}`, marked: true },
-      { text: ` ${cut}`, marked: false },
-    ];
+    const before = i === 0 ? [] : [{ text: '\n', marked: false }];
+    if (field === undefined) return [...before, { text: cut, marked: false }];
+    return [...before, { text: field, marked: true }, { text: ` ${cut}`, marked: false }];
   });
 }
