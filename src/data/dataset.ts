@@ -71,6 +71,8 @@ const sourceEntry = z.strictObject({
   /** Documents that a rule of cleaning dropped, by rule. */
   dropped: z.record(z.string(), count),
   contaminated: count,
+  /** Documents of which nothing was left: all their lines were repeated, or shared with evaluation sets. */
+  emptied: count.default(0),
   exact_duplicates: count,
   near_duplicates: count,
   /** What was left, before mixing: documents, their tokens, and bytes of text. */

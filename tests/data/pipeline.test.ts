@@ -362,6 +362,24 @@ describe('rules over many documents', () => {
     expect(run.events).toContainEqual(
       expect.objectContaining({ kind: 'notice', key: 'prepare/pages/shapes' }),
     );
+    const kept = run.events.find(({ key }) => key === 'prepare/kept')!;
+    expect(kept.body).toMatchObject({
+      text: expect.stringMatching(
+        /^59 documents \(of the other rows 6 cleaned away, 1 contaminated, 6 equal, 6 near\); [\d,]+ tokens/,
+      ) as string,
+    });
+  });
+
+  it('count documents of which nothing is left', async () => {
+    const repeated = 'This line stands in two of the documents, and in one of them nothing else does.';
+    const lines = [`${long[0]}\n${repeated}`, repeated, long[1]!];
+    writeFileSync(path('emptied.jsonl'), lines.map((text) => `${JSON.stringify({ text })}\n`).join(''));
+    await prepare('emptied', {
+      sources: [{ files: ['emptied.jsonl'] }],
+      dedup: { exact: false, lines: true },
+      validation_fraction: 0,
+    });
+    expect(readManifest(path('emptied')).sources[0]).toMatchObject({ rows: 3, emptied: 1, documents: 2 });
   });
 
   it('remove lines but where they stand first', async () => {

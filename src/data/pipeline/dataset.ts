@@ -30,7 +30,7 @@ import {
   type SourceTaken,
   takeStock,
 } from './merge.ts';
-import { datasetPage } from './page.ts';
+import { datasetPage, fates } from './page.ts';
 import type { Repeated } from './repeated.ts';
 import type { PrepareSettings, PrepareSource } from './settings.ts';
 import { addReport, emptyReport, requireFitting, type UnitReport } from './unit_report.ts';
@@ -107,6 +107,7 @@ export async function mergeUnits(job: MergeJob): Promise<void> {
     await writePage(job, options, duplicates, manifest, reports, overlap);
     await writeFileAtomic(join(outDir, 'manifest.json'), `${JSON.stringify(manifest, null, 2)}\n`);
     await readBack(outDir, concatenator.samples, options.tokenBytes);
+    tellDataset(context, manifest, overlap?.action === 'drop');
   } finally {
     await writers.train.close();
     await writers.validation.close();
@@ -165,6 +166,27 @@ function tellSource({ emit, name: stage }: MergeJob['context'], source: string, 
   emit('notice', { stage, level: 'warning', text: refused }, `${stage}/${source}/rejected`);
 }
 
+/** Tells what became of all rows together. */
+function tellDataset(
+  { emit, name: stage }: MergeJob['context'],
+  { sources, splits }: Manifest,
+  dropsContaminated: boolean,
+): void {
+  const sums = new Map<string, number>();
+  for (const [fate, rows] of sources.flatMap((source) => fates(source, dropsContaminated))) {
+    sums.set(fate, (sums.get(fate) ?? 0) + rows);
+  }
+  const kept = sums.get('documents')!;
+  const gone = [...sums].filter(([fate, rows]) => fate !== 'documents' && rows > 0);
+  const why = gone.map(([fate, rows]) => `${rows.toLocaleString('en')} ${fate}`).join(', ');
+  const tokens = (['train', 'validation'] as const).map(
+    (split) =>
+      `${splits[split].tokens.toLocaleString('en')} tokens for ${split === 'train' ? 'training' : split}`,
+  );
+  const text = `${kept.toLocaleString('en')} documents${why === '' ? '' : ` (of the other rows ${why})`}; ${tokens.join(', ')}.`;
+  emit('notice', { stage, level: 'info', text }, `${stage}/kept`);
+}
+
 type Content = Omit<Manifest, 'format' | 'version' | 'content_hash'>;
 
 /** With the hash of all but the names of files, which differ from machine to machine. */
@@ -195,6 +217,7 @@ function sourceEntry(
     rejected: report.rejected,
     dropped: droppedBy(report),
     contaminated: report.contaminated,
+    emptied: report.emptied,
     exact_duplicates: stock.exact,
     near_duplicates: stock.near,
     documents: stock.documents,

@@ -28,7 +28,7 @@ export function datasetPage(content: PageContent): Page {
     title: `Dataset of ${stage}`,
     sections: [
       factsOf(manifest, report),
-      sourcesOf(manifest.sources),
+      sourcesOf(manifest.sources, overlap?.action === 'drop'),
       mixingOf(manifest),
       LengthHistogram.from(report.lengths).section(
         'Tokens of a document',
@@ -63,36 +63,31 @@ function factsOf({ splits, content_hash, tokenizer_hash }: Manifest, report: Uni
   };
 }
 
-function sourcesOf(sources: readonly SourceEntry[]): Section {
-  const sum = (counts: Record<string, number>) =>
-    Object.values(counts).reduce((all, count) => all + count, 0);
+/** What became of the rows of a source: each is one of these. */
+export function fates(source: SourceEntry, dropsContaminated: boolean): [name: string, rows: number][] {
+  return [
+    ['left out', source.filtered],
+    ['not fitting', source.rejected],
+    ['cleaned away', Object.values(source.dropped).reduce((all, count) => all + count, 0)],
+    ['contaminated', dropsContaminated ? source.contaminated : 0],
+    ['emptied', source.emptied],
+    ['equal', source.exact_duplicates],
+    ['near', source.near_duplicates],
+    ['documents', source.documents],
+  ];
+}
+
+function sourcesOf(sources: readonly SourceEntry[], dropsContaminated: boolean): Section {
+  const rows = sources.map((source) => ({ source, fates: fates(source, dropsContaminated) }));
   return {
     kind: 'table',
     title: 'Rows by source',
-    note: 'Each row that was read is in one of these columns: left out by `where`, without a shape that fits, dropped by cleaning, contaminated, a duplicate, or a document.',
-    columns: [
-      'source',
-      'rows',
-      'left out',
-      'not fitting',
-      'cleaned away',
-      'contaminated',
-      'equal',
-      'near',
-      'documents',
-      'tokens',
-      'bytes',
-    ],
-    rows: sources.map((source) => [
+    note: 'What became of each row: left out by `where`, without a shape that fits, dropped by cleaning or as contaminated, emptied by what was removed from it, a duplicate, or a document.',
+    columns: ['source', 'rows', ...rows[0]!.fates.map(([name]) => name), 'tokens', 'bytes'],
+    rows: rows.map(({ source, fates }) => [
       source.name,
       source.rows,
-      source.filtered,
-      source.rejected,
-      sum(source.dropped),
-      source.contaminated,
-      source.exact_duplicates,
-      source.near_duplicates,
-      source.documents,
+      ...fates.map(([, count]) => count),
       source.tokens,
       source.bytes,
     ]),

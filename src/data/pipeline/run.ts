@@ -205,7 +205,7 @@ class Preparation {
   }
 
   async #writePart(part: string, unitsOfPart: number, { documents, tokens }: Pass): Promise<void> {
-    const { outDir, settings, record, log } = this.#context;
+    const { outDir, settings, record, emit, name } = this.#context;
     const content: Part = {
       format: 'anneal-tokens-part',
       part,
@@ -215,10 +215,8 @@ class Preparation {
     };
     await writeFileAtomic(join(outDir, 'manifest.json'), `${JSON.stringify(content, null, 2)}\n`);
     record({ part, units: unitsOfPart, documents, tokens });
-    log(
-      'info',
-      `part ${part}: ${unitsOfPart} of ${this.#units.length} units are done in ${settings.work_dir}`,
-    );
+    const text = `part ${part}: ${unitsOfPart} of ${this.#units.length} units are done in ${settings.work_dir}.`;
+    emit('notice', { stage: name, level: 'info', text }, `${name}/part`);
   }
 
   /** What units read, and how. */
