@@ -78,6 +78,13 @@ async function filesOf(
   baseDir: string,
   settings: Pick<SourceSettings, 'format'>,
 ): Promise<string[]> {
+  const [scheme] = /^[a-z][a-z0-9+.-]+:\/\//i.exec(pattern) ?? [];
+  if (scheme !== undefined) {
+    throw new AnnealError('file_not_found', `${pattern} cannot be read: ${scheme} is no address of data.`, {
+      path: pattern,
+      hint: 'Name a file, folder or pattern of this machine, or an address that begins with https:// or http://.',
+    });
+  }
   const matches = /[*?[\]{}]/.test(pattern) ? await globFiles(pattern, baseDir) : [];
   if (matches.length > 0) return matches;
   // A name with glob characters in it may also be a file's own name.
@@ -95,7 +102,7 @@ async function globFiles(pattern: string, baseDir: string): Promise<string[]> {
   const paths: string[] = [];
   for await (const match of glob(pattern, { cwd: baseDir })) {
     const path = resolve(baseDir, match);
-    if ((await stat(path)).isFile()) paths.push(path);
+    if (await isFile(path)) paths.push(path);
   }
   return paths.sort(byName);
 }
@@ -116,14 +123,23 @@ async function filesBelow(folder: string, all: boolean): Promise<string[]> {
       .split('/')
       .some((part) => part.startsWith('.'));
     if (hidden || !(all || isKnownName(entry.name))) continue;
-    const isFile = entry.isSymbolicLink() ? await stat(path).then((s) => s.isFile()) : entry.isFile();
-    if (isFile) paths.push(path);
+    if (entry.isSymbolicLink() ? await isFile(path) : entry.isFile()) paths.push(path);
   }
   return paths.sort(byName);
 }
 
 function byName(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/** Of what a pattern or folder holds; a link to nothing is an error. */
+async function isFile(path: string): Promise<boolean> {
+  return stat(path).then(
+    (stats) => stats.isFile(),
+    (error: unknown) => {
+      throw asFileError(error, path);
+    },
+  );
 }
 
 async function isFolder(path: string): Promise<boolean> {

@@ -1,5 +1,5 @@
 /** Text and JSONL as units and records: cutting by bytes, compression, bad rows and damaged files. */
-import { appendFileSync } from 'node:fs';
+import { appendFileSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -138,6 +138,26 @@ describe('damaged files', () => {
     };
     expect((await failure(drain())).message).toContain('was changed while it was being read');
     expect((await failure(readUnit(unit!, settings).next())).message).toContain('it had 4004000 bytes');
+  });
+
+  it.each([
+    ['xz', Buffer.from('fd377a585a000004e6d6b446', 'hex'), 'xz -dk'],
+    ['lz4', Buffer.from('04224d186440a7', 'hex'), 'lz4 -dk'],
+    ['txt', Buffer.from('\uFEFFone\ntwo\n', 'utf16le'), 'iconv -f utf-16'],
+    ['pdf', Buffer.from('%PDF-1.7\n'), 'pdftotext'],
+  ])('of a kind that is not read are told by their first bytes (%s)', async (ending, bytes, way) => {
+    const error = await failure(texts(write(`a.jsonl.${ending}`, bytes)));
+    expect(error.code).toBe('file_unreadable');
+    expect(error.hint).toContain(way);
+    expect((await failure(texts(write('a.jsonl.gz', gzipSync(bytes))))).hint).toContain(way);
+  });
+
+  it('are addresses that nothing is fetched from, and links to nothing', async () => {
+    const error = await failure(texts('s3://bucket/web.jsonl'));
+    expect(error.message).toBe('s3://bucket/web.jsonl cannot be read: s3:// is no address of data.');
+    symlinkSync(join(folder.path, 'nowhere'), join(folder.path, 'link.jsonl'));
+    expect((await failure(texts('link*.jsonl'))).code).toBe('file_not_found');
+    rmSync(join(folder.path, 'link.jsonl'));
   });
 
   it('are those that nobody can find', async () => {

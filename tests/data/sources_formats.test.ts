@@ -81,6 +81,16 @@ describe('CSV and TSV', () => {
     ]);
   });
 
+  it('that seem to have another delimiter are not read as one column', async () => {
+    const path = write('semicolons.csv', 'id;text\n1;a\n');
+    expect(await failure(contents(path))).toMatchObject({
+      code: 'data_field',
+      hint: 'Set delimiter: ";", or, if it is one column, delimiter: ",".',
+    });
+    expect(await contents(path, { delimiter: ',' })).toEqual([{ 'id;text': '1;a' }]);
+    expect(await contents(path, { delimiter: ';' })).toEqual([{ id: '1', text: 'a' }]);
+  });
+
   it('have bad rows beside good ones', async () => {
     const bytes = Buffer.concat([
       Buffer.from('a,b\n1\n1,2,3\n"x"y,2\n'),
@@ -88,7 +98,7 @@ describe('CSV and TSV', () => {
       Buffer.from(',2\n5,6\n'),
     ]);
     expect(await contents(write('bad.csv', bytes))).toEqual([
-      'has 1 columns, the header has 2',
+      'has 1 column, the header has 2',
       'has 3 columns, the header has 2',
       'has text behind the closing quote of a',
       'is not UTF-8',

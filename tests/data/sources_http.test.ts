@@ -190,6 +190,15 @@ describe('a URL', () => {
     expect(error.message).toContain(`is not what it should be: its SHA-256 is ${sha256}`);
   });
 
+  it('must be what its checksum says, also where it is here already', async () => {
+    const url = `${address}/file.jsonl`;
+    await fetched(url);
+    const error = await failure(fetched(`${url}#sha256=${'0'.repeat(64)}`));
+    expect(error.message).toContain('is not what it should be');
+    expect(asked.map(({ status }) => status)).toEqual([200, 304]);
+    expect((await failure(fetched(`${url}#sha256=00`))).hint).toContain('64 hexadecimal digits');
+  });
+
   it('that nobody answers is an error', async () => {
     const error = await failure(fetched('http://127.0.0.1:1/x.jsonl'));
     expect(error.code).toBe('source_unreachable');

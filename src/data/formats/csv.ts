@@ -107,11 +107,14 @@ interface SplitRow {
 class Table {
   readonly #unit: SourceUnit;
   readonly #delimiter: Buffer;
+  /** Nobody has said what the delimiter is. */
+  readonly #guessed: boolean;
   #columns: string[] | undefined;
 
   constructor(unit: SourceUnit, settings: SourceSettings) {
     this.#unit = unit;
     this.#delimiter = Buffer.from(settings.delimiter ?? (unit.format === 'tsv' ? '\t' : ','));
+    this.#guessed = settings.delimiter === undefined;
     if (settings.columns !== undefined) this.#setColumns(settings.columns, 1);
   }
 
@@ -167,13 +170,18 @@ class Table {
   ): { fields: Fields } | { bad: BadRow } | undefined {
     const columns = this.#columns;
     if (columns === undefined) {
+      if (this.#guessed && fields.length === 1) this.#requireOneColumn(fields[0]!, line);
       this.#setColumns(fields, line);
       return undefined;
     }
     if (problem !== undefined) return { bad: badSyntax(raw, problem, HINT) };
     if (fields.length !== columns.length) {
       return {
-        bad: badSyntax(raw, `has ${fields.length} columns, the header has ${columns.length}`, HINT),
+        bad: badSyntax(
+          raw,
+          `has ${fields.length} ${fields.length === 1 ? 'column' : 'columns'}, the header has ${columns.length}`,
+          HINT,
+        ),
       };
     }
     const row: Fields = {};
@@ -190,6 +198,17 @@ class Table {
 
   #name(column: number): string {
     return this.#columns?.[column] ?? `column ${column + 1}`;
+  }
+
+  /** A header in one piece with what other tables have between their columns: every row would be misread. */
+  #requireOneColumn(name: string, line: number): void {
+    const other = /[;\t|,]/.exec(name)?.[0];
+    if (other === undefined) return;
+    const at = `${this.#unit.location}:${line}`;
+    throw new AnnealError('data_field', `${at} names one column only, ${JSON.stringify(name)}.`, {
+      path: at,
+      hint: `Set delimiter: ${JSON.stringify(other)}, or, if it is one column, delimiter: ${JSON.stringify(this.#delimiter.toString())}.`,
+    });
   }
 
   #setColumns(names: readonly string[], line: number): void {

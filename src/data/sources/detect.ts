@@ -61,14 +61,13 @@ export async function formatOf(
       hint: 'Unpack the outer archive.',
     });
   }
-  if (settings.format !== 'auto') return settings.format;
-  if (content !== undefined && head !== undefined) {
-    const inside =
-      compression === 'none' ? head : await innerHead(content, compression, name, settings.max_expansion);
-    const marked = formatByMark(inside);
-    if (marked !== undefined) return marked;
-  }
-  return BY_NAME.get(extension(inner)) ?? 'text';
+  const named = settings.format === 'auto' ? (BY_NAME.get(extension(inner)) ?? 'text') : settings.format;
+  if (content === undefined || head === undefined) return named;
+  const inside =
+    compression === 'none' ? head : await innerHead(content, compression, name, settings.max_expansion);
+  const marked = settings.format === 'auto' ? formatByMark(inside) : undefined;
+  if (marked === undefined) refuseUnread(inside, name, named);
+  return marked ?? named;
 }
 
 export function formatByMark(head: Buffer): Format | undefined {
@@ -76,6 +75,41 @@ export function formatByMark(head: Buffer): Format | undefined {
   if (text.startsWith('PAR1')) return 'parquet';
   if (text.startsWith('ARROW1')) return 'arrow';
   return text.startsWith('WARC/') ? 'warc' : undefined;
+}
+
+const UTF_16 = 'UTF-16, not UTF-8';
+
+/** First bytes of what people have and nothing here reads. */
+const UNREAD: readonly { marks: readonly string[]; what: string; hint: string }[] = [
+  {
+    marks: ['\xfd7zXZ\0'],
+    what: 'compressed by xz',
+    hint: 'Unpack it with `xz -dk`; gzip, zstd and bzip2 are read.',
+  },
+  {
+    marks: ['\x04\x22\x4d\x18'],
+    what: 'compressed by lz4',
+    hint: 'Unpack it with `lz4 -dk`; gzip, zstd and bzip2 are read.',
+  },
+  {
+    marks: ['7z\xbc\xaf\x27\x1c', 'Rar!\x1a\x07'],
+    what: 'an archive of another kind',
+    hint: 'Unpack it; tar and zip are read.',
+  },
+  { marks: ['%PDF-'], what: 'a PDF', hint: 'Take the text out, for example with `pdftotext`.' },
+  {
+    marks: ['\xff\xfe', '\xfe\xff'],
+    what: UTF_16,
+    hint: 'Convert it with `iconv -f utf-16 -t utf-8`.',
+  },
+];
+
+/** Pages of UTF-16 are read. */
+function refuseUnread(head: Buffer, name: string, format: Format): void {
+  const begin = head.toString('latin1', 0, 8);
+  const found = UNREAD.find(({ marks }) => marks.some((mark) => begin.startsWith(mark)));
+  if (found === undefined || (found.what === UTF_16 && format === 'html')) return;
+  throw new AnnealError('file_unreadable', `${name} is ${found.what}.`, { path: name, hint: found.hint });
 }
 
 /** Whether a file is an archive, and of which kind. */

@@ -67,7 +67,14 @@ export async function fetchSource(source: string, options: FetchOptions = {}): P
 function splitChecksum(source: string): [url: string, sha256: string | undefined] {
   const hash = source.indexOf('#');
   if (hash < 0) return [source, undefined];
-  const sha256 = /^#sha256=([0-9a-f]{64})$/i.exec(source.slice(hash))?.[1];
+  const fragment = source.slice(hash);
+  const sha256 = /^#sha256=([0-9a-f]{64})$/i.exec(fragment)?.[1];
+  if (sha256 === undefined && /^#sha256/i.test(fragment)) {
+    throw new AnnealError('file_unreadable', `${source} has no SHA-256 that a file could have.`, {
+      path: source,
+      hint: 'Write #sha256= and its 64 hexadecimal digits behind the address.',
+    });
+  }
   return [source.slice(0, hash), sha256?.toLowerCase()];
 }
 
@@ -155,7 +162,7 @@ class Download {
       throw this.#unreachable((error as Error).message, 1);
     });
     try {
-      if (response.status === 304 && known !== undefined) return this.#blob(known.sha256);
+      if (response.status === 304 && known !== undefined) return this.#checked(known.sha256);
       if (response.status === 416) {
         // What is here is no beginning of what is there.
         await this.#startAnew(undefined);
@@ -164,7 +171,7 @@ class Download {
       if (response.status !== 200 && response.status !== 206) throw this.#refused(response);
       const version = versionOf(response);
       if (response.status === 200) {
-        if (known !== undefined && isSame(known, version)) return this.#blob(known.sha256);
+        if (known !== undefined && isSame(known, version)) return this.#checked(known.sha256);
         await this.#startAnew(version);
       } else if (!this.#continues(response, version)) {
         await this.#startAnew(undefined);
@@ -225,16 +232,9 @@ class Download {
       await this.#startAnew(undefined);
       throw this.#unreachable(`it sent ${this.#have} bytes of a file of ${version.bytes}`, 1);
     }
-    if (this.#expected !== undefined && sha256 !== this.#expected) {
+    if (this.#isOther(sha256)) {
       await this.#startAnew(undefined);
-      throw new AnnealError(
-        'file_unreadable',
-        `${this.#url} is not what it should be: its SHA-256 is ${sha256}.`,
-        {
-          path: this.#url,
-          hint: `The recipe says #sha256=${this.#expected}: the file was changed, or came damaged.`,
-        },
-      );
+      throw this.#otherContent(sha256);
     }
     const blob = this.#blob(sha256);
     await rename(this.#partial, blob);
@@ -247,6 +247,27 @@ class Download {
 
   #blob(sha256: string): string {
     return join(this.#cache, 'blobs', sha256);
+  }
+
+  /** The path of content that is here already. */
+  #checked(sha256: string): string {
+    if (this.#isOther(sha256)) throw this.#otherContent(sha256);
+    return this.#blob(sha256);
+  }
+
+  #isOther(sha256: string): boolean {
+    return this.#expected !== undefined && sha256 !== this.#expected;
+  }
+
+  #otherContent(sha256: string): AnnealError {
+    return new AnnealError(
+      'file_unreadable',
+      `${this.#url} is not what it should be: its SHA-256 is ${sha256}.`,
+      {
+        path: this.#url,
+        hint: `The recipe says #sha256=${this.#expected}: the file was changed, or came damaged.`,
+      },
+    );
   }
 
   /** An answer that is no file: an error, or a reason to try again. */
