@@ -4,7 +4,8 @@
  */
 import { AnnealError } from '../../proto/errors.ts';
 import { chatPrompt, rawPrompt } from '../models/complete.ts';
-import { encodeChat } from '../tokenizer/chat.ts';
+import { encodeChat, unknownAnswer } from '../tokenizer/chat.ts';
+import { checkAnswers } from '../tokenizer/chat_check.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { RawAnswer, RawGroup, RawPrompt, TopLogProbs } from './shapes/answers.ts';
 import type { GroupKind } from './shapes/groups.ts';
@@ -15,12 +16,22 @@ export interface AnswerGroup {
   prompt: Int32Array;
   /** Each with the token that closes it. */
   answers: Int32Array[];
+  /** Where answers have several messages, 1 where the assistant writes, for each of them; absent: everywhere. */
+  scored?: Uint8Array[];
   /** Indices of answers, best first, equally good ones together. */
   ranking: number[][];
   margin: number | undefined;
   desirable: boolean | undefined;
   /** k ids and log-probabilities for each token of the first answer, [length * k]. */
   teacher: { k: number; ids: Int32Array; logProbs: Float32Array } | undefined;
+}
+
+/** Tokens of an answer that count. */
+export function scoredTokens(
+  { answers, scored }: Pick<AnswerGroup, 'answers' | 'scored'>,
+  i: number,
+): number {
+  return scored ? scored[i]!.reduce((sum, each) => sum + each, 0) : answers[i]!.length;
 }
 
 export interface EncodeOptions {
@@ -76,7 +87,11 @@ export function fitGroups(
       skipRow(skips, 'the prompt alone fills max_length', group.origin);
       return false;
     }
-    group.answers = group.answers.map((answer) => answer.subarray(0, room));
+    cutAnswers(group, room);
+    if (group.answers.some(({ length }) => length === 0)) {
+      skipRow(skips, 'nothing that the assistant writes fits in max_length', group.origin);
+      return false;
+    }
     if (group.teacher) group.teacher = cutTeacher(group.teacher, group.answers[0]!.length);
     if (kind === 'pairs' && equalIds(group.answers[0]!, group.answers[1]!)) {
       skipRow(skips, 'chosen and rejected are equal', group.origin);
@@ -84,6 +99,16 @@ export function fitGroups(
     }
     return true;
   });
+}
+
+/** Cuts answers to `room` tokens, and to the last one in it that counts. */
+export function cutAnswers(group: Pick<AnswerGroup, 'answers' | 'scored'>, room: number): void {
+  group.answers = group.answers.map((answer, i) => {
+    const scored = group.scored?.[i];
+    return answer.subarray(0, scored ? scored.subarray(0, room).lastIndexOf(1) + 1 : room);
+  });
+  const { answers, scored } = group;
+  if (scored) group.scored = scored.map((marks, i) => marks.subarray(0, answers[i]!.length));
 }
 
 /** Ids of one row, or why it is left out. */
@@ -100,12 +125,14 @@ function encode(row: RawGroup, tokenizer: Tokenizer, options: EncodeOptions): An
   if (kind === 'pairs' && texts[0]!.text === texts[1]!.text) return 'chosen and rejected are equal';
   const prompt = encodePrompt(row.prompt, tokenizer, takeIds);
   if (prompt.length === 0) return 'the prompt is empty';
-  const answers = texts.map((answer) => encodeAnswer(row.prompt, prompt, answer, tokenizer, takeIds));
+  const encoded = texts.map((answer) => encodeMarked(row.prompt, prompt, answer, tokenizer, takeIds));
+  const answers = encoded.map(({ ids }) => ids);
   if (kind === 'pairs' && equalIds(answers[0]!, answers[1]!)) return 'chosen and rejected are equal';
   return {
     origin: row.origin,
     prompt,
     answers,
+    ...(encoded.some(({ scored }) => scored.includes(0)) && { scored: encoded.map(({ scored }) => scored) }),
     ranking: row.ranking.filter((tier) => tier.length > 0).map((tier) => tier.map((i) => place.get(i)!)),
     margin: row.margin,
     desirable: row.desirable,
@@ -129,17 +156,43 @@ export function encodeAnswer(
   tokenizer: Tokenizer,
   takeIds: boolean,
 ): Int32Array {
-  if (takeIds && answer.ids && answer.ids.length > 0) return Int32Array.from(answer.ids);
+  return encodeMarked(prompt, promptIds, answer, tokenizer, takeIds).ids;
+}
+
+/** The same, with 1 where the assistant writes: of several messages not everywhere. */
+function encodeMarked(
+  prompt: RawPrompt,
+  promptIds: Int32Array,
+  answer: RawAnswer,
+  tokenizer: Tokenizer,
+  takeIds: boolean,
+): { ids: Int32Array; scored: Uint8Array } {
+  const whole = (ids: Int32Array) => ({ ids, scored: new Uint8Array(ids.length).fill(1) });
+  if (takeIds && answer.ids && answer.ids.length > 0) return whole(Int32Array.from(answer.ids));
   if (!prompt.messages) {
     const ids = tokenizer.encode(answer.text);
-    return tokenizer.eosId === undefined ? ids : Int32Array.from([...ids, tokenizer.eosId]);
+    return whole(tokenizer.eosId === undefined ? ids : Int32Array.from([...ids, tokenizer.eosId]));
   }
-  const turn = answer.message ?? { role: 'assistant', content: answer.text };
-  const { ids, scored } = encodeChat(tokenizer, [...prompt.messages, turn], { tools: prompt.tools });
+  const turns = answer.messages ?? [{ role: 'assistant', content: answer.text }];
+  const messages = [...prompt.messages, ...turns];
+  const chat = encodeChat(tokenizer, messages, { tools: prompt.tools });
+  const { ids, scored } = chat;
   const end = scored.lastIndexOf(1) + 1;
-  // Where the template renders an answered prompt otherwise, the answer is the run of scored tokens at the end.
   const joined = promptIds.every((id, i) => ids[i] === id);
-  return ids.slice(joined ? promptIds.length : scored.subarray(0, end).lastIndexOf(0) + 1, end);
+  if (turns.length === 1) {
+    // Where the template renders an answered prompt otherwise, the answer is the run of scored tokens at the end.
+    return whole(ids.slice(joined ? promptIds.length : scored.subarray(0, end).lastIndexOf(0) + 1, end));
+  }
+  checkAnswers(tokenizer, messages, chat);
+  const asked = prompt.messages.length;
+  const first = chat.spans.find(({ message, end: last }) =>
+    message === undefined ? joined && last > promptIds.length : message >= asked,
+  );
+  if (!first) throw unknownAnswer();
+  const start = joined ? promptIds.length : first.start;
+  const marks = scored.slice(start, end);
+  marks.fill(1, 0, first.end - start);
+  return { ids: ids.slice(start, end), scored: marks };
 }
 
 type Teacher = NonNullable<AnswerGroup['teacher']>;

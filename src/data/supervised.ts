@@ -5,8 +5,7 @@
  * the chat template puts there; both closing tokens are scored, so that a model learns to stop. Each conversation is
  * checked: what is scored must be what the assistant says in the row.
  */
-import { AnnealError } from '../../proto/errors.ts';
-import { type EncodedChat, encodeChat } from '../tokenizer/chat.ts';
+import { type EncodedChat, encodeChat, unknownAnswer } from '../tokenizer/chat.ts';
 import { checkAnswers } from '../tokenizer/chat_check.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { SupervisedRow } from './dataset.ts';
@@ -83,13 +82,7 @@ function scoredOf(
   const everything = answers.every(counts);
   const scored = new Uint8Array(chat.ids.length);
   for (const { message, start, end } of chat.spans) {
-    if (message === undefined && !everything) {
-      throw new AnnealError(
-        'template_invalid',
-        'Which answer a {% generation %} block of the chat template belongs to cannot be told, and not all are to count.',
-        { hint: 'Let the template loop over `messages`, with one block an answer.' },
-      );
-    }
+    if (message === undefined && !everything) throw unknownAnswer();
     if (message === undefined || counts(message)) scored.fill(1, Math.max(1, start), end);
   }
   return scored;

@@ -2,8 +2,9 @@
  * Prompts with their answers laid end to end for the engine: a prompt is one sequence, computed once, and each answer
  * a sequence that goes on from it. The first token of an answer is scored at the prompt's last row, the others at the
  * answer's own; its last token is predicted and predicts nothing, so it is no input, except where a value is read there.
+ * Of an answer of several messages, those that the assistant does not write are input and not scored.
  */
-import type { AnswerGroup } from '../data/preference.ts';
+import { type AnswerGroup, scoredTokens } from '../data/preference.ts';
 import type { Batch } from '../native/addon.ts';
 
 export interface PackOptions {
@@ -16,7 +17,9 @@ export interface PackOptions {
 }
 
 /** What is laid out of a group. */
-export type PackedRow = Pick<AnswerGroup, 'prompt' | 'answers'> & { teacher?: AnswerGroup['teacher'] };
+export type PackedRow = Pick<AnswerGroup, 'prompt' | 'answers' | 'scored'> & {
+  teacher?: AnswerGroup['teacher'];
+};
 
 /** Where the numbers of a group stand among the scored rows. */
 export interface GroupPlace {
@@ -45,7 +48,7 @@ export function groupSequences(group: Pick<AnswerGroup, 'answers'>): number {
 export function groupScored(group: PackedRow, options: PackOptions): number {
   if (options.outputs === 'values') return group.answers.length;
   const prompt = options.scorePrompt ? group.prompt.length - 1 : 0;
-  return group.answers.reduce((sum, { length }) => sum + length, prompt);
+  return group.answers.reduce((sum, _, i) => sum + scoredTokens(group, i), prompt);
 }
 
 /** Rows of the engine that a group takes at most, whether they are inputs or scored: what batches are filled by. */
@@ -70,7 +73,8 @@ export function packGroups(groups: readonly PackedRow[], options: PackOptions): 
     }
     const targets = options.teacher ? group.teacher : undefined;
     k = targets?.k ?? 1;
-    for (const answer of answers) {
+    for (const [i, answer] of answers.entries()) {
+      const counts = group.scored?.[i];
       const start = builder.scored.length;
       if (values) {
         builder.add(answer, sequence);
@@ -79,6 +83,7 @@ export function packGroups(groups: readonly PackedRow[], options: PackOptions): 
         const own = builder.tokens;
         if (answer.length > 1) builder.add(answer.subarray(0, -1), sequence);
         for (let t = 0; t < answer.length; t++) {
+          if (counts?.[t] === 0) continue;
           const row = t === 0 ? last : own + t - 1;
           builder.score(row, targets ? targets.ids.subarray(t * k, (t + 1) * k) : [answer[t]!]);
         }

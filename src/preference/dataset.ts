@@ -200,7 +200,7 @@ function nothingLeft(stage: string, skips: Skips): AnnealError {
 
 /** Each prompt with each of its answers, as the audit reads it. */
 function* auditedRows(groups: readonly AnswerGroup[], { kind, scored }: DatasetRules): Generator<AuditedRow> {
-  for (const { prompt, answers, origin } of groups) {
+  for (const { prompt, answers, scored: counts, origin } of groups) {
     for (const [i, answer] of answers.entries()) {
       const ids = new Int32Array(prompt.length + answer.length);
       ids.set(prompt);
@@ -208,6 +208,7 @@ function* auditedRows(groups: readonly AnswerGroup[], { kind, scored }: DatasetR
       const marks = new Uint8Array(ids.length);
       if (scored === 'last') marks[ids.length - 1] = 1;
       else marks.fill(1, scored === 'all' && i === 0 ? 1 : prompt.length);
+      if (counts && scored !== 'last') marks.set(counts[i]!, prompt.length);
       const side =
         kind === 'pairs' ? [' chosen', ' rejected'][i] : answers.length > 1 ? ` answer ${i + 1}` : '';
       yield { ids, scored: marks, origin: `${origin}${side}` };

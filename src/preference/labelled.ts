@@ -1,5 +1,5 @@
 /** Objectives over labelled answers: KTO and BCO. Metrics by TRL's names. */
-import type { AnswerGroup } from '../data/preference.ts';
+import { type AnswerGroup, cutAnswers, scoredTokens } from '../data/preference.ts';
 import { bco, bcoRewards } from '../objectives/bco.ts';
 import { type KtoSettings, klEstimate, kto } from '../objectives/kto.ts';
 import { sum } from '../objectives/numerics.ts';
@@ -44,8 +44,11 @@ export function mismatchedGroups(
     for (let back = 1; back < groups.length; back++) {
       const other = (i - back + groups.length) % groups.length;
       if (keys[other] === keys[i]) continue;
-      const room = Math.max(1, maxLength - group.prompt.length);
-      result.set(group, { ...group, answers: [groups[other]!.answers[0]!.subarray(0, room)] });
+      const { answers, scored } = groups[other]!;
+      const { scored: _, ...rest } = group;
+      const row = { ...rest, answers, ...(scored && { scored }) };
+      cutAnswers(row, Math.max(1, maxLength - group.prompt.length));
+      result.set(group, row);
       return;
     }
   });
@@ -61,7 +64,7 @@ export function ktoObjective(
     outputs: 'tokens',
     reference: true,
     scorePrompt: false,
-    tokens: ({ answers }) => answers[0]!.length,
+    tokens: (group) => scoredTokens(group, 0),
     ...(settings.lossType === 'kto'
       ? {
           shared: {
@@ -107,7 +110,7 @@ export function bcoObjective(
     outputs: 'tokens',
     reference: true,
     scorePrompt: false,
-    tokens: ({ answers }) => answers[0]!.length,
+    tokens: (group) => scoredTokens(group, 0),
     shared: {
       group: (row) => row,
       conclude(scores, carried) {

@@ -1,5 +1,5 @@
 /** Objectives over pairs: DPO and its loss types, ORPO, CPO and SimPO. Metrics by TRL's names. */
-import type { AnswerGroup } from '../data/preference.ts';
+import { type AnswerGroup, scoredTokens } from '../data/preference.ts';
 import { type CpoSettings, cpo } from '../objectives/cpo.ts';
 import { type DpoSettings, dpo } from '../objectives/dpo/dpo.ts';
 import { logSigmoid } from '../objectives/numerics.ts';
@@ -63,8 +63,7 @@ function addLikelihood(means: Means, { nll }: { nll: number }, tokens: number): 
 
 function pairObjective<Outcome extends PairOutcome>(task: PairTask<Outcome>): PreferenceObjective {
   const scorePrompt = task.scorePrompt ?? false;
-  const tokens = ({ prompt, answers }: AnswerGroup) =>
-    answers[0]!.length + (scorePrompt ? prompt.length - 1 : 0);
+  const tokens = (group: AnswerGroup) => scoredTokens(group, 0) + (scorePrompt ? group.prompt.length - 1 : 0);
   return {
     outputs: 'tokens',
     reference: task.reference,

@@ -54,6 +54,9 @@ export async function precompute(
       kind: 'log_probs',
       ...provenance,
       rows: batch.map(({ prompt, answers }) => [[...prompt], ...answers.map((answer) => [...answer])]),
+      ...(batch.some((group) => group.scored) && {
+        scored: batch.map(({ scored }) => scored?.map((marks) => [...marks]) ?? null),
+      }),
       scorePrompt: options.scorePrompt ?? false,
     });
     const scored = batch.reduce((sum, group) => sum + groupScored(group, options), 0);

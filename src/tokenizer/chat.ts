@@ -35,6 +35,15 @@ function tokenText(tokenizer: Tokenizer, id: number | undefined): string | undef
   return id === undefined ? undefined : tokenizer.decode([id]);
 }
 
+/** The error where not all spans are to count, and the template does not tell which they are. */
+export function unknownAnswer(): AnnealError {
+  return new AnnealError(
+    'template_invalid',
+    'Which answer a {% generation %} block of the chat template belongs to cannot be told, and not all are to count.',
+    { hint: 'Let the template loop over `messages`, with one block an answer.' },
+  );
+}
+
 /** Renders with the tokenizer's own template and encodes. For generation pass `addGenerationPrompt`. */
 export function encodeChat(
   tokenizer: Tokenizer,

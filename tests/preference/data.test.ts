@@ -2,7 +2,13 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type AnswerGroup, encodeGroup, fitGroups, type Skips } from '../../src/data/preference.ts';
+import {
+  type AnswerGroup,
+  encodeGroup,
+  fitGroups,
+  type Skips,
+  scoredTokens,
+} from '../../src/data/preference.ts';
 import type { RawGroup } from '../../src/data/shapes/answers.ts';
 import { type GroupKind, readGroups } from '../../src/data/shapes/groups.ts';
 import { plainRows } from '../../src/data/shapes/read.ts';
@@ -135,6 +141,57 @@ describe('pairs', () => {
     });
     const anew = await encoded('pairs', [row]);
     expect(shown(anew.groups[0]!)).toEqual(['a', 'b<|im_end|>', 'c<|im_end|>']);
+  });
+
+  describe('with sides of several messages', () => {
+    const prompt = [turn('user', 'Sky?')];
+    const [why, more] = [turn('user', 'Why?'), turn('assistant', 'Light.')];
+    const row = {
+      prompt,
+      chosen: [turn('assistant', 'Blue.'), why, more],
+      rejected: [turn('assistant', 'Green.')],
+    };
+    /** What counts of each answer, as text. */
+    const counting = ({ answers, scored }: AnswerGroup) =>
+      answers.map((ids, i) => tokenizer.decode(ids.filter((_, t) => scored === undefined || scored[i]![t])));
+
+    it('count what the assistant writes', async () => {
+      const { groups } = await encoded('pairs', [row]);
+      expect(shown(groups[0]!).slice(1)).toEqual([
+        'Blue.<|im_end|>\n<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\nLight.<|im_end|>',
+        'Green.<|im_end|>',
+      ]);
+      expect(counting(groups[0]!)).toEqual(['Blue.<|im_end|>Light.<|im_end|>', 'Green.<|im_end|>']);
+      expect([0, 1].map((i) => scoredTokens(groups[0]!, i))).toEqual(
+        counting(groups[0]!).map((text) => tokenizer.encodeWithSpecials(text).length),
+      );
+    });
+
+    it('are the same with the prompt at the beginning of both, and as labelled completions', async () => {
+      const implicit = { chosen: [...prompt, ...row.chosen], rejected: [...prompt, ...row.rejected] };
+      const { groups } = await encoded('pairs', [row, implicit]);
+      const { origin: _, ...expected } = groups[0]!;
+      expect(groups[1]).toMatchObject(expected);
+      const { groups: labelled } = await encoded('labels', [{ prompt, completion: row.chosen, label: true }]);
+      expect(labelled[0]).toMatchObject({ answers: [expected.answers[0]], scored: [expected.scored![0]] });
+    });
+
+    it('are cut to a token that counts', async () => {
+      const { groups: whole } = await encoded('pairs', [row]);
+      const blue = tokenizer.encodeWithSpecials('Blue.<|im_end|>').length;
+      const maxLength = whole[0]!.prompt.length + blue + 3;
+      const { groups } = await encoded('pairs', [row], { maxLength });
+      expect(shown(groups[0]!).slice(1)).toEqual(['Blue.<|im_end|>', 'Green.<|im_end|>']);
+      expect(groups[0]!.scored!.map((marks) => marks.length)).toEqual(
+        groups[0]!.answers.map((ids) => ids.length),
+      );
+    });
+
+    it('that differ only in what the assistant does not write are two', async () => {
+      const other = { ...row, rejected: [turn('assistant', 'Blue.'), turn('user', 'How?'), more] };
+      const { groups } = await encoded('pairs', [other]);
+      expect(counting(groups[0]!)).toEqual(Array(2).fill('Blue.<|im_end|>Light.<|im_end|>'));
+    });
   });
 
   it('that teach nothing are left out and counted', async () => {
@@ -284,7 +341,7 @@ describe('a row that does not fit', () => {
     [
       'pairs',
       { prompt: [turn('user', 'p')], chosen: [turn('user', 'a')], rejected: [turn('assistant', 'b')] },
-      /chosen must be one message of the assistant/,
+      /chosen must begin and end with a message of the assistant/,
     ],
     [
       'pairs',
@@ -292,6 +349,33 @@ describe('a row that does not fit', () => {
       /prompt\.0\.content must be text, is missing/,
     ],
     ['pairs', { prompt: 'p', chosen: 'a', rejected: 'b', chosen_ids: [1, -1] }, /chosen_ids/],
+    [
+      'pairs',
+      {
+        prompt: [turn('user', 'p')],
+        chosen: [turn('assistant', 'a')],
+        rejected: [turn('assistant', 'b'), turn('user', 'c')],
+      },
+      /rejected must begin and end with a message of the assistant/,
+    ],
+    [
+      'pairs',
+      {
+        prompt: [turn('user', 'p')],
+        chosen: [turn('assistant', 'a'), turn('user', 'b'), turn('assistant', 'c')],
+        chosen_ids: [1, 2],
+        rejected: [turn('assistant', 'b')],
+      },
+      /chosen_ids are of one message, and chosen has 3/,
+    ],
+    [
+      'completions',
+      {
+        prompt: [turn('user', 'p')],
+        completion: [turn('assistant', 'a'), turn('user', 'b'), turn('assistant', 'c')],
+      },
+      /completion must be one message of the assistant/,
+    ],
     ['labels', { prompt: 'p', completion: 'a', label: 1 }, /label must be true or false, is a number/],
     ['rankings', { prompt: 'p', responses }, /no list of scores|must be a number or null/],
     ['rankings', { prompt: 'p', responses, ranking: [0, 2] }, /by number, from 0 to 1/],

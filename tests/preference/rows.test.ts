@@ -41,6 +41,21 @@ describe('rows', () => {
     );
   });
 
+  it('of several messages are trained on what the assistant writes', async () => {
+    const turn = (role: string, content: string) => ({ role, content });
+    const first = turn('assistant', 'Anna.');
+    const row = {
+      prompt: [turn('user', 'Who?')],
+      chosen: [first, turn('user', 'Where?'), turn('assistant', 'Aachen.')],
+      rejected: [first, turn('user', 'Where?'), turn('assistant', 'Bremen.')],
+    };
+    const channel = await run([row, { ...row, rejected: [turn('assistant', 'Ben.')] }]);
+    expect(channel.outcome().error).toBeNull();
+    const [chosen] = channel.events('audit').at(-1)!.body.examples;
+    const counted = chosen!.spans.filter(({ scored }) => scored).map(({ text }) => text);
+    expect(counted).toEqual(['Anna.<|im_end|>', 'Aachen.<|im_end|>']);
+  });
+
   it('longer than max_length need a word in the recipe', async () => {
     const channel = await run([good, { ...good, chosen: ' Anna'.repeat(100) }], ['max_length: 64']);
     expect(channel.outcome().error).toMatchObject({

@@ -177,7 +177,42 @@ function apart({ batch }: { batch: Batch }): Batch {
   };
 }
 
+/** The groups with tokens in the middle of longer answers that do not count, as of several messages. */
+function withMarks(groups: readonly AnswerGroup[]): AnswerGroup[] {
+  return groups.map((group) => ({
+    ...group,
+    scored: group.answers.map(({ length }) =>
+      Uint8Array.from({ length }, (_, t) => (t > 0 && t < length - 1 && t % 3 !== 0 ? 0 : 1)),
+    ),
+  }));
+}
+
 describe('packing', () => {
+  it('scores of answers what counts, with the numbers that it has among all', async () => {
+    const session = await newSession(1);
+    const groups = makeGroups(5, 2);
+    const marked = withMarks(groups);
+    const options = { outputs: 'tokens' as const, scorePrompt: true };
+    const [whole, some] = [packGroups(groups, options), packGroups(marked, options)];
+    expect(some.batch.tokens).toEqual(whole.batch.tokens);
+    expect(some.batch.scored.length).toBe(marked.reduce((n, group) => n + groupScored(group, options), 0));
+    const [all, own] = [await session.forward(whole.batch), await session.forward(some.batch)];
+    let skipped = 0;
+    marked.forEach(({ scored }, g) => {
+      scored!.forEach((marks, a) => {
+        const from = whole.places[g]!.answers[a]!.start;
+        const { start, length } = some.places[g]!.answers[a]!;
+        const expected = [...marks.keys()].filter((t) => marks[t] === 1).map((t) => all.logProbs[from + t]!);
+        skipped += marks.length - expected.length;
+        expect(length).toBe(expected.length);
+        expected.forEach((logProb, t) => {
+          expect(own.logProbs[start + t]).toBeCloseTo(logProb, 5);
+        });
+      });
+    });
+    expect(skipped).toBeGreaterThan(5);
+  });
+
   it('counts what it lays out', () => {
     for (const options of [
       { outputs: 'tokens' as const },
@@ -218,10 +253,16 @@ describe('packing', () => {
 });
 
 describe('a step', () => {
-  it.each(kinds)('of $name is the same however it is cut', async (kind) => {
+  it.each([
+    ...kinds.map((kind) => [kind.name, kind, makeGroups] as const),
+    ...kinds.map((kind) => {
+      const make = (count: number, answers: number) => withMarks(makeGroups(count, answers));
+      return [`${kind.name} on answers of several messages`, kind, make] as const;
+    }),
+  ])('of %s is the same however it is cut', async (_, kind, make) => {
     const session = await newSession(1);
     const reference = liveReference(await newSession(2, false));
-    const groups = makeGroups(6, kind.answers);
+    const groups = make(6, kind.answers);
     const whole = await firstStep(session, makeWork(session, reference, groups, kind));
     const cut = await firstStep(
       session,

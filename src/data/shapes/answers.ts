@@ -16,10 +16,10 @@ export interface RawPrompt {
 
 /** An answer: text, with its ids if it was sampled. */
 export interface RawAnswer {
-  /** Of an answer that calls tools: what it says, then the calls as JSON. */
+  /** Of one that calls tools, or of several messages: what they say, and their calls as JSON. */
   text: string;
-  /** The turn itself, where it has more than text. */
-  message?: ChatMessage;
+  /** The messages themselves, where they have more than one text: the first and the last are the assistant's. */
+  messages?: ChatMessage[];
   ids: number[] | undefined;
 }
 
@@ -64,12 +64,15 @@ export function promptOf(row: FieldRow, chat = false): RawPrompt {
 export function answerOf(row: FieldRow, role: Role, side: Side, idsRole?: Role): RawAnswer {
   const ids = idsRole === undefined ? undefined : idsOf(row, idsRole);
   if (typeof side === 'string') return { text: side, ids };
-  const [message, ...more] = side;
-  if (message === undefined || more.length > 0 || message.role !== 'assistant')
-    throw row.failRole(role, 'must be one message of the assistant after the prompt');
-  const { content, tool_calls: calls } = message;
-  if (calls === undefined) return { text: content ?? '', ids };
-  return { text: `${content ?? ''}${JSON.stringify(calls)}`, message, ids };
+  const [first] = side;
+  if (first?.role !== 'assistant' || side.at(-1)!.role !== 'assistant')
+    throw row.failRole(role, 'must begin and end with a message of the assistant, after the prompt');
+  if (side.length === 1 && first.tool_calls === undefined) return { text: first.content ?? '', ids };
+  if (side.length > 1 && ids !== undefined)
+    throw row.failRole(idsRole!, `are of one message, and ${row.field(role)} has ${side.length}`);
+  const said = ({ content, tool_calls: calls }: ChatMessage) =>
+    `${content ?? ''}${calls === undefined ? '' : JSON.stringify(calls)}`;
+  return { text: side.map(said).join('\n'), messages: side, ids };
 }
 
 /** The token ids of a role, where the row has them. */

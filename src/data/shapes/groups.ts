@@ -88,6 +88,9 @@ function labelled(row: FieldRow): RawGroup {
 
 function completion(row: FieldRow, shape: ShapeName): RawGroup {
   const { prompt, answer } = shape === 'messages' ? lastTurn(row) : answered(row);
+  // A teacher is asked about every token of an answer.
+  if ((answer.messages?.length ?? 1) > 1)
+    throw row.failRole('completion', 'must be one message of the assistant');
   return { ...group(row, prompt, [answer], [[0]]), teacher: teacherOf(row) };
 }
 
