@@ -50,7 +50,7 @@ export function unigramFile(text: string): KindFile {
 
 /** BERT's kind: words in small letters, pieces of one letter; cut to 16 tokens where somebody obeys the file. */
 export function wordPieceFile(text: string): KindFile {
-  const words = text.toLowerCase().match(/[a-z]+|[^\sa-z]/g)!;
+  const words = text.toLowerCase().match(/[a-z]+|[^\sa-z]/gu)!;
   const letters = [...new Set(words.join(''))];
   const tokens = [
     ...['[PAD]', '[UNK]', '[CLS]', '[SEP]'],

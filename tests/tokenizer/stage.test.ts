@@ -6,6 +6,7 @@ import { tokenizerStage } from '../../src/stages/tokenizer.ts';
 import { Sample } from '../../src/tokenizer/samples.ts';
 import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { generatedText, runStage, type StageRun, temporaryFolder } from '../data/stage_context.ts';
+import { unigramFile, wordPieceFile, writeKind } from './other_kinds.ts';
 
 const folder = temporaryFolder();
 afterAll(folder.remove);
@@ -81,6 +82,33 @@ describe('stage tokenizer', () => {
     }
     // The sample is all of so small a source; texts joined differ from documents at their ends alone.
     expect(report.rows[0]![2]).toBeCloseTo(text.length / tokenizer.encode(text).length, 1);
+  });
+
+  it('compares with published tokenizers of every kind', async () => {
+    const text = Array.from({ length: 50 }, (_, i) => generatedText(i, 300));
+    const published = {
+      bytes: (await train({ vocab_size: 350, pattern: 'gpt2' })).dir,
+      characters: (await train({ vocab_size: 450, byte_fallback: true, add_prefix_space: true })).dir,
+      unigram: writeKind(join(folder.path, 'unigram'), unigramFile(text.join(' '))),
+      word_piece: writeKind(join(folder.path, 'word_piece'), wordPieceFile(text.join(' '))),
+    };
+    const names = Object.keys(published);
+    const { events } = await train(
+      { files: [FILES[0]], compare_with: published },
+      Object.fromEntries(Object.entries(published).map(([name, dir]) => [`compare_with.${name}`, dir])),
+    );
+    const report = events.find(({ kind }) => kind === 'report')!.body as {
+      columns: string[];
+      rows: [string, ...number[]][];
+    };
+    const bytes = Buffer.byteLength(text.join(''));
+    for (const [i, name] of names.entries()) {
+      const tokenizer = await loadTokenizer(published[name as keyof typeof published]);
+      expect(report.columns[2 + i]).toBe(`${name} (${tokenizer.vocabSize})`);
+      // The sample is all of so small a source.
+      const tokens = text.reduce((sum, document) => sum + tokenizer.encode(document).length, 0);
+      expect(report.rows[0]![2 + i]).toBeCloseTo(bytes / tokens, 3);
+    }
   });
 
   it('says what a bound on the words costs', async () => {
