@@ -17,6 +17,7 @@ import { type MergePlan, planExtension, planNew } from '../tokenizer/training_pl
 import {
   checkSettings,
   OWN_NAME,
+  plainTurnTokens,
   type TokenizerSettings,
   tokenizerSettings,
 } from '../tokenizer/training_settings.ts';
@@ -68,6 +69,13 @@ export const tokenizerStage = defineStage({
   async run(context) {
     const { settings, name, outDir, inputs } = context;
     checkSettings(settings);
+    const plain = plainTurnTokens(settings);
+    if (plain.length > 0) {
+      context.log(
+        'warning',
+        `The chat template writes ${plain.join(', ')}, which no special token is: it becomes several tokens of ordinary text. Name it in special_tokens.`,
+      );
+    }
     const plan =
       inputs.base === undefined ? planNew(settings) : await planExtension(inputs.base.path, settings);
     const trainer = context.addon.createBpeTrainer({

@@ -164,6 +164,14 @@ export function reservedTokens({ reserved_tokens }: TokenizerSettings): string[]
   return Array.from({ length: reserved_tokens }, (_, i) => `<|reserved_${i}|>`);
 }
 
+/** What the chat template writes as if it were a token, and what is none. */
+export function plainTurnTokens(settings: TokenizerSettings): string[] {
+  if (settings.base !== undefined) return [];
+  const { chatTemplate, specialTokens } = newSettings(settings);
+  const written = new Set(chatTemplate.match(/<\|[^|<>\s]+\|>/g));
+  return [...written].filter((token) => !specialTokens.includes(token));
+}
+
 export function checkSettings(settings: TokenizerSettings): void {
   const taken = [OWN_NAME, 'base'].find((name) => settings.compare_with?.[name] !== undefined);
   if (taken !== undefined) {

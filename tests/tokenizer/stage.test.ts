@@ -37,12 +37,17 @@ async function train(
 
 describe('stage tokenizer', () => {
   it('puts special and reserved tokens first', async () => {
-    const { dir, results } = await train({
+    const { dir, logs, results } = await train({
       special_tokens: ['<|user|>'],
       bos_token: '<s>',
       reserved_tokens: 5,
     });
     const tokenizer = await loadTokenizer(dir);
+    // ChatML's own turn token is not among those that were named.
+    expect(logs.filter((line) => line.startsWith('warning'))).toEqual([
+      expect.stringContaining('<|im_start|>, '),
+    ]);
+    expect((await train({})).logs.join()).not.toContain('<|im_start|>');
     expect(tokenizer.vocabSize).toBe(400);
     expect(results).toMatchObject({ vocabulary: 400, merges: 400 - 256 - 8, documents: 100 });
     expect([...tokenizer.specials]).toEqual([
