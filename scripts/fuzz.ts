@@ -8,8 +8,7 @@
  */
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { mutated } from '../tests/fuzz/mutate.ts';
-import { fuzz } from '../tests/fuzz/run.ts';
+import { fuzz, inputOf } from '../tests/fuzz/run.ts';
 import { TARGETS } from '../tests/fuzz/targets.ts';
 
 const { values } = parseArgs({
@@ -50,8 +49,7 @@ for (const name of values.target) {
       broken = true;
     }
   }
-  if (inputs === 1)
-    writeFileSync(`fuzz-${name}-${from}.bin`, mutated(seed, from, target.corpus, target.words));
+  if (inputs === 1) writeFileSync(`fuzz-${name}-${from}.bin`, inputOf(target, seed, from));
   const seconds = (Date.now() - started) / 1000;
   console.log(
     `${name}: ${done} inputs in ${seconds.toFixed(0)} s, ${errors} refused, slowest ${slowestMs.toFixed(0)} ms (input ${slowest}), ${Math.round(rss / 1e6)} MB`,

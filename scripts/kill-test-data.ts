@@ -18,7 +18,7 @@ import {
 
 /** Kills of one preparation; then the next begins. */
 const KILLS_A_RUN = 10;
-const ROWS = 1500;
+const ROWS = 600;
 
 const wanted = Number(process.argv[2] ?? 200);
 const seed = Number(process.argv[3] ?? 1);

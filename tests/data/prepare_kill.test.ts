@@ -12,7 +12,7 @@ const KILLS = 5;
 
 it('ends with the bytes of one that was left alone', async () => {
   const baseDir = folder.path;
-  const settings = await makeData(baseDir, 300);
+  const settings = await makeData(baseDir, 150);
   const at = (name: string) => ({
     settings,
     baseDir,

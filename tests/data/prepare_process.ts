@@ -16,21 +16,60 @@ export interface PrepareProcess {
   outDir: string;
 }
 
-/** What a preparation works on here: text with copies in it, in many units. */
+const QUIZ = generatedText(9_999, 40);
+const FOOTER = 'This very line stands at the end of many pages of the site, and nobody reads it.';
+
+/** Pages that have all that rules remove: copies, near copies, common lines and paragraphs, evaluation text. */
+function page(i: number): string {
+  const own = generatedText(i % 9 === 8 ? i - 3 : i, 30 + (i % 60));
+  if (i % 10 === 3) return `${generatedText(i - 1, 30 + ((i - 1) % 60))} and so on`;
+  if (i % 50 === 7) return `${own} ${QUIZ} ${own}`;
+  const common = generatedText(20_000 + (i % 40), 12).replaceAll(/\s/g, ' ');
+  const paragraph = generatedText(30_000 + (i % 30), 20).replaceAll(/\s/g, ' ');
+  return `${own}\n${common}\n\n${paragraph}\n\n${own.slice(0, 20)}${i % 4 === 0 ? `\n${FOOTER}` : ''}`;
+}
+
+/** What a preparation works on here, in many units, with settings that use every pass that there is. */
 export async function makeData(baseDir: string, rows: number): Promise<object> {
-  const texts = Array.from({ length: rows }, (_, i) => generatedText(i % 9 === 8 ? i - 3 : i, 20 + (i % 60)));
-  writeFileSync(join(baseDir, 'rows.jsonl'), texts.map((text) => `${JSON.stringify({ text })}\n`).join(''));
+  const lines = (all: readonly string[]) => all.map((row) => `${row}\n`).join('');
+  const pages = Array.from({ length: rows }, (_, i) =>
+    i % 97 === 5 ? '{"text": 5}' : JSON.stringify({ text: page(i) }),
+  );
+  writeFileSync(join(baseDir, 'pages.jsonl'), lines(pages));
+  // Lines that are too short to be removed as such are whole documents here.
+  const notes = Array.from({ length: rows }, (_, i) =>
+    generatedText(50_000 + (i % 60), i % 5 === 0 ? 3 : 12),
+  );
+  writeFileSync(join(baseDir, 'notes.txt'), lines(notes.map((note) => note.replaceAll(/\s/g, ' '))));
+  writeFileSync(join(baseDir, 'quiz.jsonl'), JSON.stringify({ prompt: QUIZ, answer: 'yes' }));
   mkdirSync(join(baseDir, 'tokenizer'));
   await runStage(
     tokenizerStage,
-    { files: ['rows.jsonl'], vocab_size: 500 },
+    { files: ['notes.txt'], vocab_size: 500 },
     { outDir: join(baseDir, 'tokenizer'), baseDir },
   );
   return {
-    sources: [{ name: 'rows', files: ['rows.jsonl'], weight: 1.5 }],
+    sources: [
+      { name: 'pages', files: ['pages.jsonl'], weight: 1.5, max_rejected: 0.1 },
+      { name: 'notes', files: ['notes.txt'], text_unit: 'line', epochs: 2 },
+    ],
     validation_fraction: 0.1,
     unit_bytes: 8_000,
-    mixing: { curriculum: [{ until: 0.5 }, { until: 1 }] },
+    cleaning: {
+      unicode_nfc: true,
+      control_characters: true,
+      boilerplate_lines: { min_documents: 10 },
+      min_document_length: 10,
+      pii: 'mask',
+    },
+    dedup: {
+      near: { permutations: 256, bands: 128, rows: 2, verify: true },
+      lines: { min_characters: 20 },
+      paragraphs: { min_characters: 30 },
+      memory_bytes: 1 << 20,
+    },
+    decontamination: { sets: [{ name: 'quiz', files: ['quiz.jsonl'] }] },
+    mixing: { curriculum: [{ until: 0.5, weights: { notes: 0.5 } }, { until: 1 }] },
   };
 }
 
@@ -83,12 +122,15 @@ function placeOf({ workDir, outDir }: PrepareProcess): string {
       return [];
     }
   };
-  if (names(outDir).includes('manifest.json')) return 'read back';
-  if (names(outDir).includes('train')) return 'merge';
-  const [key] = names(workDir);
-  if (key === undefined) return 'start';
-  const units = names(join(workDir, key, 'units'));
-  return units.some((name) => name.endsWith('.partial')) ? 'in a unit' : 'between units';
+  const made = names(outDir);
+  if (made.includes('manifest.json')) return 'read back';
+  if (made.includes('train')) return 'merge';
+  if (made.includes('rejected.jsonl')) return 'finding duplicates';
+  const work = names(workDir);
+  const pass = ['documents', 'parts'].find((kind) => work.some((name) => name.startsWith(kind)));
+  if (pass === undefined) return 'start';
+  const units = names(join(workDir, work.find((name) => name.startsWith(pass))!, 'units'));
+  return `${units.some((name) => name.endsWith('.partial')) ? 'in a unit' : 'between units'} of ${pass}`;
 }
 
 /** Every file below a folder, by its name there. */

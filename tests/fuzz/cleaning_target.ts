@@ -3,7 +3,7 @@ import { cleaningRules } from '../../src/data/cleaning/cleaner.ts';
 import { loadLanguageModel } from '../../src/data/cleaning/language.ts';
 import { cleaningSettings } from '../../src/data/cleaning/settings.ts';
 import { type Cleaner, loadAddon } from '../../src/native/addon.ts';
-import { documentOf, textBatch } from '../../src/native/text_batch.ts';
+import { documentOf, TextBatchBuilder } from '../../src/native/text_batch.ts';
 
 const SETTINGS = {
   fix_mojibake: true,
@@ -30,6 +30,7 @@ interface Cleaners {
   composing: Cleaner;
 }
 let cleaners: Promise<Cleaners> | undefined;
+const builder = new TextBatchBuilder();
 
 async function makeCleaners(): Promise<Cleaners> {
   const rules = cleaningRules(cleaningSettings.parse(SETTINGS), await loadLanguageModel());
@@ -49,8 +50,10 @@ async function run(bytes: Buffer, number: number): Promise<number> {
   const documents = Array.from({ length: Math.ceil(bytes.length / step) }, (_, i) =>
     bytes.subarray(i * step, (i + 1) * step),
   );
-  const cleaned = await alone.run(textBatch(documents));
-  const again = await together.run(textBatch(documents));
+  for (const document of documents) builder.add(document);
+  const batch = builder.take();
+  const cleaned = await alone.run(batch);
+  const again = await together.run(batch);
   if (Buffer.compare(cleaned.texts.bytes, again.texts.bytes) !== 0)
     throw new Error('threads change the texts');
   if (Buffer.compare(Buffer.from(cleaned.verdicts.buffer), Buffer.from(again.verdicts.buffer)) !== 0) {

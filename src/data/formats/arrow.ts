@@ -11,10 +11,12 @@ import {
   RecordBatchReader,
   type Vector,
 } from 'apache-arrow';
+import { ByteReader } from '../sources/byte_reader.ts';
 import type { Content } from '../sources/bytes.ts';
 import { FREE_BYTES } from '../sources/compression.ts';
 import type { SourceSettings } from '../sources/settings.ts';
 import type { Fields, RawRecord, SourceUnit } from '../sources/unit.ts';
+import { checkColumn, checkMessage } from './arrow_check.ts';
 import { damagedContainer } from './damaged.ts';
 import { decodeLz4Frame } from './lz4.ts';
 import { plainValue } from './plain_values.ts';
@@ -22,7 +24,8 @@ import { plainValue } from './plain_values.ts';
 const KIND = 'Arrow file';
 const MARK = 'ARROW1';
 const GROUP_ROWS = 1024;
-const MAX_BATCH_ROWS = 1 << 26;
+/** A batch of nulls, or of no columns, takes no bytes: it may say that it has any number of rows. */
+const MAX_EMPTY_ROWS = 1 << 20;
 const MAX_BUFFER_EXPANSION = 1000;
 /** Values of one row, so that lists whose borders are damaged do not fill the memory. */
 const MAX_ROW_VALUES = 1 << 24;
@@ -44,7 +47,10 @@ export async function* readArrow(
     const reader = await RecordBatchReader.from(stream.messages());
     await reader.open();
     for await (const batch of reader) {
-      if (batch.numRows > MAX_BATCH_ROWS) throw new Error(`a batch says it has ${batch.numRows} rows`);
+      checkColumn(batch.data);
+      if (batch.numRows > MAX_EMPTY_ROWS + 8 * batch.data.byteLength) {
+        throw new Error(`a batch without values says it has ${batch.numRows} rows`);
+      }
       const end = content.progress(stream.position);
       for (let at = 0; at < batch.numRows; at += GROUP_ROWS) {
         const records: RawRecord[] = [];
@@ -61,6 +67,9 @@ export async function* readArrow(
   }
 }
 
+/** Precedes the length of a message, but for files of before 2019. */
+const CONTINUATION = -1;
+
 /** The messages of a stream or file, without the file's first mark; whether its last one is there is checked. */
 class MarkedStream {
   readonly #chunks: AsyncIterator<Buffer>;
@@ -72,7 +81,34 @@ class MarkedStream {
     this.#chunks = chunks[Symbol.asyncIterator]();
   }
 
+  /** The messages' bytes; metadata come once they were checked. */
   async *messages(): AsyncGenerator<Buffer> {
+    const reader = new ByteReader(this.#unmarked());
+    for (;;) {
+      let prefix = await reader.take(4);
+      if (prefix.length === 4 && prefix.readInt32LE(0) === CONTINUATION) {
+        yield prefix;
+        prefix = await reader.take(4);
+      }
+      yield prefix;
+      const length = prefix.length < 4 ? 0 : prefix.readInt32LE(0);
+      // What follows the last message is the index of a file.
+      if (length === 0) return;
+      if (length < 0) throw new Error(`a message has ${length} bytes`);
+      const metadata = await reader.take(length);
+      if (metadata.length < length) throw new Error('it ends within a message');
+      let left = checkMessage(metadata);
+      yield metadata;
+      while (left > 0) {
+        const piece = await reader.some(left);
+        if (piece.length === 0) throw new Error('it ends within a message');
+        yield piece;
+        left -= piece.length;
+      }
+    }
+  }
+
+  async *#unmarked(): AsyncGenerator<Buffer> {
     let head = Buffer.alloc(0);
     while (head.length < 8) {
       const chunk = await this.#next();

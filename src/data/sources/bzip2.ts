@@ -11,6 +11,7 @@ const END_MAGIC = 0x177245385090;
 const GROUP_SYMBOLS = 50;
 const MAX_CODE_BITS = 20;
 const MAX_SELECTORS = 18002;
+const FIRST_LINKS = 4096;
 /** More than a block can take: 900,000 codes of 20 bits, and its tables. */
 const WINDOW_BYTES = 3 << 20;
 
@@ -102,7 +103,7 @@ class BlockDecoder {
   #blockBytes = 0;
   #streams = 0;
   #crc = 0;
-  #links = new Uint32Array(0);
+  #links: Uint32Array = new Uint32Array(0);
 
   constructor(bits: BitReader) {
     this.#bits = bits;
@@ -122,7 +123,6 @@ class BlockDecoder {
       this.#blockBytes = level * 100_000;
       this.#streams += 1;
       this.#crc = 0;
-      if (this.#links.length < this.#blockBytes) this.#links = new Uint32Array(this.#blockBytes);
       return;
     }
     const magic = bits.read48();
@@ -164,7 +164,7 @@ class BlockDecoder {
 
   /** Decodes the block's bytes in the transform's order into `#links`; returns how many there are. */
   #ranks(alphabet: Uint8Array, selectors: Uint8Array, codes: readonly Code[], counts: Uint32Array): number {
-    const links = this.#links;
+    let links = this.#links;
     const end = alphabet.length + 1;
     const ranks = Uint8Array.from(alphabet);
     let length = 0;
@@ -182,6 +182,7 @@ class BlockDecoder {
       }
       if (run > 0) {
         if (length + run > this.#blockBytes) throw new Bzip2Error('a block is longer than it may be');
+        if (length + run > links.length) links = this.#grown(length + run);
         links.fill(ranks[0]!, length, length + run);
         counts[ranks[0]!]! += run;
         length += run;
@@ -195,8 +196,17 @@ class BlockDecoder {
       ranks.copyWithin(1, 0, symbol - 1);
       ranks[0] = byte;
       counts[byte]! += 1;
+      if (length === links.length) links = this.#grown(length + 1);
       links[length++] = byte;
     }
+  }
+
+  /** Room for `length` bytes of a block: small files, which archives may hold by the million, take little memory. */
+  #grown(length: number): Uint32Array {
+    const links = new Uint32Array(Math.min(this.#blockBytes, Math.max(FIRST_LINKS, 2 * length)));
+    links.set(this.#links);
+    this.#links = links;
+    return links;
   }
 
   /** Follows the transform back from its origin and repeats the runs, in pieces of bounded size. */

@@ -45,6 +45,15 @@ function extension(name: string): string {
   return name.slice(name.lastIndexOf('.') + 1).toLowerCase();
 }
 
+/** Whether a file says by its name that it is an archive, whatever it holds. */
+export function isArchiveName(name: string): boolean {
+  return ARCHIVE.test(fileName(name).replace(COMPRESSED, ''));
+}
+
+function fileName(location: string): string {
+  return /^https?:/i.test(location) ? location.replace(/[?#].*$/, '') : location;
+}
+
 /** The format of content: of a file, or where nothing is at hand yet of what has this name. */
 export async function formatOf(
   content: DataFile | FilePart | undefined,
@@ -53,8 +62,7 @@ export async function formatOf(
   name: string,
   settings: SourceSettings,
 ): Promise<Format> {
-  const file = /^https?:/i.test(name) ? name.replace(/[?#].*$/, '') : name;
-  const inner = file.replace(COMPRESSED, '');
+  const inner = fileName(name).replace(COMPRESSED, '');
   if (ARCHIVE.test(inner)) {
     throw new AnnealError('file_unreadable', `${name} is an archive within an archive.`, {
       path: name,

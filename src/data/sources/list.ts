@@ -2,11 +2,12 @@
 import { matchesGlob } from 'node:path';
 import { AnnealError } from '../../../proto/errors.ts';
 import { resolveSources, type SourceFile } from '../files.ts';
+import { damagedContainer } from '../formats/damaged.ts';
 import { listMembers } from './archive.ts';
 import { DataFile, FilePart } from './bytes.ts';
 import { columnarRanges } from './columnar.ts';
 import { compressionOf } from './compression.ts';
-import { archiveOf, formatOf, HEAD_BYTES, isKnownName } from './detect.ts';
+import { archiveOf, formatOf, HEAD_BYTES, isArchiveName, isKnownName } from './detect.ts';
 import type { ArchiveFile, Member } from './member.ts';
 import { DEFAULT_UNIT_BYTES, type SourceOptions, type SourceSettings } from './settings.ts';
 import type { SourceUnit } from './unit.ts';
@@ -41,6 +42,9 @@ async function unitsOfFile(
       const archive = { kind, path, location, compression, fileBytes: file.size, maxExpansion };
       // Awaited here: while the file is closed, nobody would see it fail.
       return await unitsOfArchive(source, archive, settings, unitBytes);
+    }
+    if (isArchiveName(location)) {
+      throw damagedContainer(new Error('it does not begin as one'), location, 'archive');
     }
     if (source.members !== undefined) throw noMember(source, 'it is no archive');
     const format = await formatOf(file, head, compression, location, settings);

@@ -1,4 +1,5 @@
 /** Zip archives: an index at the end says where each member lies, so that any of them is opened at once. */
+import { crc32 } from 'node:zlib';
 import { type Entry, openPromise, type ZipFile } from 'yauzl';
 import { AnnealError } from '../../../proto/errors.ts';
 import { damagedContainer } from '../formats/damaged.ts';
@@ -43,7 +44,12 @@ export async function* zipMember(
     }
     try {
       const stream = await open.zip.openReadStreamPromise(entry);
-      for await (const chunk of stream) yield chunk as Buffer;
+      let crc = 0;
+      for await (const chunk of stream) {
+        crc = crc32(chunk as Buffer, crc);
+        yield chunk as Buffer;
+      }
+      if (crc !== entry.crc32) throw new Error('its checksum differs');
     } catch (error) {
       throw damagedContainer(error, location, 'zip member');
     }
