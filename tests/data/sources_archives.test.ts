@@ -2,12 +2,13 @@
 import { createWriteStream, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { deflateRawSync, gzipSync, zstdCompressSync } from 'node:zlib';
+import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { type Header, pack } from 'tar-stream';
 import { afterAll, describe, expect, it } from 'vitest';
 import { listUnits } from '../../src/data/sources/list.ts';
 import { readUnit } from '../../src/data/sources/read.ts';
 import { sourceSettings } from '../../src/data/sources/settings.ts';
+import { zipOf } from './archive_bytes.ts';
 import { contents, failure, records, writerInto } from './source_records.ts';
 import { temporaryFolder } from './stage_context.ts';
 
@@ -24,45 +25,6 @@ async function tar(name: string, entries: readonly Entry[]): Promise<string> {
   tarball.finalize();
   await pipeline(tarball as unknown as NodeJS.ReadableStream, createWriteStream(path));
   return path;
-}
-
-const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, n) => {
-  let c = n;
-  for (let k = 0; k < 8; k++) c = c & 1 ? 0xedb88320 ^ (c >>> 1) : c >>> 1;
-  return c >>> 0;
-});
-const crc32 = (bytes: Buffer): number =>
-  ~bytes.reduce((crc, byte) => (crc >>> 8) ^ CRC_TABLE[(crc ^ byte) & 0xff]!, 0xffffffff) >>> 0;
-
-/** A zip made by hand, as libraries refuse to make bad ones. `claimed` is the size that the index states. */
-function zip(entries: readonly [name: string, content: Buffer, claimed?: number][]): Buffer {
-  const parts: Buffer[] = [];
-  const index: Buffer[] = [];
-  let offset = 0;
-  for (const [name, content, claimed = content.length] of entries) {
-    const data = deflateRawSync(content);
-    const sizes = Buffer.alloc(16);
-    sizes.writeUInt32LE(crc32(content), 0);
-    sizes.writeUInt32LE(data.length, 4);
-    sizes.writeUInt32LE(claimed, 8);
-    sizes.writeUInt16LE(Buffer.byteLength(name), 12);
-    const local = Buffer.from([0x50, 0x4b, 3, 4, 20, 0, 0, 8, 8, 0, 0, 0, 0, 0]);
-    const entry = Buffer.concat([local, sizes, Buffer.from(name), data]);
-    const central = Buffer.from([0x50, 0x4b, 1, 2, 20, 0, 20, 0, 0, 8, 8, 0, 0, 0, 0, 0]);
-    const rest = Buffer.alloc(14);
-    rest.writeUInt32LE(offset, 10);
-    index.push(Buffer.concat([central, sizes, rest, Buffer.from(name)]));
-    parts.push(entry);
-    offset += entry.length;
-  }
-  const directory = Buffer.concat(index);
-  const end = Buffer.alloc(22);
-  end.writeUInt32LE(0x06054b50, 0);
-  end.writeUInt16LE(entries.length, 8);
-  end.writeUInt16LE(entries.length, 10);
-  end.writeUInt32LE(directory.length, 12);
-  end.writeUInt32LE(offset, 16);
-  return Buffer.concat([...parts, directory, end]);
 }
 
 describe('folders', () => {
@@ -109,7 +71,10 @@ describe.each(['tar', 'tar.gz', 'tar.zst', 'zip'])('%s archives', (kind) => {
   const make = async (): Promise<string> => {
     if (kind === 'zip') {
       const files = members.filter(([, , header]) => header?.type !== 'symlink');
-      return write('all.zip', zip(files.map(([name, content]) => [name, Buffer.from(content as string)])));
+      return write(
+        'all.zip',
+        zipOf(files.map(([name, content]) => ({ name, content: Buffer.from(content as string) }))),
+      );
     }
     const path = await tar('all.tar', members);
     if (kind === 'tar') return path;
@@ -171,7 +136,7 @@ describe('archives made to do harm', () => {
     async (name) => {
       for (const path of [
         await tar('slip.tar', [[name, 'x']]),
-        write('slip.zip', zip([[name, Buffer.from('x')]])),
+        write('slip.zip', zipOf([{ name, content: Buffer.from('x') }])),
       ]) {
         const error = await failure(contents(path));
         expect(error.code).toBe('file_unreadable');
@@ -186,7 +151,7 @@ describe('archives made to do harm', () => {
     for (const path of [
       write('bomb.txt.gz', gzipSync(zeros)),
       write('bomb.txt.zst', zstdCompressSync(zeros)),
-      write('bomb.zip', zip([['a.txt', zeros]])),
+      write('bomb.zip', zipOf([{ name: 'a.txt', content: zeros }])),
       write('bomb.tar.gz', gzipSync(readFileSync(await tar('bomb.tar', [['a.txt', zeros]])))),
     ]) {
       expect((await failure(contents(path, small))).message).toContain('grows beyond measure');
@@ -200,7 +165,10 @@ describe('archives made to do harm', () => {
   });
 
   it('whose members are longer than they say are errors', async () => {
-    const path = write('liar.zip', zip([['a.txt', Buffer.from('x'.repeat(1000)), 10]]));
+    const path = write(
+      'liar.zip',
+      zipOf([{ name: 'a.txt', content: Buffer.from('x'.repeat(1000)), claimed: 10 }]),
+    );
     expect((await failure(contents(path))).message).toContain(
       'a.txt is damaged, cut short, or no zip member',
     );

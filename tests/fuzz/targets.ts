@@ -2,7 +2,7 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { crc32, deflateRawSync, gzipSync, zstdCompressSync } from 'node:zlib';
+import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { damagedContainer } from '../../src/data/formats/damaged.ts';
 import { decodeLz4Frame } from '../../src/data/formats/lz4.ts';
 import { parquetRanges, readParquet } from '../../src/data/formats/parquet.ts';
@@ -13,6 +13,7 @@ import { readUnit } from '../../src/data/sources/read.ts';
 import { READERS } from '../../src/data/sources/read_here.ts';
 import { type Format, sourceSettings } from '../../src/data/sources/settings.ts';
 import type { RawRecord, SourceUnit } from '../../src/data/sources/unit.ts';
+import { paxRecord, tarMember, tarOf, withChecksums, zipOf } from '../data/archive_bytes.ts';
 import { cleaningTarget } from './cleaning_target.ts';
 import { Random } from './mutate.ts';
 
@@ -178,61 +179,9 @@ const bzip2 = Buffer.from(
   'base64',
 );
 
-function zipOf(name: string, content: Buffer): Buffer {
-  const data = deflateRawSync(content);
-  const sizes = Buffer.alloc(16);
-  sizes.writeUInt32LE(crc32(content), 0);
-  sizes.writeUInt32LE(data.length, 4);
-  sizes.writeUInt32LE(content.length, 8);
-  sizes.writeUInt16LE(name.length, 12);
-  const local = Buffer.concat([
-    Buffer.from('PK\x03\x04\x14\0\0\x08\x08\0\0\0\0\0', 'latin1'),
-    sizes,
-    Buffer.from(name),
-    data,
-  ]);
-  const central = Buffer.concat([
-    Buffer.from('PK\x01\x02\x14\0\x14\0\0\x08\x08\0\0\0\0\0', 'latin1'),
-    sizes,
-    Buffer.alloc(14),
-    Buffer.from(name),
-  ]);
-  const end = Buffer.alloc(22);
-  end.write('PK\x05\x06', 0, 'latin1');
-  end.writeUInt16LE(1, 8);
-  end.writeUInt16LE(1, 10);
-  end.writeUInt32LE(central.length, 12);
-  end.writeUInt32LE(local.length, 16);
-  return Buffer.concat([local, central, end]);
-}
-
-function tarOf(name: string, content: Buffer, type = '0'): Buffer {
-  const header = Buffer.alloc(512);
-  header.write(name, 0);
-  header.write('0000644\0', 100);
-  header.write(`${content.length.toString(8).padStart(11, '0')}\0`, 124);
-  header.write('00000000000\0', 136);
-  header.write(type, 156);
-  header.write('ustar\x0000', 257);
-  return mendTar(Buffer.concat([header, content, Buffer.alloc((512 - (content.length % 512)) % 512)]));
-}
-
-/** With the checksum of everything that looks like a header made right. */
-function mendTar(bytes: Buffer): Buffer {
-  const out = Buffer.from(bytes);
-  for (let at = 0; at + 512 <= out.length; at += 512) {
-    const header = out.subarray(at, at + 512);
-    if (header.toString('latin1', 257, 262) !== 'ustar') continue;
-    header.write('        ', 148);
-    const sum = header.reduce((a, b) => a + b, 0);
-    header.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
-  }
-  return out;
-}
-
 /** What is no gzip stream becomes one, as a tar archive. */
 function mendTarGz(bytes: Buffer): Buffer {
-  return bytes.readUInt16BE(0) === 0x1f8b ? bytes : gzipSync(mendTar(bytes), { level: 1 });
+  return bytes.readUInt16BE(0) === 0x1f8b ? bytes : gzipSync(withChecksums(bytes), { level: 1 });
 }
 
 /** With an end that says where the index is. */
@@ -258,12 +207,11 @@ function mendParquet(bytes: Buffer): Buffer {
   return Buffer.concat([bytes, length, Buffer.from('PAR1')]);
 }
 
-const tar = Buffer.concat([
-  tarOf('a.txt', Buffer.from(text)),
-  tarOf('PaxHeader', Buffer.from('20 path=long/b.json\n'), 'x'),
-  tarOf('b.jsonl', Buffer.from(jsonRows)),
-  Buffer.alloc(1024),
-]);
+const tar = tarOf(
+  tarMember('a.txt', text),
+  tarMember('PaxHeader', paxRecord('path', 'long/b.jsonl'), 'x'),
+  tarMember('b.jsonl', jsonRows),
+);
 
 export const TARGETS: Readonly<Record<string, Target>> = {
   cleaning: cleaningTarget,
@@ -399,7 +347,7 @@ export const TARGETS: Readonly<Record<string, Target>> = {
       '12 size=99\n',
       '\x80\xff',
     ],
-    mendTar,
+    withChecksums,
   ),
   'tar.gz': fileTarget(
     'fuzz.tar.gz',
@@ -409,7 +357,13 @@ export const TARGETS: Readonly<Record<string, Target>> = {
   ),
   zip: fileTarget(
     'fuzz.zip',
-    [zipOf('a.txt', Buffer.from(text)), zipOf('dir/b.jsonl', Buffer.from(jsonRows))],
+    [
+      zipOf([{ name: 'a.txt', content: Buffer.from(text) }]),
+      zipOf([
+        { name: 'a.txt', content: Buffer.from('x') },
+        { name: 'dir/b.jsonl', content: Buffer.from(jsonRows) },
+      ]),
+    ],
     ['PK\x03\x04', 'PK\x01\x02', 'PK\x05\x06', '../', '/', '\\', '\xff\xff\xff\xff', '\0\0'],
     mendZip,
   ),

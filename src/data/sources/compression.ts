@@ -40,13 +40,15 @@ const DECOMPRESSORS: Record<
 
 /**
  * The content of a compressed stream; damage is an error that names `location`. Content that grows beyond all
- * measure is refused: whoever made it wants to fill a disk.
+ * measure is refused: whoever made it wants to fill a disk. A stream that was itself decompressed says how many bytes
+ * the file has that it lies in.
  */
 export async function* decompress(
   chunks: AsyncIterable<Buffer>,
   compression: Exclude<Compression, 'none'>,
   location: string,
   maxExpansion: number,
+  fileBytes = Number.POSITIVE_INFINITY,
 ): AsyncGenerator<Buffer> {
   let stored = 0;
   let size = 0;
@@ -63,8 +65,9 @@ export async function* decompress(
   try {
     for await (const piece of DECOMPRESSORS[compression](counted())) {
       size += piece.length;
-      if (size > FREE_BYTES && size > stored * maxExpansion) {
-        throw expandsTooFar(location, stored, size, maxExpansion);
+      const from = Math.min(stored, fileBytes);
+      if (size > FREE_BYTES && size > from * maxExpansion) {
+        throw expandsTooFar(location, from, size, maxExpansion);
       }
       yield piece;
     }

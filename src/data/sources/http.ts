@@ -163,6 +163,9 @@ class Download {
     });
     try {
       if (response.status === 304 && known !== undefined) return this.#checked(known.sha256);
+      // Ranges that nobody asked for are no file.
+      if (this.#have === 0 && (response.status === 206 || response.status === 416))
+        throw this.#refused(response);
       if (response.status === 416) {
         // What is here is no beginning of what is there.
         await this.#startAnew(undefined);
@@ -228,9 +231,10 @@ class Download {
   async #complete(): Promise<string> {
     const sha256 = this.#hash.digest('hex');
     const version = this.#version!;
-    if (version.bytes !== null && this.#have !== version.bytes) {
+    const sent = this.#have;
+    if (version.bytes !== null && sent !== version.bytes) {
       await this.#startAnew(undefined);
-      throw this.#unreachable(`it sent ${this.#have} bytes of a file of ${version.bytes}`, 1);
+      throw this.#unreachable(`it sent ${sent} bytes of a file of ${version.bytes}`, 1);
     }
     if (this.#isOther(sha256)) {
       await this.#startAnew(undefined);

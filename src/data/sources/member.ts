@@ -1,7 +1,7 @@
 /** What archives are made of, whatever their kind. */
 import { stat } from 'node:fs/promises';
 import { AnnealError } from '../../../proto/errors.ts';
-import { asFileError } from '../../util/files.ts';
+import { asFileError, formatBytes } from '../../util/files.ts';
 import type { Compression } from './compression.ts';
 
 /** An archive, and where it lies. */
@@ -26,8 +26,18 @@ export interface Member {
   offset: number | undefined;
 }
 
+/** As long as a path may be on Linux: a longer name is no file's, and there may be a million of them. */
+const MAX_NAME_BYTES = 4096;
+
 /** Refuses names that climb out of the archive, or that no file can have. */
 export function checkName(name: string, location: string): void {
+  if (Buffer.byteLength(name) > MAX_NAME_BYTES) {
+    throw new AnnealError(
+      'file_unreadable',
+      `${location} has a member with a name of ${formatBytes(Buffer.byteLength(name))}: ${JSON.stringify(name.slice(0, 50))}...`,
+      { path: location, hint: 'No file can have such a name: get the data elsewhere.' },
+    );
+  }
   const parts = name.split(/[/\\]/);
   if (!parts.includes('..') && !/^(?:[/\\]|[a-zA-Z]:)/.test(name) && !name.includes('\0') && name !== '')
     return;

@@ -110,7 +110,10 @@ async function* readMember(
       yield* counted;
     };
     const inner = compressionOf(head);
-    const chunks = inner === 'none' ? all() : decompress(all(), inner, unit.location, settings.max_expansion);
+    const chunks =
+      inner === 'none'
+        ? all()
+        : decompress(all(), inner, unit.location, settings.max_expansion, unit.fileBytes);
     const content = { chunks, offset: 0, progress: () => Math.min(unit.bytes, taken()) };
     yield* readContent(content, unit, settings);
   } finally {

@@ -6,6 +6,7 @@
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type Extract, extract } from 'tar-stream';
+import { AnnealError } from '../../../proto/errors.ts';
 import { damagedContainer } from '../formats/damaged.ts';
 import { DataFile } from './bytes.ts';
 import { decompress } from './compression.ts';
@@ -20,6 +21,7 @@ export async function* listTar(archive: ArchiveFile): AsyncGenerator<Member> {
   try {
     for (let entry = await cursor.next(); entry !== undefined; entry = await cursor.next()) {
       const { type, name, size } = entry.header;
+      checkKind(entry.header, archive.location);
       if (type !== 'file' && type !== 'contiguous-file') continue;
       const offset = archive.compression === 'none' ? entry.offset + HEADER_BYTES : undefined;
       yield { name, index: cursor.taken - 1, bytes: size, offset };
@@ -27,6 +29,19 @@ export async function* listTar(archive: ArchiveFile): AsyncGenerator<Member> {
   } finally {
     await cursor.close();
   }
+}
+
+/** Refuses members whose content does not lie there as it is; folders, links and devices have none. */
+function checkKind({ type, name, size, pax }: Entry['header'], location: string): void {
+  const isSparse = Object.keys(pax ?? {}).some((key) => key.startsWith('GNU.sparse.'));
+  // Of a kind that the library does not know: sparse as older archives have it, or going on in another archive.
+  const isUnknown = (type as string | null) === null && size !== undefined && size > 0;
+  if (!isSparse && !isUnknown) return;
+  throw new AnnealError(
+    'file_unreadable',
+    `${location} has a member ${JSON.stringify(name.slice(0, 200))} that is stored in pieces (${isSparse ? 'a sparse file' : 'a sparse file, or one of several volumes'}).`,
+    { path: location, hint: 'Make the archive again without --sparse and --multi-volume.' },
+  );
 }
 
 const cursors = new Kept<TarCursor>((cursor) => cursor.close());

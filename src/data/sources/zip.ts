@@ -19,9 +19,15 @@ const zips = new Kept<OpenZip>(async ({ zip }) => zip.close());
 export async function* listZip(archive: ArchiveFile): AsyncGenerator<Member> {
   const open = await openZip(archive);
   await zips.keep(await archiveKey(archive), open);
-  for (const [index, { fileName, compressedSize }] of open.entries.entries()) {
-    if (!fileName.endsWith('/')) yield { name: fileName, index, bytes: compressedSize, offset: undefined };
+  for (const [index, entry] of open.entries.entries()) {
+    const { fileName: name, compressedSize: bytes } = entry;
+    if (!name.endsWith('/') && !isLink(entry)) yield { name, index, bytes, offset: undefined };
   }
+}
+
+/** The upper half of the attributes is the file's mode on Unix; a link's content is where it leads. */
+function isLink({ externalFileAttributes }: Entry): boolean {
+  return ((externalFileAttributes >>> 16) & 0o170000) === 0o120000;
 }
 
 export async function* zipMember(
