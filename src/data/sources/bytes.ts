@@ -139,7 +139,8 @@ export class FilePart implements RandomAccess {
   }
 }
 
-function changed(location: string, how: string): AnnealError {
+/** A file that is no longer the one that was opened, or listed. */
+export function changed(location: string, how: string): AnnealError {
   return new AnnealError('file_unreadable', `${location} was changed while it was being read: ${how}.`, {
     path: location,
     hint: 'Let whatever writes the file finish, then run again.',
