@@ -1,6 +1,6 @@
 /** Writing one split of a prepared dataset (format: dataset.ts), with bounded memory and checksums on the way. */
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { makeDir } from '../util/files.ts';
 import type { Split, SplitEntry } from './dataset.ts';
 import { HashedFile } from './hashed_file.ts';
 
@@ -60,7 +60,7 @@ export class SplitWriter {
     vocabSize: number,
     maxShardBytes = MAX_SHARD_BYTES,
   ): Promise<SplitWriter> {
-    await mkdir(join(dir, split));
+    await makeDir(join(dir, split));
     const index = await HashedFile.create(dir, `${split}/index.bin`);
     const origins = await HashedFile.create(dir, `${split}/origins.bin`);
     return new SplitWriter(dir, split, tokenBytesFor(vocabSize), maxShardBytes, index, origins);

@@ -3,7 +3,6 @@
  * a copy of the tokenizer. The work is src/data/pipeline: units that are done or not done, then a merge of them; after
  * a kill it goes on with the units that are missing, and ends with the same bits.
  */
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AnnealError } from '../../proto/errors.ts';
 import { runPreparation } from '../data/pipeline/run.ts';
@@ -15,6 +14,7 @@ import {
 } from '../data/pipeline/settings.ts';
 import { listUnits } from '../data/sources/list.ts';
 import { loadTokenizer, saveTokenizer } from '../tokenizer/tokenizer.ts';
+import { makeDir } from '../util/files.ts';
 import { defineStage } from './stage.ts';
 
 /** Bytes of text that one thread works on in a second, on the reference machine, with room to spare. */
@@ -59,7 +59,7 @@ export const prepareStage = defineStage({
         hint: 'Set eos_token in its tokenizer_config.json, or append_eos: false.',
       });
     }
-    await mkdir(join(outDir, 'tokenizer'));
+    await makeDir(join(outDir, 'tokenizer'));
     await saveTokenizer(tokenizer, join(outDir, 'tokenizer'));
     await runPreparation(context, tokenizer);
   },
