@@ -45,10 +45,12 @@ export function isColumnar(format: Format): boolean {
 
 /** Runs of row groups of a Parquet file of about `unitBytes`. */
 export async function columnarRanges(unit: SourceUnit, unitBytes: number): Promise<Range[]> {
+  let ranges: Range[] = [];
+  // To the end of the task: a thread that is left before it is not used again.
   for await (const reply of runTask({ task: 'ranges', unit, unitBytes })) {
-    if ('ranges' in reply) return reply.ranges;
+    if ('ranges' in reply) ranges = reply.ranges;
   }
-  return [];
+  return ranges;
 }
 
 export async function* readColumnar(unit: SourceUnit, settings: SourceSettings): AsyncGenerator<RawRecord[]> {

@@ -1,0 +1,45 @@
+/** The threads that decode Parquet and Arrow: what is damaged is named, what takes no end is given up, others go on. */
+import { join } from 'node:path';
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { AnnealError } from '../../proto/errors.ts';
+import { setColumnarPatience } from '../../src/data/sources/columnar.ts';
+import { inputOf } from '../fuzz/run.ts';
+import { TARGETS } from '../fuzz/targets.ts';
+import { contents, failure, writerInto } from './source_records.ts';
+import { temporaryFolder } from './stage_context.ts';
+
+const folder = temporaryFolder();
+afterAll(folder.remove);
+const write = writerInto(folder.path);
+const PATIENCE_MS = 300_000;
+afterEach(() => setColumnarPatience(PATIENCE_MS));
+
+describe.each(['parquet', 'arrow'])('%s', (kind) => {
+  const sound = join(import.meta.dirname, 'fixtures', `zstd.${kind}`);
+
+  it('that takes longer than the patience there is, is given up, and read by another thread later', async () => {
+    setColumnarPatience(0);
+    const error = await failure(contents(sound));
+    expect(error.code).toBe('file_unreadable');
+    expect(error.message).toBe(`${sound} cannot be decoded: no end of it after 0 s.`);
+    setColumnarPatience(PATIENCE_MS);
+    expect(await contents(sound)).toHaveLength(6);
+  });
+
+  it('that is damaged is named, and the next file is read', async () => {
+    for (let number = 0; number < 40; number++) {
+      const path = write(`damaged-${number}.${kind}`, inputOf(TARGETS[kind]!, 3, number));
+      const rows = await contents(path).catch((error: unknown) => error);
+      if (rows instanceof Error) {
+        expect(rows).toBeInstanceOf(AnnealError);
+        expect((rows as AnnealError).path).toBe(path);
+      }
+      expect(await contents(sound)).toHaveLength(6);
+    }
+  });
+
+  it('is read by several at once', async () => {
+    const all = await Promise.all(Array.from({ length: 5 }, () => contents(sound)));
+    for (const rows of all) expect(rows).toHaveLength(6);
+  });
+});
