@@ -1,4 +1,5 @@
 /** The threads that decode Parquet and Arrow: what is damaged is named, what takes no end is given up, others go on. */
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { AnnealError } from '../../proto/errors.ts';
@@ -42,4 +43,16 @@ describe.each(['parquet', 'arrow'])('%s', (kind) => {
     const all = await Promise.all(Array.from({ length: 5 }, () => contents(sound)));
     for (const rows of all) expect(rows).toHaveLength(6);
   });
+});
+
+it.each([0x7fffffff, 0x00ffffff, -1])('Arrow ends, whatever is %i of its numbers', async (number) => {
+  // Lengths of lists, sizes of bodies, counts of rows, places of values: each of them in turn.
+  const whole = readFileSync(join(import.meta.dirname, 'fixtures', 'none.arrow'));
+  for (let at = 8; at + 4 <= whole.length; at += 4) {
+    const bytes = Buffer.from(whole);
+    bytes.writeInt32LE(number, at);
+    const content = await TARGETS.arrow!.run(bytes, at).catch((error: unknown) => error);
+    if (content instanceof Error) expect(content).toBeInstanceOf(AnnealError);
+    else expect(content).toBeLessThan(1 << 20);
+  }
 });
