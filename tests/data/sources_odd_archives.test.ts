@@ -1,7 +1,7 @@
 /** Archives that are legal but odd, and some made to do harm: links, sparse files, names, sizes, bombs in archives. */
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { afterAll, describe, expect, it } from 'vitest';
-import { paxRecord, tarMember, tarOf, zipOf } from './archive_bytes.ts';
+import { paxRecord, tarMember, tarOf, withChecksums, zipOf } from './archive_bytes.ts';
 import { contents, failure, records, writerInto } from './source_records.ts';
 import { temporaryFolder } from './stage_context.ts';
 
@@ -85,6 +85,19 @@ describe('members of tar archives', () => {
         expect((await failure(contents(path))).message).toContain('is damaged, cut short, or no tar archive');
     }
   });
+
+  it.each([0x81, 0x8b, 0xb0, 0xfe])(
+    'whose size begins with %i, which begins none, are damage',
+    async (byte) => {
+      for (const type of ['0', '5', '2']) {
+        const member = tarMember('a.txt', 'A', type);
+        member[124] = byte;
+        for (const path of tars(`size-${byte}-${type}`, withChecksums(member), tarMember('b.txt', 'B'))) {
+          expect((await failure(contents(path))).message).toContain('a header says no size');
+        }
+      }
+    },
+  );
 
   it.each(['x', 'g', 'L', 'K'])('behind a header %s of 4 GB are damage', async (type) => {
     for (const path of tars(

@@ -51,7 +51,10 @@ export async function fuzz(target: Target, seed: number, from: number, inputs: n
   const unhandled = (error: unknown): void => {
     if (!target.leavesPromises) find(`unhandled: ${describe(error)}`);
   };
+  // Where nothing is left to wait for, the process ends in the middle of the input.
+  const unsettled = (): void => console.error(`input ${current} comes to no end: nobody settles its promise`);
   process.on('unhandledRejection', unhandled);
+  process.on('exit', unsettled);
   try {
     for (; current < from + inputs && report.findings.length < MAX_FINDINGS; current++) {
       const bytes = inputOf(target, seed, current);
@@ -76,6 +79,7 @@ export async function fuzz(target: Target, seed: number, from: number, inputs: n
     await new Promise((resolve) => setImmediate(resolve));
   } finally {
     process.off('unhandledRejection', unhandled);
+    process.off('exit', unsettled);
   }
   return report;
 }

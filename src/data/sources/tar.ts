@@ -103,6 +103,8 @@ class TarCursor {
       const { value, done } = await this.#entries.next();
       this.#open = done ? undefined : value;
       if (done) return undefined;
+      // The library waits for ever for content whose size it could not read.
+      if (!Number.isSafeInteger(value.header.size)) throw new Error('a header says no size');
       this.taken += 1;
       return value;
     } catch (error) {
