@@ -9,7 +9,7 @@ const INPUTS = 2000;
 describe('damaged inputs', () => {
   it.each(Object.entries(TARGETS))(
     'of %s give records or an AnnealError',
-    { timeout: 120_000 },
+    { timeout: 300_000 },
     async (_, target) => {
       const report = await fuzz(target, 20261128, 0, INPUTS);
       expect(report.findings.map(({ number, problem }) => `${number}: ${problem}`)).toEqual([]);
