@@ -180,6 +180,19 @@ export function checkSettings(settings: TokenizerSettings): void {
       hint: 'Give that tokenizer another name.',
     });
   }
+  const named = [settings.bos_token, settings.eos_token, ...(settings.special_tokens ?? [])];
+  const word = named.find((token) => token !== undefined && /^[\p{L}\p{M}\p{N}\s]+$/u.test(token));
+  if (word !== undefined) {
+    throw new AnnealError('recipe_invalid', `The special token ${JSON.stringify(word)} is ordinary text.`, {
+      path:
+        word === settings.bos_token
+          ? 'bos_token'
+          : word === settings.eos_token
+            ? 'eos_token'
+            : 'special_tokens',
+      hint: 'Choose one that cannot occur in the text, such as <|name|>.',
+    });
+  }
   const forCharacters = (['character_coverage', 'limit_alphabet', 'add_prefix_space'] as const).find(
     (key) => settings[key] !== undefined,
   );
