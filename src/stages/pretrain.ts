@@ -114,7 +114,15 @@ async function train(
   const maxLength = rowLength(settings, model.architecture, name);
   const endIds = new Set(tokenizer.eosId === undefined ? [] : [tokenizer.eosId]);
   const tooLong = tooLongOf(settings);
-  const rules = { stage: name, maxLength: maxLength + 1, tooLong, tooLongChoices: TOO_LONG, endIds };
+  const rules = {
+    stage: name,
+    maxLength: maxLength + 1,
+    tooLong,
+    tooLongChoices: TOO_LONG,
+    // What documents are split into holds all of them.
+    fit: tooLong === 'drop' ? () => [] : undefined,
+    endIds,
+  };
   const audit = auditRows(documents(dataset), tokenizer, rules);
   const data = {
     rows: documentRows(dataset, maxLength, tooLong === 'drop'),

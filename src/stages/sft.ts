@@ -18,7 +18,7 @@ import { loadTokenizer, saveTokenizer, type Tokenizer } from '../tokenizer/token
 import { auditRows } from '../training/audit.ts';
 import { checkPacking, emitAudit, packingStrategy, tooLongOf } from '../training/packing.ts';
 import { plannedArchitecture, plannedFileTokens } from '../training/planned.ts';
-import { fitRows, supervisedRows } from '../training/rows.ts';
+import { fitRow, fitRows, supervisedRows } from '../training/rows.ts';
 import { planTraining, retellTraining, rowLength, runTraining, trainingSession } from '../training/run.ts';
 import { checkTraining, checkValidation, trainingFields } from '../training/settings.ts';
 import { supervisedWork } from '../training/supervised_work.ts';
@@ -122,6 +122,7 @@ export const sftStage = defineStage({
       maxLength,
       tooLong,
       tooLongChoices: TOO_LONG,
+      fit: tooLong && ((row: SupervisedRow) => fitRow(row, maxLength, tooLong)),
       endIds: closing,
     };
     const audit = auditRows(rows, tokenizer, rules);

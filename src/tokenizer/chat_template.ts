@@ -77,7 +77,7 @@ export function compileTemplate(
     } catch (error) {
       throw new AnnealError(
         'template_invalid',
-        `The chat template cannot be parsed: ${(error as Error).message}`,
+        `The chat template cannot be parsed: ${parseProblem(error)}`,
         {
           hint: 'Templates are Jinja, as transformers renders them.',
           cause: error,
@@ -89,6 +89,12 @@ export function compileTemplate(
     compiled.set(key, result);
   }
   return result;
+}
+
+/** The parser stumbles over its own end where a block is still open. */
+function parseProblem(error: unknown): string {
+  if (error instanceof TypeError) return 'it ends within a block; is an {% endfor %} or {% endif %} missing?';
+  return (error as Error).message;
 }
 
 /** Fields in which messages bring the reasoning before an answer. */
@@ -147,7 +153,7 @@ export function runTemplate(
       'template_invalid',
       `The chat template cannot render this: ${(error as Error).message}`,
       {
-        hint: 'Check the roles and their order against the template of the model.',
+        hint: 'Check the roles, their order, and messages without content against the template of the model.',
         cause: error,
       },
     );

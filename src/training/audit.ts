@@ -6,7 +6,7 @@ import { AnnealError } from '../../proto/errors.ts';
 import type { EventBody } from '../../proto/events.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 
-/** A row before it is cut or left out: ids and which of them are scored. */
+/** A row: ids and which of them are scored. */
 export interface AuditedRow {
   ids: Int32Array;
   /** 1: scored. undefined: all but the first. */
@@ -14,13 +14,15 @@ export interface AuditedRow {
   origin: string;
 }
 
-export interface AuditRules {
+export interface AuditRules<Row extends AuditedRow = AuditedRow> {
   stage: string;
   /** Rows longer than this are too long: an error unless the recipe's `too_long` says what becomes of them. */
   maxLength: number;
   tooLong: string | undefined;
   /** The values that `too_long` can have. */
   tooLongChoices: readonly string[];
+  /** What is trained of a row that is too long; all of it unless given. */
+  fit?: ((row: Row) => readonly AuditedRow[]) | undefined;
   /** Tokens that end a text or a turn: EOS, and special tokens that close an answer. */
   endIds: ReadonlySet<number>;
 }
@@ -31,11 +33,11 @@ const NAMED_TOO_LONG = 10;
 /** Tokens of an example that are shown. */
 const EXAMPLE_TOKENS = 256;
 
-/** Goes through all rows; throws the first reason to refuse. */
-export function auditRows(
-  rows: Iterable<AuditedRow>,
+/** Goes through all rows and counts what is trained of them; throws the first reason to refuse. */
+export function auditRows<Row extends AuditedRow>(
+  rows: Iterable<Row>,
   tokenizer: Pick<Tokenizer, 'bosId' | 'eosId' | 'decode'>,
-  rules: AuditRules,
+  rules: AuditRules<Row>,
 ): EventBody<'audit'> {
   const report: EventBody<'audit'> = {
     stage: rules.stage,
@@ -51,18 +53,15 @@ export function auditRows(
   let doubled: { origin: string } | undefined;
   const tooLong: string[] = [];
   let unscored = 0;
-  for (const { ids, scored, origin } of rows) {
+  let dropped = 0;
+  for (const row of rows) {
+    const { ids, scored, origin } = row;
     report.rows += 1;
-    report.tokens += ids.length;
     const before = report.scored_tokens;
-    for (let i = 0; i < ids.length; i++) {
-      const counts = scored === undefined ? i > 0 : scored[i] === 1;
-      if (counts) report.scored_tokens += 1;
-      if (ids[i] === tokenizer.bosId) report.bos += 1;
-      if (ids[i] === tokenizer.eosId) report.eos += 1;
-      if (counts && rules.endIds.has(ids[i]!)) report.scored_eos += 1;
-    }
-    if (report.scored_tokens === before) unscored += 1;
+    const trained = ids.length > rules.maxLength && rules.fit ? rules.fit(row) : [row];
+    for (const piece of trained) countTokens(piece, tokenizer, rules.endIds, report);
+    if (trained.length === 0) dropped += 1;
+    else if (report.scored_tokens === before) unscored += 1;
     if (tokenizer.bosId !== undefined && ids[0] === tokenizer.bosId && ids[1] === tokenizer.bosId) {
       doubled ??= { origin };
     }
@@ -110,11 +109,34 @@ export function auditRows(
   if (report.scored_eos === 0) {
     refuse(
       'no token that ends a text is scored; the model would never learn to stop.',
-      'Let the chat template close the answer with the EOS token, inside of what is scored.',
+      report.too_long > 0 && rules.tooLong === 'truncate'
+        ? 'All answers are cut off before their end: raise max_length, or set too_long to drop or split.'
+        : 'Let the chat template close the answer with the EOS token, inside of what is scored.',
       'dataset',
     );
   }
-  return unscored === 0 ? report : { ...report, skipped: { 'nothing in them is scored': unscored } };
+  const skipped = {
+    ...(dropped > 0 && { 'longer than max_length': dropped }),
+    ...(unscored > 0 && { 'nothing in them is scored': unscored }),
+  };
+  return Object.keys(skipped).length === 0 ? report : { ...report, skipped };
+}
+
+/** Adds the tokens of a row, or of a piece of one; nothing predicts the first. */
+function countTokens(
+  { ids, scored }: AuditedRow,
+  tokenizer: Pick<Tokenizer, 'bosId' | 'eosId'>,
+  endIds: ReadonlySet<number>,
+  report: EventBody<'audit'>,
+): void {
+  report.tokens += ids.length;
+  for (let i = 0; i < ids.length; i++) {
+    const counts = i > 0 && (scored === undefined || scored[i] === 1);
+    if (counts) report.scored_tokens += 1;
+    if (ids[i] === tokenizer.bosId) report.bos += 1;
+    if (ids[i] === tokenizer.eosId) report.eos += 1;
+    if (counts && endIds.has(ids[i]!)) report.scored_eos += 1;
+  }
 }
 
 function listed(choices: readonly string[]): string {

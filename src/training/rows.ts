@@ -125,20 +125,27 @@ export function fitRows(
   maxLength: number,
   tooLong: 'truncate' | 'split' | 'drop',
 ): SupervisedRow[] {
-  if (tooLong === 'drop') return rows.filter(({ ids }) => ids.length <= maxLength);
-  return rows.flatMap((row) => {
-    const pieces: SupervisedRow[] = [];
-    // The last token of a piece is the first of the next, which is predicted from it.
-    for (let start = 0; start === 0 || start < row.ids.length - 1; start += maxLength - 1) {
-      const [ids, scored] = [row.ids, row.scored].map((each) => each.subarray(start, start + maxLength)) as [
-        Int32Array,
-        Uint8Array,
-      ];
-      pieces.push({ ids, scored, origin: start === 0 ? row.origin : `${row.origin}+${start}` });
-      if (tooLong === 'truncate') break;
-    }
-    return pieces;
-  });
+  return rows.flatMap((row) => (row.ids.length <= maxLength ? [row] : fitRow(row, maxLength, tooLong)));
+}
+
+/** What is trained of a row that is longer than `maxLength`. */
+export function fitRow(
+  row: SupervisedRow,
+  maxLength: number,
+  tooLong: 'truncate' | 'split' | 'drop',
+): SupervisedRow[] {
+  if (tooLong === 'drop') return [];
+  const pieces: SupervisedRow[] = [];
+  // The last token of a piece is the first of the next, which is predicted from it.
+  for (let start = 0; start < row.ids.length - 1; start += maxLength - 1) {
+    const [ids, scored] = [row.ids, row.scored].map((each) => each.subarray(start, start + maxLength)) as [
+      Int32Array,
+      Uint8Array,
+    ];
+    pieces.push({ ids, scored, origin: start === 0 ? row.origin : `${row.origin}+${start}` });
+    if (tooLong === 'truncate') break;
+  }
+  return pieces;
 }
 
 /** Rows laid end to end. */

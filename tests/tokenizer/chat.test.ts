@@ -84,6 +84,7 @@ describe('rendering', () => {
   it('says what is wrong with a template', () => {
     const invalid = expect.objectContaining({ code: 'template_invalid' });
     expect(() => checkTemplate('{% for x in %}')).toThrow(invalid);
+    expect(() => checkTemplate('{% for m in messages %}{{ m.content }}')).toThrow(/ends within a block/);
     expect(() => renderChat("{{ raise_exception('roles must alternate') }}", messages)).toThrow(
       /roles must alternate/,
     );

@@ -3,11 +3,12 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import type { SupervisedRow } from '../../src/data/dataset.ts';
 import { StopStrings } from '../../src/models/complete.ts';
 import { crossEntropy, crossEntropyWeights } from '../../src/objectives/cross_entropy.ts';
 import { auditRows } from '../../src/training/audit.ts';
 import { Journal } from '../../src/training/journal.ts';
-import { documentRows, fitRows, packBatch, supervisedRows } from '../../src/training/rows.ts';
+import { documentRows, fitRow, fitRows, packBatch, supervisedRows } from '../../src/training/rows.ts';
 import { learningRate } from '../../src/training/schedule.ts';
 import { RowStream } from '../../src/training/stream.ts';
 import { requireDiskSpace, writeFileAtomic } from '../../src/util/files.ts';
@@ -184,6 +185,37 @@ describe('the audit', () => {
     );
     const report = auditRows([row([5, 2], [0, 1]), row([5, 6], [0, 0])], tokenizer, rules);
     expect(report.skipped).toEqual({ 'nothing in them is scored': 1 });
+  });
+
+  it('counts what is trained of rows that are too long', () => {
+    const long = row([1, 5, 5, 5, 6, 6, 6, 6, 6, 2], [0, 0, 0, 0, 1, 1, 1, 1, 1, 1]);
+    const short = row([1, 5, 6, 2], [0, 0, 1, 1]);
+    const prompt = row([1, 5, 5, 5, 5, 5, 5, 5, 6, 2], [0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
+    const audit = (rows: SupervisedRow[], tooLong: 'truncate' | 'split' | 'drop') =>
+      auditRows(rows, tokenizer, {
+        ...rules,
+        tooLong,
+        fit: (one: SupervisedRow) => fitRow(one, rules.maxLength, tooLong),
+      });
+    expect(audit([long, short, prompt], 'truncate')).toMatchObject({
+      rows: 3,
+      tokens: 20,
+      scored_tokens: 6,
+      scored_eos: 1,
+      too_long: 2,
+      skipped: { 'nothing in them is scored': 1 },
+    });
+    const split = audit([long, short, prompt], 'split');
+    expect(split).toMatchObject({ rows: 3, tokens: 26, scored_tokens: 10, scored_eos: 3, too_long: 2 });
+    expect(split.skipped).toBeUndefined();
+    expect(audit([long, short], 'drop')).toMatchObject({
+      tokens: 4,
+      scored_tokens: 2,
+      skipped: { 'longer than max_length': 1 },
+    });
+    expect(() => audit([long], 'truncate')).toThrowError(
+      expect.objectContaining({ hint: expect.stringContaining('cut off before their end') as string }),
+    );
   });
 
   it.each([
