@@ -74,6 +74,21 @@ export const stagePlanSchema = z.strictObject({
 
 export const chatMessageSchema = z.strictObject({ role: z.string(), content: z.string() });
 
+/** Arguments of `apply_chat_template` itself, which no variable of a template may be named like. */
+export const TEMPLATE_ARGUMENTS: readonly string[] = [
+  'conversation',
+  'messages',
+  'tools',
+  'chat_template',
+  'add_generation_prompt',
+  'continue_final_message',
+];
+
+export const chatTemplateKwargs = z.record(z.string(), z.unknown()).superRefine((kwargs, context) => {
+  for (const name of Object.keys(kwargs).filter((each) => TEMPLATE_ARGUMENTS.includes(each)))
+    context.addIssue({ code: 'custom', path: [name], message: 'is no variable of a template' });
+});
+
 export const samplingSchema = z.strictObject({
   max_new_tokens: z.int().positive().default(200),
   temperature: z.number().min(0).default(0.7),
@@ -243,6 +258,9 @@ export const COMMANDS = {
       model: z.string(),
       prompt: z.string().optional().describe('Raw text to go on from; or `messages`, not both.'),
       messages: z.array(chatMessageSchema).min(1).optional(),
+      chat_template_kwargs: chatTemplateKwargs
+        .optional()
+        .describe('Variables for the chat template, with `messages`: `{ enable_thinking: false }`.'),
       sampling: samplingSchema.prefault({}),
     }),
     reply: z.strictObject({ job: jobSchema }),

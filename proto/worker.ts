@@ -56,6 +56,7 @@ export interface GenerateRequest {
   adapter?: string;
   prompt?: string;
   messages?: { role: string; content: string }[];
+  chat_template_kwargs?: Record<string, unknown>;
   sampling: Sampling;
 }
 

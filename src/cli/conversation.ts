@@ -15,7 +15,7 @@ export interface Conversation {
 export function createConversation(
   client: Client,
   model: string,
-  sampling: GenerateInput['sampling'],
+  asking: Pick<GenerateInput, 'sampling' | 'chat_template_kwargs'>,
   system = '',
 ): Conversation {
   const systemMessages = (text: string) => (text === '' ? [] : [{ role: 'system', content: text }]);
@@ -24,7 +24,7 @@ export function createConversation(
   return {
     async ask(message, onText, signal) {
       const asked = [...messages, { role: 'user', content: message }];
-      const completion = await generate(client, { model, messages: asked, sampling }, onText, signal);
+      const completion = await generate(client, { model, messages: asked, ...asking }, onText, signal);
       if (completion.text !== '') messages = [...asked, { role: 'assistant', content: completion.text }];
       return completion;
     },

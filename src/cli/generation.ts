@@ -44,7 +44,7 @@ export function addSamplingOptions(command: Command): void {
     ])
     .option('--seed <n>', 'same seed, same text (0)', integer(0))
     .option('--regex <expression>', 'the whole answer must match it')
-    .option('--json-schema <file>', 'the answer must be JSON of this schema', jsonObject);
+    .option('--json-schema <file>', 'the answer must be JSON of this schema', jsonFile);
 }
 
 /** The sampling of a request, by the names of the protocol. */
@@ -66,17 +66,25 @@ export function samplingOf(options: SamplingOptions): NonNullable<GenerateInput[
 }
 
 /** The object in a JSON file that an option names. */
-function jsonObject(path: string): Record<string, unknown> {
-  const value = (() => {
-    try {
-      return JSON.parse(readFileSync(path, 'utf8')) as unknown;
-    } catch (error) {
-      throw new InvalidArgumentError((error as Error).message);
-    }
-  })();
+function jsonFile(path: string): Record<string, unknown> {
+  return objectOf(() => readFileSync(path, 'utf8'));
+}
+
+/** An option that is a JSON object. */
+export function jsonObject(json: string): Record<string, unknown> {
+  return objectOf(() => json);
+}
+
+function objectOf(read: () => string): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(read());
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message);
+  }
   if (typeof value === 'object' && value !== null && !Array.isArray(value))
     return value as Record<string, unknown>;
-  throw new InvalidArgumentError('The file does not hold an object.');
+  throw new InvalidArgumentError('It is no JSON object.');
 }
 
 /** A model as the daemon takes it: a folder of this machine becomes an absolute path, a name stays. */

@@ -6,6 +6,7 @@ import { AnnealError } from '../../proto/errors.ts';
 import { chatPrompt, rawPrompt } from '../models/complete.ts';
 import { encodeChat, unknownAnswer } from '../tokenizer/chat.ts';
 import { checkAnswers } from '../tokenizer/chat_check.ts';
+import { templateInputs } from '../tokenizer/chat_template.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { RawAnswer, RawGroup, RawPrompt, TopLogProbs } from './shapes/answers.ts';
 import type { GroupKind } from './shapes/groups.ts';
@@ -144,7 +145,7 @@ function encode(row: RawGroup, tokenizer: Tokenizer, options: EncodeOptions): An
 export function encodePrompt(prompt: RawPrompt, tokenizer: Tokenizer, takeIds: boolean): Int32Array {
   if (takeIds && prompt.ids) return Int32Array.from(prompt.ids);
   return prompt.messages
-    ? chatPrompt(tokenizer, prompt.messages, prompt.tools)
+    ? chatPrompt(tokenizer, prompt.messages, prompt)
     : rawPrompt(tokenizer, prompt.text ?? '');
 }
 
@@ -175,7 +176,7 @@ function encodeMarked(
   }
   const turns = answer.messages ?? [{ role: 'assistant', content: answer.text }];
   const messages = [...prompt.messages, ...turns];
-  const chat = encodeChat(tokenizer, messages, { tools: prompt.tools });
+  const chat = encodeChat(tokenizer, messages, templateInputs(prompt));
   const { ids, scored } = chat;
   const end = scored.lastIndexOf(1) + 1;
   const joined = promptIds.every((id, i) => ids[i] === id);

@@ -7,6 +7,7 @@
  */
 import { type EncodedChat, encodeChat, unknownAnswer } from '../tokenizer/chat.ts';
 import { checkAnswers } from '../tokenizer/chat_check.ts';
+import { templateInputs } from '../tokenizer/chat_template.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { SupervisedRow } from './dataset.ts';
 import { type RowContent, SUPERVISED } from './shapes/content.ts';
@@ -43,7 +44,7 @@ export function encodeRow(
   settings: LossSettings,
 ): Omit<SupervisedRow, 'origin'> {
   if (row.kind === 'messages') {
-    const chat = encodeChat(tokenizer, row.messages, { tools: row.tools });
+    const chat = encodeChat(tokenizer, row.messages, templateInputs(row));
     checkAnswers(tokenizer, row.messages, chat);
     return { ids: chat.ids, scored: scoredOf(row, chat, settings) };
   }

@@ -15,6 +15,7 @@ import type { Response, Scorer } from '../rewards/scorer.ts';
 import { encodePrompts, fitPrompts, type Prompt, type RawPromptRow } from '../rollout/prompts.ts';
 import { mixRewards, scoreResponses } from '../rollout/rewards.ts';
 import { type ServedModel, type StageContext, StageStopped } from '../stages/stage.ts';
+import { templateInputs } from '../tokenizer/chat_template.ts';
 import { loadTokenizer } from '../tokenizer/tokenizer.ts';
 import { requireMemory } from '../util/memory.ts';
 import type { CompareSettings } from './compare_settings.ts';
@@ -202,8 +203,17 @@ async function scoreByModel(
 function responsesOf({ prompts }: Contestant, sampled: readonly DrawnResponse[][]): Response[] {
   return sampled.flatMap((of, i) =>
     of.map(({ text, ids, finish }): Response => {
-      const { text: prompt, messages, tools, ids: promptIds, fields } = prompts[i]!;
-      return { prompt, messages, tools, promptIds, text, ids: Int32Array.from(ids), finish, fields };
+      const { text: prompt, messages, ids: promptIds, fields } = prompts[i]!;
+      return {
+        prompt,
+        messages,
+        ...templateInputs(prompts[i]!),
+        promptIds,
+        text,
+        ids: Int32Array.from(ids),
+        finish,
+        fields,
+      };
     }),
   );
 }

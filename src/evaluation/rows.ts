@@ -1,14 +1,14 @@
 /** Rows of an evaluation: questions with answers, or texts whose likelihood is measured. */
 import { AnnealError } from '../../proto/errors.ts';
 import { describe } from '../data/shapes/errors.ts';
-import { parsedJson, type Tool } from '../data/shapes/messages.ts';
+import { parsedJson } from '../data/shapes/messages.ts';
 import { type RowSource, readRows } from '../data/shapes/read.ts';
 import type { FieldRow } from '../data/shapes/row.ts';
 import type { RowKind } from '../data/shapes/shaper.ts';
-import type { ChatMessage } from '../tokenizer/chat_template.ts';
+import type { ChatMessage, TemplateInputs } from '../tokenizer/chat_template.ts';
 
 /** Raw text, or the turns of a conversation up to the answer. */
-export type Question = { prompt: string } | { messages: ChatMessage[]; tools?: Tool[] | undefined };
+export type Question = ({ prompt: string } | { messages: ChatMessage[] }) & TemplateInputs;
 
 /** What a question asks: of a conversation its last message. */
 export function questionText(question: Question): string {
@@ -45,7 +45,10 @@ const EVALUATION: RowKind<EvaluationShape, Omit<EvaluationRow, 'origin'>> = {
     if (shape === 'text') return { question: undefined, answers: [], text: row.text('text'), fields };
     if (shape === 'messages' && !row.has('answer')) return { ...lastTurn(row), text: undefined, fields };
     const asked = row.has('messages') ? row.messages('messages') : row.prompt();
-    const question = typeof asked === 'string' ? { prompt: asked } : { messages: asked, tools: row.tools() };
+    const question = {
+      ...(typeof asked === 'string' ? { prompt: asked } : { messages: asked }),
+      ...row.templateInputs(),
+    };
     const answers =
       shape === 'completion'
         ? [row.text('completion')]
@@ -65,7 +68,7 @@ function lastTurn(row: FieldRow): Pick<EvaluationRow, 'question' | 'answers'> {
       'answer',
       'is missing, and the conversation does not end with a question and its answer',
     );
-  return { question: { messages: messages.slice(0, -1), tools: row.tools() }, answers: [last.content] };
+  return { question: { messages: messages.slice(0, -1), ...row.templateInputs() }, answers: [last.content] };
 }
 
 /** The answers that are right: one text, or a list of them. */

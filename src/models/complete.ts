@@ -8,7 +8,12 @@ import { constraintOf, prepareVocabulary } from '../generation/constraint.ts';
 import type { Completion, GenerationRequest } from '../native/addon.ts';
 import type { ServedModel } from '../stages/stage.ts';
 import { encodeChat } from '../tokenizer/chat.ts';
-import type { ChatMessage } from '../tokenizer/chat_template.ts';
+import {
+  type ChatMessage,
+  type TemplateInputs,
+  type TemplateKwargs,
+  templateInputs,
+} from '../tokenizer/chat_template.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 
 export interface TextCompletion {
@@ -30,16 +35,16 @@ export function rawPrompt(tokenizer: Tokenizer, text: string): Int32Array {
 export function chatPrompt(
   tokenizer: Tokenizer,
   messages: readonly ChatMessage[],
-  tools?: readonly Record<string, unknown>[],
+  inputs: TemplateInputs = {},
 ): Int32Array {
-  return encodeChat(tokenizer, messages, { addGenerationPrompt: true, tools }).ids;
+  return encodeChat(tokenizer, messages, { addGenerationPrompt: true, ...templateInputs(inputs) }).ids;
 }
 
 /** Ids of a question: to a model with a chat template as its user asks it, else as text to go on from. */
-export function userPrompt(tokenizer: Tokenizer, text: string): Int32Array {
+export function userPrompt(tokenizer: Tokenizer, text: string, templateKwargs?: TemplateKwargs): Int32Array {
   return tokenizer.chatTemplate === undefined
     ? rawPrompt(tokenizer, text)
-    : chatPrompt(tokenizer, [{ role: 'user', content: text }]);
+    : chatPrompt(tokenizer, [{ role: 'user', content: text }], { templateKwargs });
 }
 
 /** Whether a model is asked in conversation: as the recipe says, and where it leaves it open not after `pretrain`. */

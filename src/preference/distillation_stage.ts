@@ -95,7 +95,7 @@ export async function runOnPolicy(context: StageContext<DistillSettings>): Promi
       base,
       tokenizer,
       stopIds,
-      samplePrompt: (text) => userPrompt(tokenizer, text),
+      samplePrompt: (text) => userPrompt(tokenizer, text, settings.chat_template_kwargs),
       defaultWarmupRatio: DEFAULT_WARMUP_RATIO,
       room: {
         maxTokens: maxRows,

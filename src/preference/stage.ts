@@ -89,7 +89,7 @@ export async function runPreference(
       base,
       tokenizer,
       stopIds: [...closingIds],
-      samplePrompt: (text) => userPrompt(tokenizer, text),
+      samplePrompt: (text) => userPrompt(tokenizer, text, settings.chat_template_kwargs),
       defaultWarmupRatio: DEFAULT_WARMUP_RATIO,
       room: {
         maxTokens: maxRows,

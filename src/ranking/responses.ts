@@ -7,11 +7,11 @@ import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import { promptOf } from '../data/shapes/answers.ts';
 import { describe, isRecord } from '../data/shapes/errors.ts';
-import { parsedJson, type Tool } from '../data/shapes/messages.ts';
+import { parsedJson } from '../data/shapes/messages.ts';
 import { type RowSource, readRows } from '../data/shapes/read.ts';
 import type { RowKind } from '../data/shapes/shaper.ts';
 import type { Artifact } from '../stages/stage.ts';
-import type { ChatMessage } from '../tokenizer/chat_template.ts';
+import { type ChatMessage, type TemplateInputs, templateInputs } from '../tokenizer/chat_template.ts';
 import { exists, readJson } from '../util/files.ts';
 
 /** `dataset.json` beside a file of responses. */
@@ -43,13 +43,11 @@ const responsesSchema = z.array(z.union([z.string().transform((text) => ({ text 
 export type StoredResponse = z.output<typeof responseSchema>;
 
 /** A prompt with its responses. */
-export interface ResponseRow {
+export interface ResponseRow extends TemplateInputs {
   /** Unique in the dataset. */
   id: string;
   prompt: string | undefined;
   messages: ChatMessage[] | undefined;
-  /** What the assistant may call. */
-  tools?: Tool[] | undefined;
   promptIds: number[] | undefined;
   /** Other fields of the row that the prompt came from. */
   fields: Record<string, unknown>;
@@ -92,6 +90,11 @@ export async function readDatasetFile(dir: string): Promise<DatasetFile | undefi
   return datasetFileSchema.safeParse(await readJson(path, 'artifact_corrupt')).data;
 }
 
+/** What a template gets beside the messages, as rows of JSON have it. */
+export function inputFields({ tools, templateKwargs }: TemplateInputs): Record<string, unknown> {
+  return { ...(tools && { tools }), ...(templateKwargs && { chat_template_kwargs: templateKwargs }) };
+}
+
 /** The text of a row's prompt: of a conversation its last message. */
 export function promptText({ prompt, messages }: Pick<ResponseRow, 'prompt' | 'messages'>): string {
   return messages?.at(-1)?.content ?? prompt ?? '';
@@ -113,14 +116,14 @@ const RESPONSES: RowKind<'responses', Omit<ResponseRow, 'id' | 'origin'> & { id:
         below,
       );
     }
-    const { text, messages, tools, ids } = promptOf(row);
+    const asked = promptOf(row);
     const fields = row.get('fields');
     return {
       id: id === undefined ? undefined : String(id),
-      prompt: text,
-      messages,
-      tools,
-      promptIds: ids,
+      prompt: asked.text,
+      messages: asked.messages,
+      ...templateInputs(asked),
+      promptIds: asked.ids,
       fields: isRecord(fields) ? fields : {},
       responses: parsed.data,
     };

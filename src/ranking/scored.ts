@@ -1,5 +1,6 @@
 /** Labels from scorers (programs, a reward model): weighted sums of what they say, batch by batch, kept as it is made. */
 import type { Response, Scorer } from '../rewards/scorer.ts';
+import { templateInputs } from '../tokenizer/chat_template.ts';
 import type { Labelled, RowLabels } from './labelled.ts';
 import { rankingOf } from './order.ts';
 import { promptText, type ResponseRow } from './responses.ts';
@@ -86,7 +87,7 @@ function toResponses(row: ResponseRow): Response[] {
   return row.responses.map(({ text, ids, finish }) => ({
     prompt: promptText(row),
     messages: row.messages,
-    tools: row.tools,
+    ...templateInputs(row),
     promptIds: Int32Array.from(row.promptIds ?? []),
     text,
     ids: Int32Array.from(ids ?? []),

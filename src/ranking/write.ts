@@ -4,7 +4,7 @@ import type { StageContext } from '../stages/stage.ts';
 import { writeFileAtomic } from '../util/files.ts';
 import type { Labelled } from './labelled.ts';
 import { makePairs, rankingOf } from './order.ts';
-import { DATASET_FILE, type DatasetFile, RANKINGS_FILE, type ResponseRow } from './responses.ts';
+import { DATASET_FILE, type DatasetFile, inputFields, RANKINGS_FILE, type ResponseRow } from './responses.ts';
 import type { RankSettings } from './settings.ts';
 
 type Context = StageContext<RankSettings>;
@@ -20,10 +20,10 @@ export async function writeRankings(
   const pairs: string[] = [];
   for (const [i, row] of rows.entries()) {
     const { scores } = labels[i]!;
-    const { id, prompt, messages, tools, promptIds, fields, responses } = row;
+    const { id, prompt, messages, promptIds, fields, responses } = row;
     const asked = {
       ...(messages ? { messages } : { prompt }),
-      ...(messages && tools ? { tools } : {}),
+      ...(messages && inputFields(row)),
       ...(promptIds ? { prompt_ids: promptIds } : {}),
     };
     rankings.push(

@@ -6,6 +6,7 @@
 import { encodeAnswer, encodePrompt } from '../data/preference.ts';
 import { type Answered, readAnswers } from '../models/reading.ts';
 import type { Session } from '../native/addon.ts';
+import { templateInputs } from '../tokenizer/chat_template.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { Response, Scorer } from './scorer.ts';
 
@@ -63,7 +64,7 @@ function encode(response: Response, tokenizer: Tokenizer, takeIds: boolean): Ans
   const asked = {
     text: response.messages ? undefined : response.prompt,
     messages: response.messages && [...response.messages],
-    tools: response.tools && [...response.tools],
+    ...templateInputs(response),
     ids: [...response.promptIds],
   };
   const prompt = encodePrompt(asked, tokenizer, takeIds);

@@ -2,17 +2,14 @@
  * What gives a response a number: a program, a reward model, a judge. Used to rank stored responses and to reward
  * those that are drawn in training.
  */
-import type { Tool } from '../data/shapes/messages.ts';
-import type { ChatMessage } from '../tokenizer/chat_template.ts';
+import type { ChatMessage, TemplateInputs } from '../tokenizer/chat_template.ts';
 
 /** A response with all that a scorer may look at. */
-export interface Response {
+export interface Response extends TemplateInputs {
   /** Text of the prompt; of a conversation its last user message. */
   prompt: string;
   /** The conversation, where the prompt is one. */
   messages: readonly ChatMessage[] | undefined;
-  /** What the assistant may call. */
-  tools?: readonly Tool[] | undefined;
   promptIds: Int32Array;
   /** Without special tokens. */
   text: string;

@@ -9,6 +9,7 @@ import { isUniform } from '../objectives/advantages.ts';
 import { type KlController, nextKlCoefficient } from '../objectives/kl.ts';
 import { offsetsOf, sumOf } from '../objectives/spans.ts';
 import type { Response } from '../rewards/scorer.ts';
+import { templateInputs } from '../tokenizer/chat_template.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { type DrawSettings, drawCompletions, drawSeed } from './draw.ts';
 import { type Measures, measure } from './measure.ts';
@@ -166,7 +167,7 @@ export class RolloutMaker {
     return {
       prompt: prompt.text,
       messages: prompt.messages,
-      tools: prompt.tools,
+      ...templateInputs(prompt),
       promptIds: prompt.ids,
       text: this.#options.tokenizer.decode(tokens, { skipSpecials: true }),
       ids: tokens,

@@ -6,34 +6,30 @@
 import { AnnealError } from '../../proto/errors.ts';
 import { DataRandom } from '../data/random.ts';
 import { isRecord, rowErrorOf } from '../data/shapes/errors.ts';
-import type { Tool } from '../data/shapes/messages.ts';
 import { type RowSource, readRows } from '../data/shapes/read.ts';
 import type { FieldRow } from '../data/shapes/row.ts';
 import type { RowKind } from '../data/shapes/shaper.ts';
 import { chatPrompt, rawPrompt } from '../models/complete.ts';
-import type { ChatMessage } from '../tokenizer/chat_template.ts';
+import { type ChatMessage, type TemplateInputs, templateInputs } from '../tokenizer/chat_template.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 
-export interface Prompt {
+export interface Prompt extends TemplateInputs {
   /** `file:line` */
   origin: string;
   /** Text of the prompt; of a conversation its last message. */
   text: string;
   /** The conversation, where the prompt is one. */
   messages: readonly ChatMessage[] | undefined;
-  /** What the assistant may call. */
-  tools?: Tool[] | undefined;
   ids: Int32Array;
   /** The row's other fields. */
   fields: Readonly<Record<string, unknown>>;
 }
 
 /** A prompt before any tokenizer has seen it. */
-export interface RawPromptRow {
+export interface RawPromptRow extends TemplateInputs {
   origin: string;
   /** Text, or a conversation that is to be answered. */
   asked: string | ChatMessage[];
-  tools: Tool[] | undefined;
   fields: Readonly<Record<string, unknown>>;
 }
 
@@ -63,16 +59,14 @@ export function encodePrompts(rows: readonly RawPromptRow[], tokenizer: Tokenize
   });
 }
 
-function encodePrompt(
-  { origin, asked, tools, fields }: RawPromptRow,
-  tokenizer: Tokenizer,
-  chat: boolean,
-): Prompt {
+function encodePrompt(row: RawPromptRow, tokenizer: Tokenizer, chat: boolean): Prompt {
+  const { origin, asked, fields } = row;
   if (typeof asked === 'string' && !chat)
     return { origin, text: asked, messages: undefined, ids: rawPrompt(tokenizer, asked), fields };
   const messages = typeof asked === 'string' ? [{ role: 'user', content: asked }] : asked;
-  const ids = chatPrompt(tokenizer, messages, tools);
-  return { origin, text: messages.at(-1)!.content ?? '', messages, tools, ids, fields };
+  const inputs = templateInputs(row);
+  const ids = chatPrompt(tokenizer, messages, inputs);
+  return { origin, text: messages.at(-1)!.content ?? '', messages, ...inputs, ids, fields };
 }
 
 /** Reads the prompts of a stage's data as a model is asked them; one that its template refuses does not fit. */
@@ -134,6 +128,7 @@ const ASKS = [
   'history',
   'system',
   'tools',
+  'chat_template_kwargs',
   'fields',
   'output',
 ] as const;
@@ -142,7 +137,7 @@ function parsePrompt(
   row: FieldRow,
   shape: 'messages' | 'prompt' | 'instruction',
 ): Omit<RawPromptRow, 'origin'> {
-  const tools = row.tools();
+  const inputs = row.templateInputs();
   const own = row.get('fields');
   const fields = isRecord(own) ? own : row.rest(ASKS);
   const asked = shape === 'messages' ? row.messages('messages') : row.prompt();
@@ -150,11 +145,11 @@ function parsePrompt(
   // What a row gives as the answer is what is to be written anew.
   if (shape === 'instruction') {
     const output = row.textIfAny('output');
-    return { asked, tools, fields: output === undefined ? fields : { completion: output, ...fields } };
+    return { asked, ...inputs, fields: output === undefined ? fields : { completion: output, ...fields } };
   }
   const last = typeof asked === 'string' ? undefined : asked.at(-1)!;
-  if (typeof asked === 'string' || last?.role !== 'assistant') return { asked, tools, fields };
+  if (typeof asked === 'string' || last?.role !== 'assistant') return { asked, ...inputs, fields };
   const open = asked.slice(0, -1);
   if (open.length === 0) throw row.failRole(shape, 'has nothing before the answer');
-  return { asked: open, tools, fields: { completion: last.content ?? '', ...fields } };
+  return { asked: open, ...inputs, fields: { completion: last.content ?? '', ...fields } };
 }

@@ -176,7 +176,7 @@ async function runRollouts(context: StageContext<RolloutSettings>, method: Metho
       // Samples are numbered through all rollouts: the ledger and the rollouts say which they are.
       rows: 0,
       stopIds,
-      samplePrompt: (text) => userPrompt(tokenizer, text),
+      samplePrompt: (text) => userPrompt(tokenizer, text, settings.chat_template_kwargs),
       defaultWarmupRatio: 0,
       async work(runtime) {
         const { session } = runtime;

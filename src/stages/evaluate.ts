@@ -185,9 +185,9 @@ async function outcomesOf(
 
 function questionPrompt(tokenizer: Tokenizer, question: Question, chat: boolean): Int32Array {
   if (chat) {
-    return 'messages' in question
-      ? chatPrompt(tokenizer, question.messages, question.tools)
-      : chatPrompt(tokenizer, [{ role: 'user', content: question.prompt }]);
+    const messages =
+      'messages' in question ? question.messages : [{ role: 'user', content: question.prompt }];
+    return chatPrompt(tokenizer, messages, question);
   }
   return rawPrompt(tokenizer, questionText(question));
 }

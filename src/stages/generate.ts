@@ -18,7 +18,7 @@ import { readStopIds } from '../models/save.ts';
 import { SharedBase } from '../models/shared_base.ts';
 import type { Architecture, SessionOptions } from '../native/addon.ts';
 import { type DrawnResponse, drawLog, drawResponses } from '../ranking/draw.ts';
-import { DATASET_FILE, type DatasetFile, RESPONSES_FILE } from '../ranking/responses.ts';
+import { DATASET_FILE, type DatasetFile, inputFields, RESPONSES_FILE } from '../ranking/responses.ts';
 import { promptFiles } from '../rollout/open.ts';
 import { encodePrompts, type Prompt, readPromptRows } from '../rollout/prompts.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
@@ -250,13 +250,14 @@ async function writeDataset(
   // A prompt that one model was asked in conversation is one for all who read the dataset.
   const shown = models.find(({ chat }) => chat) ?? models[0]!;
   const lines = rows.map((row, i) => {
-    const { text, messages, tools, ids, fields } = shown.prompts[row]!;
+    const asked = shown.prompts[row]!;
+    const { text, messages, ids, fields } = asked;
     const { id, ...rest } = fields;
     const responses = drawn.flatMap((of) => of[i]!);
     return JSON.stringify({
       id: typeof id === 'string' || typeof id === 'number' ? id : String(row),
       ...(messages ? { messages } : { prompt: text }),
-      ...(messages && tools ? { tools } : {}),
+      ...(messages && inputFields(asked)),
       ...(withIds ? { prompt_ids: [...ids] } : {}),
       fields: rest,
       responses: withIds ? responses : responses.map(({ ids: _, log_probs: __, ...response }) => response),

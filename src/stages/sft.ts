@@ -139,7 +139,7 @@ export const sftStage = defineStage({
       base,
       tokenizer,
       stopIds: [...closing],
-      samplePrompt: (text) => userPrompt(tokenizer, text),
+      samplePrompt: (text) => userPrompt(tokenizer, text, settings.chat_template_kwargs),
       defaultWarmupRatio: DEFAULT_WARMUP_RATIO,
       rows: trained.count,
       work: (runtime) => supervisedWork(runtime, context, data),

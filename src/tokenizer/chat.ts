@@ -7,7 +7,7 @@
  */
 import { AnnealError } from '../../proto/errors.ts';
 import { type AssistantSpan, renderChatWithSpans } from './chat_spans.ts';
-import { type ChatMessage, type RenderOptions, renderChat } from './chat_template.ts';
+import { type ChatMessage, type RenderOptions, renderChat, type TemplateInputs } from './chat_template.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
 /** A piece of a chat that the assistant writes. */
@@ -28,7 +28,7 @@ export interface EncodedChat {
   spans: EncodedSpan[];
 }
 
-export type ChatOptions = Pick<RenderOptions, 'addGenerationPrompt' | 'tools'>;
+export type ChatOptions = Pick<RenderOptions, 'addGenerationPrompt' | keyof TemplateInputs>;
 
 /** Text of a special token by id. */
 function tokenText(tokenizer: Tokenizer, id: number | undefined): string | undefined {

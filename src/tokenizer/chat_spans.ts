@@ -91,7 +91,7 @@ function renderMarked(
   messages: readonly ChatMessage[],
   options: RenderOptions,
 ): MarkedChat {
-  const salt = unusedSalt(JSON.stringify([messages, options.tools]) + template);
+  const salt = unusedSalt(JSON.stringify([messages, options.tools, options.templateKwargs]) + template);
   const mark = (what: string) => `\uE000${salt}${what}\uE001`;
   const tagged = template.search(GENERATION_TAG) >= 0;
   // Jinja's control of white space treats the mark within a block as it treats what the tags enclose.

@@ -15,14 +15,27 @@ export interface ChatMessage {
   [field: string]: unknown;
 }
 
-export interface RenderOptions {
+/** Further variables of a template (`chat_template_kwargs`), such as `enable_thinking`. */
+export type TemplateKwargs = Readonly<Record<string, unknown>>;
+
+/** What a template gets beside the messages. */
+export interface TemplateInputs {
+  /** Functions that the assistant may call, as JSON schemas. */
+  tools?: readonly Record<string, unknown>[] | undefined;
+  templateKwargs?: TemplateKwargs | undefined;
+}
+
+/** The inputs among the members of something larger. */
+export function templateInputs({ tools, templateKwargs }: TemplateInputs): TemplateInputs {
+  return { ...(tools && { tools }), ...(templateKwargs && { templateKwargs }) };
+}
+
+export interface RenderOptions extends TemplateInputs {
   /** Ends the text where the assistant's answer begins. */
   addGenerationPrompt?: boolean;
   /** Special tokens by the names that templates use. */
   bosToken?: string | undefined;
   eosToken?: string | undefined;
-  /** Functions that the assistant may call, as JSON schemas. */
-  tools?: readonly Record<string, unknown>[] | undefined;
 }
 
 /**
@@ -137,12 +150,13 @@ export function runTemplate(
   options: RenderOptions,
   functions: Readonly<Record<string, (...args: unknown[]) => string>> = {},
 ): string {
-  const { addGenerationPrompt, bosToken, eosToken, tools } = options;
+  const { addGenerationPrompt, bosToken, eosToken, tools, templateKwargs } = options;
   const names = {
     tools: tools ?? null,
     add_generation_prompt: addGenerationPrompt ?? false,
     ...(bosToken === undefined ? {} : { bos_token: bosToken }),
     ...(eosToken === undefined ? {} : { eos_token: eosToken }),
+    ...templateKwargs,
     ...functions,
   };
   const values = Object.entries(names).map(([name, value]) => [name, jinjaValue(value)] as const);

@@ -186,8 +186,30 @@ class PythonInterpreter extends OpenInterpreter {
       case 'list':
         if (isString(operand)) return jinjaArray([...operand.value].map(jinjaString));
         break;
+      case 'select':
+      case 'reject': {
+        const { args } = this.#arguments((filter.args as JinjaNode[] | undefined) ?? [], environment);
+        const [test, other] = args;
+        if (!isArray(operand) || !test || !isString(test)) break;
+        const passes = (item: Value) => this.#passes(item, test.value, other, environment);
+        return jinjaArray(operand.value.filter((item) => passes(item) === (name === 'select')));
+      }
     }
     return super.evaluate({ ...node, operand: held(operand) }, environment);
+  }
+
+  /** Whether a value passes a test by name, which may compare it with another. */
+  #passes(item: Value, test: string, other: Value | undefined, environment: Environment): boolean {
+    if (other === undefined) {
+      const node = { type: 'TestExpression', operand: held(item), negate: false };
+      return (
+        this.evaluate({ ...node, test: { type: 'Identifier', value: test } }, environment).value === true
+      );
+    }
+    if (['equalto', 'eq', '=='].includes(test)) return pythonEquals(item, other);
+    if (['ne', '!='].includes(test)) return !pythonEquals(item, other);
+    if (test === 'in' && isArray(other)) return other.value.some((each) => pythonEquals(each, item));
+    throw new Error(`the test ${test} is not known to compare with another value`);
   }
 
   #loop(node: JinjaNode, environment: Environment): Value {

@@ -120,12 +120,14 @@ export class GenerateQueue {
 
   #start(model: ServedModel, id: string, request: GenerateRequest, since: number): void {
     this.#waiting.delete(id);
-    const { prompt, messages, sampling } = request;
+    const { prompt, messages, chat_template_kwargs: templateKwargs, sampling } = request;
     const tell = (text: string) =>
       this.#channel.send({ type: 'event', kind: 'token', body: { text }, request: id });
     try {
       const { tokenizer } = model;
-      const ids = messages ? chatPrompt(tokenizer, messages) : rawPrompt(tokenizer, prompt ?? '');
+      const ids = messages
+        ? chatPrompt(tokenizer, messages, { templateKwargs })
+        : rawPrompt(tokenizer, prompt ?? '');
       const running = startCompletion(model, ids, sampling, tell);
       this.#running.set(id, running);
       void running.done.then((completion) => {

@@ -76,6 +76,26 @@ describe('a row', () => {
     ],
     ['messages', { messages: [question, answer] }, {}, 'messages', { messages: [question, answer] }],
     [
+      'variables of the template: the recipe’s, and over them those of the row, but for what is null',
+      {
+        messages: [question, answer],
+        chat_template_kwargs: JSON.stringify({ enable_thinking: true, effort: null, date: 'x' }),
+      },
+      { chat_template_kwargs: { enable_thinking: false, effort: 'low' } },
+      'messages',
+      {
+        messages: [question, answer],
+        templateKwargs: { enable_thinking: true, effort: 'low', date: 'x' },
+      },
+    ],
+    [
+      'variables of the recipe, for a completion in conversation',
+      { prompt: [question], completion: [answer] },
+      { chat_template_kwargs: { enable_thinking: false } },
+      'prompt and completion',
+      { messages: [question, answer], completionFrom: 1, templateKwargs: { enable_thinking: false } },
+    ],
+    [
       'messages with tools, as OpenAI has them',
       {
         messages: [
@@ -279,6 +299,18 @@ describe('a row', () => {
     ],
     ['an empty instruction', { instruction: '', output: 'b' }, 'instruction', /is empty/],
     ['tools without names', { messages: [question, answer], tools: [{}] }, 'tools.0.name', /must be text/],
+    [
+      'variables that are none',
+      { messages: [question, answer], chat_template_kwargs: 'no' },
+      'chat_template_kwargs',
+      /must be an object/,
+    ],
+    [
+      'a variable that is the template’s own',
+      { messages: [question, answer], chat_template_kwargs: { add_generation_prompt: true } },
+      'chat_template_kwargs.add_generation_prompt',
+      /is no variable of a template/,
+    ],
     ['a preference pair', { prompt: 'p', chosen: 'a', rejected: 'b' }, 'text', /is a preference pair/],
   ])('with %s is to blame by field', (_, fields, field, problem, settings) => {
     const error = caught(() => shaped(fields, settings));

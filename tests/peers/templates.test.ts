@@ -17,7 +17,16 @@ type Rendered = { text: string; prompt: string; generated: string[]; error?: und
 interface Reply {
   templates: Record<string, string>;
   rendered: Record<string, Record<string, Rendered>>;
+  /** With each of KWARGS. */
+  with_kwargs: Record<string, Record<string, Rendered>>[];
 }
+
+/** Variables that published templates ask for. */
+const KWARGS: Record<string, unknown>[] = [
+  { enable_thinking: false },
+  { enable_thinking: true, thinking: true, keep_past_thinking: true, bos_token: '<begin>' },
+  { reasoning_effort: 'high', date_string: '1 May 2026', builtin_tools: ['python'], add_vision_id: true },
+];
 
 /** Content in parts, for the templates of models that see. */
 const parts: TestChat = {
@@ -38,7 +47,12 @@ describe.skipIf(!python)('stock chat templates', () => {
   let reply: Reply;
   beforeAll(() => {
     const run = spawnSync(python!, [join(import.meta.dirname, 'templates_peer.py')], {
-      input: JSON.stringify({ templates: null, chats, names: { bos_token: BOS, eos_token: EOS } }),
+      input: JSON.stringify({
+        templates: null,
+        chats,
+        names: { bos_token: BOS, eos_token: EOS },
+        kwargs: KWARGS,
+      }),
       maxBuffer: 1 << 28,
       encoding: 'utf8',
       env: { ...process.env, HF_HUB_OFFLINE: '1' },
@@ -66,6 +80,23 @@ describe.skipIf(!python)('stock chat templates', () => {
       expect(renderChat(template, chat.messages, prompt), `${name}, ${key}`).toBe(theirs.prompt);
     }
   });
+
+  it.each(KWARGS.map((templateKwargs, k) => [JSON.stringify(templateKwargs), templateKwargs, k] as const))(
+    'are rendered with the same text with %s',
+    (_, templateKwargs, k) => {
+      let changed = 0;
+      for (const { name, key, template, chat, theirs: plain, options } of renderings()) {
+        const theirs = reply.with_kwargs[k]![name]![key]!;
+        if (theirs.error !== undefined) continue;
+        const given = { ...options, templateKwargs };
+        expect(renderChat(template, chat.messages, given), `${name}, ${key}`).toBe(theirs.text);
+        const prompt = renderChat(template, chat.messages, { ...given, addGenerationPrompt: true });
+        expect(prompt, `${name}, ${key}`).toBe(theirs.prompt);
+        changed += theirs.text !== plain.text || theirs.prompt !== plain.prompt ? 1 : 0;
+      }
+      expect(changed).toBeGreaterThan(10);
+    },
+  );
 
   it('have the spans that TRL marks, but for what the prompt brings', () => {
     let compared = 0;

@@ -3,8 +3,9 @@
 templates  name -> text; null: those that come with TRL
 chats      name -> {messages, tools}
 names      what templates may use beside them (bos_token, ...)
+kwargs     a list of further variables (chat_template_kwargs), which chats are rendered with once more each
 Answers: templates by name, and by template and chat the text, the text with the generation prompt, and the text within
-each `generation` block; or the error.
+each `generation` block; or the error. The same with each of kwargs.
 """
 
 import json
@@ -43,8 +44,17 @@ def render(template, chat, names):
 if __name__ == "__main__":
     request = json.load(sys.stdin)
     templates = request["templates"] or stock_templates()
-    rendered = {
-        name: {key: render(template, chat, request["names"]) for key, chat in request["chats"].items()}
-        for name, template in templates.items()
+
+    def rendered(names):
+        return {
+            name: {key: render(template, chat, names) for key, chat in request["chats"].items()}
+            for name, template in templates.items()
+        }
+
+    names = request["names"]
+    reply = {
+        "templates": templates,
+        "rendered": rendered(names),
+        "with_kwargs": [rendered(names | kwargs) for kwargs in request.get("kwargs", [])],
     }
-    print(json.dumps({"templates": templates, "rendered": rendered}))
+    print(json.dumps(reply))

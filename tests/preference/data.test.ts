@@ -12,6 +12,7 @@ import {
 import type { RawGroup } from '../../src/data/shapes/answers.ts';
 import { type GroupKind, readGroups } from '../../src/data/shapes/groups.ts';
 import { plainRows } from '../../src/data/shapes/read.ts';
+import { DEFAULT_CHAT_TEMPLATE } from '../../src/tokenizer/chat_template.ts';
 import type { Tokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { temporaryFolder } from '../data/stage_context.ts';
 import { trainTokenizer } from '../tokenizer/fixture.ts';
@@ -141,6 +142,25 @@ describe('pairs', () => {
     });
     const anew = await encoded('pairs', [row]);
     expect(shown(anew.groups[0]!)).toEqual(['a', 'b<|im_end|>', 'c<|im_end|>']);
+  });
+
+  it('give the chat template the variables of their row, for the prompt and its answers alike', async () => {
+    const noted = await trainTokenizer(join(folder.path, 'noted'), 'gpt2', {
+      chatTemplate: `{% if note %}{{ note }}{% endif %}${DEFAULT_CHAT_TEMPLATE}`,
+    });
+    const row = {
+      prompt: [turn('user', 'Sky?')],
+      chosen: [turn('assistant', 'Blue.')],
+      rejected: [turn('assistant', 'Green.')],
+    };
+    const rows = await raw('pairs', row, { ...row, chat_template_kwargs: { note: 'Think.' } });
+    const [plain, told] = rows.map((each) =>
+      encodeGroup(each, noted, { kind: 'pairs', takeIds: false }, new Map()),
+    );
+    const texts = ({ prompt, answers }: AnswerGroup) => [prompt, ...answers].map((ids) => noted.decode(ids));
+    const [prompt, ...answers] = texts(plain!);
+    expect(texts(told!)).toEqual([`Think.${prompt}`, ...answers]);
+    expect(answers).toEqual(['Blue.<|im_end|>', 'Green.<|im_end|>']);
   });
 
   describe('with sides of several messages', () => {

@@ -1,5 +1,5 @@
 /** Whole recipes in one process: what is made, reused, made anew, planned, and told. */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { CommandReply } from '../../proto/commands.ts';
@@ -215,6 +215,34 @@ describe('models', () => {
     ).toMatchObject({
       error: { code: 'bad_request', path: 'prompt' },
     });
+  });
+
+  it('gives the chat template its variables', async () => {
+    const path = join(fixture.dir, 'noted');
+    cpSync(modelFolder(fixture, 'sft'), path, { recursive: true, dereference: true });
+    const { files, chatTemplate } = await loadTokenizer(path);
+    const config = JSON.parse(files.get('tokenizer_config.json')!) as object;
+    const chat_template = `{% if note %}{{ note }}{% endif %}${chatTemplate}`;
+    writeFileSync(join(path, 'tokenizer_config.json'), JSON.stringify({ ...config, chat_template }));
+    const channel = new TestChannel();
+    channel.onMessage = (message) => {
+      if (message.type === 'generated' && message.request === 'with') channel.stop();
+    };
+    const serving = runServe({ task: 'serve', home: fixture.home, model: path }, channel);
+    const request = {
+      messages: [{ role: 'user', content: 'What is Anna of Aachen?' }],
+      sampling: samplingSchema.parse({ max_new_tokens: 1, temperature: 0 }),
+    };
+    channel.generate({ ...request, request: 'without' });
+    channel.generate({ ...request, request: 'with', chat_template_kwargs: { note: 'zzz' } });
+    await serving;
+    const [without, withNote] = ['without', 'with'].map((asked) => {
+      const sent = channel.sent.find(
+        (each) => each.type === 'event' && each.request === asked && each.kind === 'completion',
+      );
+      return (sent as { body: { prompt_tokens: number } }).body.prompt_tokens;
+    });
+    expect(withNote).toBe(without! + (await loadTokenizer(path)).encode('zzz').length);
   });
 });
 

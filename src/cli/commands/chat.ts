@@ -7,23 +7,35 @@ import { toAnnealError } from '../../../proto/errors.ts';
 import type { CommandContext } from '../command.ts';
 import { defineCommand } from '../command.ts';
 import { type Conversation, createConversation, slashCommand } from '../conversation.ts';
-import { addSamplingOptions, modelReference, type SamplingOptions, samplingOf } from '../generation.ts';
+import {
+  addSamplingOptions,
+  jsonObject,
+  modelReference,
+  type SamplingOptions,
+  samplingOf,
+} from '../generation.ts';
 import { exitStatus, reportError } from '../output.ts';
 import { createCleaner } from '../text.ts';
 
 interface Options extends SamplingOptions {
   system?: string;
+  chatTemplateKwargs?: Record<string, unknown>;
 }
 
 export default defineCommand<Options>({
   usage: '<model>',
   options: (command) => {
     command.option('--system <text>', 'what the model is told before the conversation');
+    command.option('--chat-template-kwargs <json>', 'variables for the chat template, an object', jsonObject);
     addSamplingOptions(command);
   },
   examples: [
     ['anneal chat quickstart/sft', 'talk; /help lists the commands, Ctrl-C stops an answer'],
     ['anneal chat ./my-model -t 0', 'a model folder; always the likeliest answer'],
+    [
+      `anneal chat ./qwen3 --chat-template-kwargs '{"enable_thinking": false}'`,
+      'what the template of the model asks for',
+    ],
     ['anneal chat job:j3', 'the current weights of a running job'],
     ["echo 'What is the capital of France?' | anneal chat quickstart/sft", 'one message a line'],
   ],
@@ -31,7 +43,7 @@ export default defineCommand<Options>({
     const { args, options, out, connect } = context;
     const model = modelReference(args[0]!);
     const client = await connect();
-    const conversation = createConversation(client, model, samplingOf(options), options.system);
+    const conversation = createConversation(client, model, askingOf(options), options.system);
     const interactive = Boolean(process.stdin.isTTY);
     const lines = createInterface({
       input: process.stdin,
@@ -43,6 +55,14 @@ export default defineCommand<Options>({
     return talk(context, conversation, lines, interactive);
   },
 });
+
+function askingOf(options: Options): Parameters<typeof createConversation>[2] {
+  const { chatTemplateKwargs } = options;
+  return {
+    sampling: samplingOf(options),
+    ...(chatTemplateKwargs && { chat_template_kwargs: chatTemplateKwargs }),
+  };
+}
 
 async function talk(
   { out }: CommandContext<Options>,

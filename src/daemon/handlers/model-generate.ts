@@ -5,11 +5,17 @@ import { changeOnce, type Handler, type Services } from './handler.ts';
 
 /** Hands the request to the worker that has the weights; text and end come as events of the new job. */
 export const modelGenerate: Handler<'model.generate'> = async (request, services, context) => {
-  const { model, prompt, messages, sampling } = request;
+  const { model, prompt, messages, chat_template_kwargs, sampling } = request;
   if ((prompt === undefined) === (messages === undefined)) {
     throw new AnnealError('bad_request', 'model.generate: give either `prompt` or `messages`.', {
       hint: '`prompt` is raw text to go on from; `messages` go through the chat template of the model.',
       path: prompt === undefined ? 'prompt' : 'messages',
+    });
+  }
+  if (prompt !== undefined && chat_template_kwargs !== undefined) {
+    throw new AnnealError('bad_request', 'model.generate: `prompt` goes through no chat template.', {
+      hint: 'Give `messages`, or leave out chat_template_kwargs.',
+      path: 'chat_template_kwargs',
     });
   }
   const running = model.startsWith('job:') ? runningWorker(model.slice('job:'.length), services) : undefined;
@@ -20,6 +26,7 @@ export const modelGenerate: Handler<'model.generate'> = async (request, services
     ...(held?.adapter === undefined ? {} : { adapter: held.adapter }),
     ...(prompt === undefined ? {} : { prompt }),
     ...(messages === undefined ? {} : { messages }),
+    ...(chat_template_kwargs === undefined ? {} : { chat_template_kwargs }),
     sampling,
   });
   return reply;

@@ -7,6 +7,7 @@
 import { TextBatchBuilder } from '../../native/text_batch.ts';
 import { StageStopped } from '../../stages/stage.ts';
 import { encodeChat } from '../../tokenizer/chat.ts';
+import { templateInputs } from '../../tokenizer/chat_template.ts';
 import type { Tokenizer } from '../../tokenizer/tokenizer.ts';
 import { LengthHistogram } from '../page/histogram.ts';
 import { type RowContent, SupervisedShaper } from '../shapes/content.ts';
@@ -215,7 +216,7 @@ function renderedIds(tokenizer: Tokenizer, row: Conversation): Int32Array {
     joined.set(completion, prompt.length);
     return joined;
   }
-  const { ids, scored } = encodeChat(tokenizer, row.messages, row.tools ? { tools: row.tools } : {});
+  const { ids, scored } = encodeChat(tokenizer, row.messages, templateInputs(row));
   return row.messages.at(-1)!.role === 'assistant' ? ids.subarray(0, scored.lastIndexOf(1) + 1) : ids;
 }
 

@@ -1,16 +1,14 @@
 /** Prompts with answers as they stand in files, before anything is encoded. */
-import type { ChatMessage } from '../../tokenizer/chat_template.ts';
+import type { ChatMessage, TemplateInputs } from '../../tokenizer/chat_template.ts';
 import { describe, type Fail } from './errors.ts';
-import { parseSide, type Tool } from './messages.ts';
+import { parseSide } from './messages.ts';
 import type { Role } from './roles.ts';
 import type { FieldRow } from './row.ts';
 
 /** A prompt: text that is gone on from, or a conversation that is answered; with its ids if it was sampled from. */
-export interface RawPrompt {
+export interface RawPrompt extends TemplateInputs {
   text: string | undefined;
   messages: ChatMessage[] | undefined;
-  /** What the assistant may call. */
-  tools?: Tool[] | undefined;
   ids: number[] | undefined;
 }
 
@@ -56,8 +54,8 @@ export function promptOf(row: FieldRow, chat = false): RawPrompt {
   const ids = idsOf(row, 'prompt_ids');
   const prompt = row.has('messages') ? row.messages('messages') : row.prompt(chat);
   return typeof prompt === 'string'
-    ? { text: prompt, messages: undefined, tools: undefined, ids }
-    : { text: undefined, messages: prompt, tools: row.tools(), ids };
+    ? { text: prompt, messages: undefined, ids }
+    : { text: undefined, messages: prompt, ...row.templateInputs(), ids };
 }
 
 /** The answer of a side that stands behind its prompt. */
@@ -102,7 +100,7 @@ export function commonPrompt(
     if (cut === 0)
       throw row.failRole('prompt', 'is missing, and chosen and rejected have no common beginning');
     return {
-      prompt: { text: a.slice(0, cut), messages: undefined, tools: undefined, ids: undefined },
+      prompt: { text: a.slice(0, cut), messages: undefined, ids: undefined },
       answers: [a, b].map((text) => ({ text: text.slice(cut), ids: undefined })),
     };
   }
@@ -116,7 +114,7 @@ export function commonPrompt(
     throw row.failRole('prompt', 'is missing, and chosen and rejected begin with different messages');
   const messages = row.withSystem(chosen.slice(0, turns));
   return {
-    prompt: { text: undefined, messages, tools: row.tools(), ids: undefined },
+    prompt: { text: undefined, messages, ...row.templateInputs(), ids: undefined },
     answers: [
       answerOf(row, 'chosen', chosen.slice(turns), 'chosen_ids'),
       answerOf(row, 'rejected', rejected.slice(turns), 'rejected_ids'),

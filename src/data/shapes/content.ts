@@ -2,25 +2,22 @@
  * What language modelling and supervised training read of a row: text, a conversation, or a prompt with its
  * completion; OpenAI's messages, ShareGPT and Alpaca are all conversations.
  */
-import type { ChatMessage } from '../../tokenizer/chat_template.ts';
+import type { ChatMessage, TemplateInputs } from '../../tokenizer/chat_template.ts';
 import type { RawRecord } from '../sources/unit.ts';
 import type { RowError } from './errors.ts';
-import { parseSide, type Tool } from './messages.ts';
+import { parseSide } from './messages.ts';
 import type { FieldRow } from './row.ts';
-import type { ShapeSettings } from './settings.ts';
-import { type RowKind, type ShapedRow, Shaper } from './shaper.ts';
+import { type ReadingSettings, type RowKind, type ShapedRow, Shaper } from './shaper.ts';
 
 export type RowContent =
   | { kind: 'text'; text: Buffer }
   | { kind: 'completion'; prompt: string; completion: string }
-  | {
+  | ({
       kind: 'messages';
       messages: ChatMessage[];
-      /** What the assistant may call; templates get it as `tools`. */
-      tools?: Tool[];
       /** Of a prompt and its completion: the first message of the completion. */
       completionFrom?: number;
-    };
+    } & TemplateInputs);
 
 type SupervisedShape = 'messages' | 'completion' | 'alpaca' | 'text';
 
@@ -46,7 +43,7 @@ export const SUPERVISED: RowKind<SupervisedShape, RowContent> = {
 
 /** Reads records as RowContent; undefined is a row that `where` leaves out, a RowError one that does not fit. */
 export class SupervisedShaper extends Shaper<SupervisedShape, RowContent> {
-  constructor(settings: Pick<ShapeSettings, 'fields' | 'where'>) {
+  constructor(settings: ReadingSettings) {
     super(settings, SUPERVISED);
     this.#filtered = settings.where !== undefined;
   }
@@ -62,11 +59,10 @@ export class SupervisedShaper extends Shaper<SupervisedShape, RowContent> {
 }
 
 function conversation(row: FieldRow, messages: ChatMessage[], completionFrom?: number): RowContent {
-  const tools = row.tools();
   return {
     kind: 'messages',
     messages,
-    ...(tools === undefined ? {} : { tools }),
+    ...row.templateInputs(),
     ...(completionFrom === undefined ? {} : { completionFrom }),
   };
 }

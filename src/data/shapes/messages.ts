@@ -3,7 +3,8 @@
  * none beside tool calls), or ShareGPT's `from` and `value`. What is null is dropped, as columns of Parquet have
  * every member in every message and templates ask whether a message has one.
  */
-import type { ChatMessage } from '../../tokenizer/chat_template.ts';
+import { TEMPLATE_ARGUMENTS } from '../../../proto/commands.ts';
+import type { ChatMessage, TemplateKwargs } from '../../tokenizer/chat_template.ts';
 import { describe, type Fail, isRecord } from './errors.ts';
 
 /** A tool as templates get it. */
@@ -165,6 +166,20 @@ export function parseTools(value: unknown, field: string, fail: Fail): Tool[] | 
     return inside === tool ? { type: 'function', function: tool } : tool;
   });
   return tools.length === 0 ? undefined : tools;
+}
+
+/** Variables for the chat template (or their JSON); what is null is none, as columns have it. */
+export function parseTemplateKwargs(value: unknown, field: string, fail: Fail): TemplateKwargs | undefined {
+  if (value === undefined || value === '') return undefined;
+  const given = parsedJson(value);
+  if (!isRecord(given)) throw fail(field, `must be an object, is ${describe(value)}`);
+  const kwargs: Record<string, unknown> = {};
+  for (const [name, member] of Object.entries(given)) {
+    if (member === null || member === undefined) continue;
+    if (TEMPLATE_ARGUMENTS.includes(name)) throw fail(`${field}.${name}`, 'is no variable of a template');
+    kwargs[name] = typeof member === 'bigint' ? Number(member) : member;
+  }
+  return Object.keys(kwargs).length === 0 ? undefined : kwargs;
 }
 
 /** The messages that a text is the JSON of, or undefined: text that merely looks like JSON is text. */

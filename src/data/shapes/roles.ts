@@ -11,6 +11,7 @@ export const ROLES = {
   messages: ['messages', 'conversations', 'conversation'],
   system: ['system'],
   tools: ['tools', 'functions'],
+  chat_template_kwargs: ['chat_template_kwargs'],
   prompt: ['prompt'],
   completion: ['completion'],
   instruction: ['instruction'],

@@ -2,9 +2,14 @@
  * A row whose fields are asked for by role. What several fields say together (a system text, Alpaca's instruction
  * with its input and history) is put together here, once for all stages.
  */
-import type { ChatMessage } from '../../tokenizer/chat_template.ts';
+import {
+  type ChatMessage,
+  type TemplateInputs,
+  type TemplateKwargs,
+  templateInputs,
+} from '../../tokenizer/chat_template.ts';
 import { describe, type Fail, RowError } from './errors.ts';
-import { parseMessages, parseTools, type Tool, writtenMessages } from './messages.ts';
+import { parseMessages, parseTemplateKwargs, parseTools, writtenMessages } from './messages.ts';
 import { type FieldMap, ROLES, type Role } from './roles.ts';
 
 /** Roles that are text or a conversation, which tables of text have as JSON. */
@@ -18,12 +23,21 @@ export class FieldRow {
   /** What a row has, for errors of its fields: of its shape, once that is found. */
   hint: string;
   readonly #map: FieldMap;
+  readonly #templateKwargs: TemplateKwargs | undefined;
 
-  constructor(fields: Record<string, unknown>, origin: string, map: FieldMap, hint: string) {
+  /** `templateKwargs`: those of the recipe. */
+  constructor(
+    fields: Record<string, unknown>,
+    origin: string,
+    map: FieldMap,
+    hint: string,
+    templateKwargs?: TemplateKwargs,
+  ) {
     this.fields = fields;
     this.origin = origin;
     this.hint = hint;
     this.#map = map;
+    this.#templateKwargs = templateKwargs;
   }
 
   /** Makes the error of a field. */
@@ -71,8 +85,15 @@ export class FieldRow {
     return this.withSystem(parseMessages(this.get(role), this.field(role), this.fail));
   }
 
-  tools(): Tool[] | undefined {
-    return parseTools(this.get('tools'), this.field('tools'), this.fail);
+  /** What a template gets beside the messages. Of variables those of the row go before those of the recipe. */
+  templateInputs(): TemplateInputs {
+    const tools = parseTools(this.get('tools'), this.field('tools'), this.fail);
+    const role = 'chat_template_kwargs';
+    const own = parseTemplateKwargs(this.get(role), this.field(role), this.fail);
+    return templateInputs({
+      tools,
+      templateKwargs: own ? { ...this.#templateKwargs, ...own } : this.#templateKwargs,
+    });
   }
 
   /**

@@ -1,5 +1,6 @@
 /** How rows are read, whatever stage reads them: the sources' settings, and which field is what. */
 import { z } from 'zod';
+import { chatTemplateKwargs } from '../../../proto/commands.ts';
 import { sourceSettings } from '../sources/settings.ts';
 import { fieldsSetting } from './roles.ts';
 import { whereSetting } from './where.ts';
@@ -14,6 +15,11 @@ export const shapeSettings = z.strictObject({
     .optional()
     .describe(
       'Rows that are kept: `{ language: en, stars: { min: 10 }, text: { matches: "^#" } }`; of a list of such maps one must hold.',
+    ),
+  chat_template_kwargs: chatTemplateKwargs
+    .optional()
+    .describe(
+      'Variables for the chat template: `{ enable_thinking: false }`. Those in a field of this name of a row go before them.',
     ),
   max_rejected: z
     .number()

@@ -1,4 +1,5 @@
 /** One record to what a stage reads of it: filtered, its fields by role, its shape found, parsed. */
+import type { TemplateKwargs } from '../../tokenizer/chat_template.ts';
 import type { RawRecord } from '../sources/unit.ts';
 import { RowError } from './errors.ts';
 import { FieldMap } from './roles.ts';
@@ -25,18 +26,23 @@ export interface ShapedRow<T> {
   besides: ShapeName[];
 }
 
+/** The settings that decide what is read of a record. */
+export type ReadingSettings = Pick<ShapeSettings, 'fields' | 'where' | 'chat_template_kwargs'>;
+
 export class Shaper<Name extends ShapeName, T> {
   readonly filter: RowFilter;
   readonly #kind: RowKind<Name, T>;
   readonly #map: FieldMap;
+  readonly #templateKwargs: TemplateKwargs | undefined;
   readonly #finder: ShapeFinder<Name>;
   readonly #hint: string;
   readonly #hints: ReadonlyMap<Name, string>;
 
-  constructor(settings: Pick<ShapeSettings, 'fields' | 'where'>, kind: RowKind<Name, T>) {
+  constructor(settings: ReadingSettings, kind: RowKind<Name, T>) {
     this.filter = new RowFilter(settings.where);
     this.#kind = kind;
     this.#map = new FieldMap(settings.fields);
+    this.#templateKwargs = settings.chat_template_kwargs;
     this.#finder = new ShapeFinder(kind.takes, this.#map);
     this.#hint = shapesHint(kind.takes);
     this.#hints = new Map(kind.takes.map((shape) => [shape, shapesHint([shape])]));
@@ -48,7 +54,7 @@ export class Shaper<Name extends ShapeName, T> {
     if (bad) throw new RowError(bad.code, origin, bad.field, bad.message, { hint: bad.hint });
     const fields = fieldsOf(record);
     if (!this.filter.keeps(fields)) return undefined;
-    const row = new FieldRow(fields, origin, this.#map, this.#hint);
+    const row = new FieldRow(fields, origin, this.#map, this.#hint, this.#templateKwargs);
     const shape = this.#finder.find(row);
     if (shape === undefined) throw this.#kind.missing?.(row) ?? this.#unknown(row);
     row.hint = this.#hints.get(shape)!;
