@@ -14,10 +14,20 @@ export const labelName = z
 /** What responses are ranked by unless somebody says otherwise. */
 export const DEFAULT_CRITERIA = ['accuracy', 'helpfulness', 'safety'];
 
-const selection = {
+const read = {
   dataset: z
     .string()
     .describe('`<job>/<stage>` of a `generate` stage, a folder that it made, or a file of responses.'),
+  settings: z
+    .record(z.string(), z.unknown())
+    .default({})
+    .describe(
+      'How its rows are read, as in a recipe: `fields`, `where`, ... Labels belong to rows whatever `where` says.',
+    ),
+};
+
+const selection = {
+  ...read,
   labeller: labelName.describe('Who labels.'),
   criteria: z.array(labelName).min(1).max(20).default(DEFAULT_CRITERIA),
   pairwise: z.boolean().default(false).describe('Tasks are pairs of responses instead of all of a prompt.'),
@@ -79,7 +89,7 @@ export const RANK_COMMANDS = {
   'rank.labels': {
     doc: 'Rows of a dataset with all labels so far, in the order of the dataset.',
     request: z.strictObject({
-      dataset: selection.dataset,
+      ...read,
       from: z.int().min(0).default(0).describe('Number of the first row.'),
       limit: z.int().positive().max(1_000).default(100),
     }),
@@ -98,7 +108,7 @@ export const RANK_COMMANDS = {
   'rank.import': {
     doc: 'Adds labels that were made elsewhere; one for the same row, labeller, criterion and responses is replaced.',
     request: z.strictObject({
-      dataset: selection.dataset,
+      ...read,
       labels: z.array(labelSchema.omit({ time: true })).max(1_000),
     }),
     reply: z.strictObject({ imported: z.int() }),

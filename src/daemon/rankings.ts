@@ -8,16 +8,21 @@ import type { CommandReply, CommandRequest } from '../../proto/commands.ts';
 import { AnnealError } from '../../proto/errors.ts';
 import type { HomeLayout } from '../../proto/home.ts';
 import type { Label } from '../../proto/ranking.ts';
+import { givenSettings } from '../data/shapes/given.ts';
 import { plainRows } from '../data/shapes/read.ts';
 import { LabelLog, labelFiles, labelFolder, readLabels } from '../ranking/labels.ts';
-import { filesId, locateDataset } from '../ranking/locate.ts';
+import { filesId, labelsId, locateDataset } from '../ranking/locate.ts';
 import { promptText, type ResponseRow, readResponses } from '../ranking/responses.ts';
 import { type Task, TaskList } from '../ranking/tasks.ts';
+import { canonicalJson } from '../util/hash.ts';
 
 /** What a dataset's rows are needed for here. */
 type Row = Pick<ResponseRow, 'id' | 'prompt' | 'messages'> & { texts: string[] };
 
 interface Dataset {
+  /** Of the rows as they were read. */
+  key: string;
+  /** Where its labels lie. */
   id: string;
   files: string[];
   rows: Row[];
@@ -36,6 +41,7 @@ interface Desk {
 }
 
 type Selection = CommandRequest<'rank.open'>;
+type Reading = Pick<Selection, 'dataset' | 'settings'>;
 type Progress = CommandReply<'rank.label'>;
 
 /** Datasets and desks that are kept open. */
@@ -96,8 +102,8 @@ export class Rankings {
     return progress(desk, number + 1);
   }
 
-  async labels(reference: string, from: number, limit: number): Promise<CommandReply<'rank.labels'>> {
-    const dataset = await this.#dataset(reference);
+  async labels(read: Reading, from: number, limit: number): Promise<CommandReply<'rank.labels'>> {
+    const dataset = await this.#dataset(read);
     const byRow = new Map<string, Label[]>();
     for (const file of await labelFiles(labelFolder(this.#home.labels, dataset.id))) {
       for (const label of (await readLabels(file)).values()) {
@@ -115,8 +121,8 @@ export class Rankings {
     return { rows, total: dataset.rows.length };
   }
 
-  async import(reference: string, labels: readonly Omit<Label, 'time'>[]): Promise<number> {
-    const dataset = await this.#dataset(reference);
+  async import(read: Reading, labels: readonly Omit<Label, 'time'>[]): Promise<number> {
+    const dataset = await this.#dataset(read);
     const time = Date.now() / 1000;
     const byLabeller = new Map<string, Label[]>();
     for (const [i, label] of labels.entries()) {
@@ -146,8 +152,8 @@ export class Rankings {
 
   async #desk(selection: Selection): Promise<Desk> {
     const { labeller, criteria, pairwise } = selection;
-    const dataset = await this.#dataset(selection.dataset);
-    return kept(this.#desks, JSON.stringify([dataset.id, labeller, criteria, pairwise]), async () => {
+    const dataset = await this.#dataset(selection);
+    return kept(this.#desks, JSON.stringify([dataset.key, labeller, criteria, pairwise]), async () => {
       if (new Set(criteria).size < criteria.length) {
         throw new AnnealError('bad_request', 'criteria: one is named twice.', { path: 'criteria' });
       }
@@ -172,10 +178,13 @@ export class Rankings {
   }
 
   /** A dataset's rows, read once; one that has changed under the same name is another. */
-  async #dataset(reference: string): Promise<Dataset> {
-    const { id, files } = await locateDataset(reference, this.#home, (path) => this.#fileId(path));
-    return kept(this.#datasets, id, async () => {
-      const rows = (await readResponses(plainRows(files))).map(
+  async #dataset({ dataset, settings: given }: Reading): Promise<Dataset> {
+    const located = await locateDataset(dataset, this.#home, (path) => this.#fileId(path));
+    const settings = givenSettings(given);
+    const key = canonicalJson([located.id, settings]);
+    return kept(this.#datasets, key, async () => {
+      const { files } = located;
+      const rows = (await readResponses({ ...plainRows(files), settings })).map(
         ({ id: row, prompt, messages, responses }): Row => ({
           id: row,
           prompt,
@@ -183,7 +192,8 @@ export class Rankings {
           texts: responses.map(({ text }) => text),
         }),
       );
-      return { id, files, rows, places: new Map(rows.map((row, i) => [row.id, i])) };
+      const id = labelsId(located.id, settings);
+      return { key, id, files, rows, places: new Map(rows.map((row, i) => [row.id, i])) };
     });
   }
 

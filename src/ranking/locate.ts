@@ -4,7 +4,8 @@ import { join, resolve } from 'node:path';
 import { AnnealError } from '../../proto/errors.ts';
 import type { HomeLayout } from '../../proto/home.ts';
 import { readLineage } from '../artifacts/store.ts';
-import { hashFile, hashValue } from '../util/hash.ts';
+import { type RowSettings, rowSettings } from '../data/shapes/settings.ts';
+import { canonicalJson, hashFile, hashValue } from '../util/hash.ts';
 import { RANKINGS_FILE, RESPONSES_FILE } from './responses.ts';
 
 export interface LocatedDataset {
@@ -16,6 +17,43 @@ export interface LocatedDataset {
 /** The id of a dataset that is files of one's own. */
 export async function filesId(files: readonly string[]): Promise<string> {
   return hashValue(await Promise.all(files.map(hashFile))).slice(0, 32);
+}
+
+/** Settings that do not change what a row is: labels are the same whatever they are. */
+const FREE: ReadonlySet<string> = new Set(['where', 'max_rejected', 'chat_template_kwargs']);
+
+/**
+ * The id that labels of a dataset go by, read with these settings: its own unless they read its rows in another way
+ * than usual, when a row may have other responses.
+ */
+export function labelsId(dataset: string, settings: RowSettings): string {
+  const reading = readingOf(settings);
+  return reading === USUAL ? dataset : hashValue([dataset, reading]).slice(0, 32);
+}
+
+/** The settings that are not as usual, as options of `anneal rank`. */
+export function rowOptions(settings: RowSettings): string {
+  return Object.entries(settings)
+    .filter(
+      ([key, value]) =>
+        Object.hasOwn(rowSettings.shape, key) &&
+        canonicalJson(value ?? null) !== canonicalJson(PLAIN[key] ?? null),
+    )
+    .map(
+      ([key, value]) =>
+        ` --set ${quoted(`${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`)}`,
+    )
+    .join('');
+}
+
+const PLAIN: Record<string, unknown> = rowSettings.parse({});
+const USUAL = readingOf(rowSettings.parse({}));
+
+function readingOf(settings: RowSettings): string {
+  const own = Object.entries(settings).filter(
+    ([key]) => Object.hasOwn(rowSettings.shape, key) && !FREE.has(key),
+  );
+  return canonicalJson(Object.fromEntries(own));
 }
 
 /** The dataset that `<job>/<stage>`, a folder or a file names; `fileId` gives the id of one file. */
@@ -63,4 +101,9 @@ async function datasetNames(home: Pick<HomeLayout, 'datasets'>): Promise<string[
     }),
   );
   return names.flat().sort();
+}
+
+/** A word for a shell. */
+function quoted(word: string): string {
+  return `'${word.replaceAll("'", `'\\''`)}'`;
 }

@@ -14,7 +14,7 @@ export interface PeopleOptions {
   minLabellers: number;
   minShare: number;
   stage: string;
-  /** What the dataset is called on the command line. */
+  /** What the dataset is called on the command line, with the options that read its rows. */
   reference: string;
 }
 

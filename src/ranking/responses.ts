@@ -60,8 +60,9 @@ export interface ResponseRow extends TemplateInputs {
 export async function readResponses(source: RowSource): Promise<ResponseRow[]> {
   const rows: ResponseRow[] = [];
   const origins = new Map<string, string>();
-  for await (const { content, origin } of readRows(source, RESPONSES)) {
-    const row = { ...content, id: content.id ?? String(rows.length), origin };
+  for await (const { content, origin, number } of readRows(source, RESPONSES)) {
+    // By its number in the whole: the row is the same where `where` leaves others out.
+    const row = { ...content, id: content.id ?? String(number), origin };
     const other = origins.get(row.id);
     if (other !== undefined) {
       throw new AnnealError('data_field', `${row.origin}: id ${row.id} is that of ${other} as well.`, {

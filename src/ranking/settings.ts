@@ -88,10 +88,6 @@ export const rankSchema = z
     }
     if (labels === 'people' && settings.dataset.length > 1)
       issue('dataset', 'must be one file where people label');
-    // What people are shown is the file itself: another set of rows in the recipe would have other numbers.
-    for (const key of ['fields', 'where'] as const) {
-      if (labels === 'people' && settings[key] !== undefined) issue(key, 'does not go with labels: people');
-    }
     if (labels === 'people' && settings.max_rejected > 0)
       issue('max_rejected', 'does not go with labels: people');
   });

@@ -14,7 +14,7 @@ import { requireMemory } from '../util/memory.ts';
 import { judgeLabels } from './judge.ts';
 import type { Labelled } from './labelled.ts';
 import { labelFolder } from './labels.ts';
-import { datasetName, filesId } from './locate.ts';
+import { datasetName, filesId, labelsId, rowOptions } from './locate.ts';
 import { peopleLabels } from './people.ts';
 import type { DatasetFile, ResponseRow } from './responses.ts';
 import { scoredLabels } from './scored.ts';
@@ -35,14 +35,14 @@ export async function labelRows(
     case 'people': {
       const id = inputs.dataset?.hash ?? (await filesId(files));
       return peopleLabels(rows, {
-        folder: labelFolder(layout.labels, id),
+        folder: labelFolder(layout.labels, labelsId(id, settings)),
         criteria: settings.criteria,
         minLabellers: settings.min_labellers ?? 1,
         minShare: settings.min_share ?? 1,
         stage: name,
-        reference: inputs.dataset
-          ? await datasetName(await realpath(inputs.dataset.path), layout)
-          : files[0]!,
+        reference: `${
+          inputs.dataset ? await datasetName(await realpath(inputs.dataset.path), layout) : files[0]!
+        }${rowOptions(settings)}`,
       });
     }
     case 'programs': {

@@ -10,7 +10,7 @@ import { reportMarkdown } from '../evaluation/report.ts';
 import { readingOptions } from '../models/reading.ts';
 import type { Labelled } from '../ranking/labelled.ts';
 import { labelFiles, labelFolder } from '../ranking/labels.ts';
-import { filesId } from '../ranking/locate.ts';
+import { filesId, labelsId } from '../ranking/locate.ts';
 import { rankingOf } from '../ranking/order.ts';
 import { agreementTable, modelTable } from '../ranking/report.ts';
 import { readDatasetFile, readResponses, responsesFile } from '../ranking/responses.ts';
@@ -50,7 +50,7 @@ export const rankStage = defineStage({
     const { labels } = settings;
     if (labels !== 'people') return [];
     const id = inputs.dataset ?? (await filesId(await rowFiles(settings, baseDir)));
-    return labelFiles(labelFolder(homeLayout(home).labels, id));
+    return labelFiles(labelFolder(homeLayout(home).labels, labelsId(id, settings)));
   },
 
   async plan({ settings, addon, threads, inputs }) {

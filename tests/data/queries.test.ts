@@ -323,6 +323,13 @@ describe('inspect', () => {
   it('refuses settings that are none', async () => {
     await expect(
       inspect(ask({ query: 'inspect', in: ['docs.jsonl'], settings: { formatt: 'text' } }), context),
-    ).rejects.toMatchObject({ code: 'bad_request', path: 'settings' });
+    ).rejects.toMatchObject({ code: 'recipe_invalid', path: 'formatt', hint: 'Did you mean format?' });
+    const settings = { where: { language: { like: 'en' } } };
+    await expect(
+      inspect(ask({ query: 'inspect', in: ['docs.jsonl'], settings }), context),
+    ).rejects.toMatchObject({
+      code: 'recipe_invalid',
+      path: expect.stringMatching(/^where\.language/),
+    });
   });
 });

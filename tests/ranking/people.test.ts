@@ -1,6 +1,6 @@
 /** People at work through the real command line and daemon: keys, back and skip, files, kills, a job that trains. */
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import type { Label } from '../../proto/ranking.ts';
@@ -94,6 +94,66 @@ describe('anneal rank', () => {
     expect(await process.done).toBe(0);
     expect(onDisk(home).map(({ ranking }) => ranking![0])).toEqual(Array(6).fill([2]));
     expect(process.lines().at(-1)).toMatchObject({ labeller: 'ida', done: 6, tasks: 6 });
+  });
+
+  it('asks about the rows that a recipe reads, by its names of fields, and its stage takes the labels', async () => {
+    const daemon = await startDaemon();
+    const client = await daemon.client();
+    const file = join(temporaryFolder(), 'own.jsonl');
+    const row = (i: number) => ({
+      question: `Question ${i}?`,
+      answers: [`good ${i}`, `bad ${i}`],
+      language: i % 2 === 0 ? 'en' : 'de',
+    });
+    writeFileSync(file, Array.from({ length: 6 }, (_, i) => `${JSON.stringify(row(i))}\n`).join(''));
+    const recipe = `name: own
+stages:
+  rank:
+    dataset: own.jsonl
+    labels: people
+    criteria: [x]
+    fields: { prompt: question, responses: answers }
+    where: { language: en }
+`;
+    const source = { base_dir: dirname(file), source: 'own.yaml', recipe };
+    const { job } = await client.call('job.submit', source);
+    const { error } = await untilState(client, job.id, 'failed');
+    expect(error).toMatchObject({
+      code: 'labels_missing',
+      message: expect.stringContaining('0 of 3 prompts'),
+    });
+    const [, command] = /`anneal (.*?)`/.exec(error!.hint!)!;
+    const sets = `--set 'fields={"prompt":"question","responses":"answers"}' --set 'where={"language":"en"}'`;
+    expect(command).toBe(`rank ${file} ${sets} --criteria x`);
+    // Those who label see the rows that count, and put the good answer first, wherever it is shown.
+    const options = sets
+      .replaceAll("'", '')
+      .replaceAll('--set ', '--set\n')
+      .split(/\n| (?=--)/);
+    const process = new RankProcess(daemon.home, [file, ...options, ...X, '--json']);
+    for (let task = 0; task < 3; task++) {
+      const { responses } = (await process.line(task * 2)) as { responses: string[] };
+      process.press(`${responses.findIndex((text) => text.startsWith('good')) + 1}`);
+      await process.line(task * 2 + 1);
+    }
+    expect(await process.done).toBe(0);
+    expect(process.lines().at(-1)).toMatchObject({ done: 3, tasks: 3 });
+    // A row is the same one whichever others are left out.
+    expect(new Set(onDisk(daemon.home).map((label) => label.row))).toEqual(new Set(['0', '2', '4']));
+    const all = await anneal(['rank', file, ...options.slice(0, 2), ...X], { home: daemon.home, input: '' });
+    expect(all.stdout).toContain('3 of 6 tasks are done by ida');
+    await client.call('job.resume', { job: job.id });
+    await untilState(client, job.id, 'succeeded');
+    const pairs = readFileSync(join(daemon.home, 'datasets/own/rank/pairs.jsonl'), 'utf8').trim().split('\n');
+    expect(pairs.map((line) => JSON.parse(line) as object)).toMatchObject(
+      [0, 2, 4].map((i) => ({ prompt: `Question ${i}?`, chosen: `good ${i}`, rejected: `bad ${i}` })),
+    );
+    // Another reading of the file has labels of its own, and what cannot be read so is told by its key.
+    const other = ['--set', 'fields={"prompt":"question","responses":"answers","id":"question"}'];
+    const anew = await anneal(['rank', file, ...other, ...X], { home: daemon.home, input: '' });
+    expect(anew.stdout).toContain('0 of 6 tasks are done by ida');
+    const wrong = await anneal(['rank', file, '--set', 'wher={}', ...X], { home: daemon.home, input: '' });
+    expect(wrong.stderr).toMatch(/wher is not a known key[\s\S]*Did you mean where\?/);
   });
 
   it('makes control characters harmless, in every view', async () => {

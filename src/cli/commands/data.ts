@@ -10,6 +10,7 @@ import { type CommandContext, defineCommand } from '../command.ts';
 import { exitStatus } from '../output.ts';
 import { type Preparation, prepareFiles } from '../prepare.ts';
 import { integer } from '../recipe.ts';
+import { collect, settingsOf } from '../settings.ts';
 import { renderPage } from '../view/page.ts';
 
 interface Options {
@@ -100,7 +101,7 @@ function preparationOf(files: string[], options: Options): Preparation {
     tokenizer: options.tokenizer,
     part: options.part,
     workDir: options.workDir,
-    settings: settingsOf(options.set ?? []),
+    settings: settingsOf(options.set ?? [], 'data'),
   };
 }
 
@@ -112,7 +113,7 @@ function askOf({ args, options }: CommandContext<Options>): Ask {
       return {
         query: action,
         in: rest,
-        settings: settingsOf(options.set ?? []),
+        settings: settingsOf(options.set ?? [], 'data'),
         ...(options.model === undefined ? {} : { model: options.model }),
         ...(options.maxRows === undefined ? {} : { max_rows: options.maxRows }),
         ...(limit === undefined ? {} : { examples: limit }),
@@ -141,29 +142,6 @@ function askOf({ args, options }: CommandContext<Options>): Ask {
       if (rest.length !== 2) throw usage('diff compares two datasets or files');
       return { query: action, a: a!, b: b!, ...(limit === undefined ? {} : { examples: limit }) };
     }
-  }
-}
-
-function collect(value: string, before: string[] = []): string[] {
-  return [...before, value];
-}
-
-/** `key=value` as settings; a value is YAML's plain text, a number, true or false, or JSON. */
-function settingsOf(pairs: readonly string[]): Record<string, unknown> {
-  return Object.fromEntries(
-    pairs.map((pair) => {
-      const at = pair.indexOf('=');
-      if (at < 1) throw usage(`--set takes key=value, not '${pair}'`);
-      return [pair.slice(0, at), settingOf(pair.slice(at + 1))];
-    }),
-  );
-}
-
-function settingOf(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return text;
   }
 }
 

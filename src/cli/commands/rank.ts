@@ -11,12 +11,14 @@ import { exitStatus, type Output } from '../output.ts';
 import { exportLabels, importLabels } from '../ranking/files.ts';
 import { openKeys } from '../ranking/keys.ts';
 import { labelTasks, type Selection } from '../ranking/session.ts';
+import { collect, settingsOf } from '../settings.ts';
 
 interface Options {
   as?: string;
   criteria?: string[];
   pairwise?: boolean;
   review?: boolean;
+  set?: string[];
   export?: string;
   import?: string;
 }
@@ -32,6 +34,7 @@ export default defineCommand<Options>({
         commaList,
       )
       .option('--pairwise', 'show two responses at a time instead of all')
+      .option('--set <key=value>', 'how rows are read, as in a recipe: fields, where, ...', collect)
       .option('--review', 'begin with the first task, labelled or not')
       .option('--export <file>', 'write all labels to a .jsonl or .csv file')
       .option('--import <file>', 'add the labels of a .jsonl or .csv file');
@@ -40,15 +43,22 @@ export default defineCommand<Options>({
     ['anneal rank quickstart/generate', 'press 1, 2, ... best first; ? explains the keys'],
     ['anneal rank quickstart/generate --as ida --criteria helpfulness', 'another labeller, one criterion'],
     ['anneal rank responses.jsonl --pairwise', 'a file of your own: prompt and responses in each row'],
+    [
+      `anneal rank own.csv --set 'fields={"responses": "answers"}' --set 'where={"language": "en"}'`,
+      'with other names of fields, and of some rows only',
+    ],
     ['anneal rank quickstart/generate --export labels.csv', 'for a spreadsheet'],
     ['anneal rank quickstart/generate --import labels.csv --as ida', 'and back'],
   ],
   async run({ args, options, out, connect }) {
     const client = await connect();
-    const dataset = datasetReference(args[0]!);
+    const read = {
+      dataset: datasetReference(args[0]!),
+      ...(options.set && { settings: settingsOf(options.set, 'rank') }),
+    };
     const labeller = options.as ?? ownName();
     if (options.export !== undefined) {
-      const labels = await exportLabels(client, dataset, resolve(options.export));
+      const labels = await exportLabels(client, read, resolve(options.export));
       out.value({ exported: labels, file: options.export });
       out.line(`${formatCounted(labels, 'label')} written to ${options.export}.`);
       return exitStatus.ok;
@@ -56,13 +66,13 @@ export default defineCommand<Options>({
     if (options.import !== undefined) {
       const { criteria = [] } = options;
       const criterion = criteria.length === 1 ? criteria[0] : undefined;
-      const labels = await importLabels(client, dataset, resolve(options.import), { labeller, criterion });
+      const labels = await importLabels(client, read, resolve(options.import), { labeller, criterion });
       out.value({ imported: labels, file: options.import });
       out.line(`${formatCounted(labels, 'label')} added from ${options.import}.`);
       return exitStatus.ok;
     }
     const selection: Selection = {
-      dataset,
+      ...read,
       labeller,
       ...(options.criteria && { criteria: options.criteria }),
       pairwise: options.pairwise ?? false,

@@ -24,15 +24,18 @@ export interface Defaults {
   criterion: string | undefined;
 }
 
+/** A dataset, and how its rows are read. */
+type Reading = Pick<CommandInput<'rank.labels'>, 'dataset' | 'settings'>;
+
 const COLUMNS = ['row', 'labeller', 'criterion', 'label', 'response', 'rank', 'prompt', 'text'];
 const PAGE = 500;
 const FORM = 'The form is that which --export writes.';
 
 /** Writes all labels of a dataset; returns how many. */
-export async function exportLabels(client: Client, dataset: string, file: string): Promise<number> {
+export async function exportLabels(client: Client, read: Reading, file: string): Promise<number> {
   const rows: Row[] = [];
   for (;;) {
-    const page = await client.call('rank.labels', { dataset, from: rows.length, limit: PAGE });
+    const page = await client.call('rank.labels', { ...read, from: rows.length, limit: PAGE });
     rows.push(...page.rows);
     if (page.rows.length === 0 || rows.length >= page.total) break;
   }
@@ -44,7 +47,7 @@ export async function exportLabels(client: Client, dataset: string, file: string
 /** Reads labels from a file and hands them to the daemon; returns how many. */
 export async function importLabels(
   client: Client,
-  dataset: string,
+  read: Reading,
   file: string,
   defaults: Defaults,
 ): Promise<number> {
@@ -59,7 +62,7 @@ export async function importLabels(
   for (let from = 0; from < placed.length; from += PAGE) {
     const page = placed.slice(from, from + PAGE);
     await client
-      .call('rank.import', { dataset, labels: page.map(({ label }) => label) })
+      .call('rank.import', { ...read, labels: page.map(({ label }) => label) })
       .catch((error: unknown) => {
         throw atPlace(error, page);
       });

@@ -11,6 +11,8 @@ import { type Outcome, Picker } from './picker.ts';
 
 export interface Selection {
   dataset: string;
+  /** How its rows are read. */
+  settings?: Record<string, unknown>;
   labeller: string;
   criteria?: string[];
   pairwise: boolean;

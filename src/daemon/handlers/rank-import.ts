@@ -1,5 +1,5 @@
 import type { Handler } from './handler.ts';
 
-export const rankImport: Handler<'rank.import'> = async ({ dataset, labels }, { rankings }) => ({
-  imported: await rankings.import(dataset, labels),
+export const rankImport: Handler<'rank.import'> = async ({ labels, ...read }, { rankings }) => ({
+  imported: await rankings.import(read, labels),
 });

@@ -1,4 +1,4 @@
 import type { Handler } from './handler.ts';
 
-export const rankLabels: Handler<'rank.labels'> = ({ dataset, from, limit }, { rankings }) =>
-  rankings.labels(dataset, from, limit);
+export const rankLabels: Handler<'rank.labels'> = ({ from, limit, ...read }, { rankings }) =>
+  rankings.labels(read, from, limit);

@@ -3,9 +3,7 @@
  * examples; for a model, as it would be trained on them, the scored text marked.
  */
 import { join, resolve } from 'node:path';
-import { z } from 'zod';
 import type { DataQueryOf } from '../../../proto/data.ts';
-import { AnnealError } from '../../../proto/errors.ts';
 import type { Page, Section, SectionOf } from '../../../proto/page.ts';
 import { ArtifactStore } from '../../artifacts/store.ts';
 import { loadTokenizer, type Tokenizer } from '../../tokenizer/tokenizer.ts';
@@ -15,7 +13,8 @@ import { formatFact } from '../page/format.ts';
 import { LengthHistogram } from '../page/histogram.ts';
 import { type RowContent, SUPERVISED } from '../shapes/content.ts';
 import { rowErrorOf } from '../shapes/errors.ts';
-import { type RowSettings, rowSettings } from '../shapes/settings.ts';
+import { givenSettings } from '../shapes/given.ts';
+import type { RowSettings } from '../shapes/settings.ts';
 import { Shaper } from '../shapes/shaper.ts';
 import { SHAPES, ShapeCounts, type ShapeName } from '../shapes/shapes.ts';
 import { readRecords } from '../sources/read.ts';
@@ -29,7 +28,7 @@ import { spansOf } from './sample.ts';
 const MOST_PROBLEMS = 5;
 
 export async function inspect(ask: DataQueryOf<'inspect'>, context: QueryContext): Promise<Page> {
-  const survey = new Survey(ask, settingsOf(ask.settings), await tokenizerOf(ask.model, context));
+  const survey = new Survey(ask, givenSettings(ask.settings), await tokenizerOf(ask.model, context));
   for await (const { unit, records } of readRecords(ask.in, survey.settings, context.baseDir)) {
     for (const record of records) {
       survey.add(record, recordOrigin(unit, record.line));
@@ -181,15 +180,6 @@ class Survey {
       ],
     };
   }
-}
-
-function settingsOf(settings: Record<string, unknown>): RowSettings {
-  const parsed = rowSettings.safeParse(settings);
-  if (parsed.success) return parsed.data;
-  throw new AnnealError('bad_request', `A setting cannot be used: ${z.prettifyError(parsed.error)}`, {
-    path: 'settings',
-    hint: 'They are those of a recipe that reads data: format, text_unit, fields, where, ...',
-  });
 }
 
 async function tokenizerOf(

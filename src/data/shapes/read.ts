@@ -36,16 +36,19 @@ export class ReadRow<T> {
   readonly origin: string;
   /** The row's number in its unit. */
   readonly line: number;
+  /** Its number among all rows of the source, from 0, those that are left out or do not fit included. */
+  readonly number: number;
   readonly unit: SourceUnit;
   /** Bytes of all units that were read up to the end of the row. */
   readonly bytesRead: number;
   /** Why it does not fit after all. */
   refused: RowError | undefined;
 
-  constructor(content: T, origin: string, line: number, unit: SourceUnit, bytesRead: number) {
+  constructor(content: T, origin: string, line: number, number: number, unit: SourceUnit, bytesRead: number) {
     this.content = content;
     this.origin = origin;
     this.line = line;
+    this.number = number;
     this.unit = unit;
     this.bytesRead = bytesRead;
   }
@@ -121,15 +124,17 @@ export async function* readRows<Name extends ShapeName, T>(
   });
   let current: SourceUnit | undefined;
   let before = 0;
+  let number = -1;
   for await (const { unit, records } of readRecords(patterns, settings, baseDir)) {
     if (current !== unit) before += current?.bytes ?? 0;
     current = unit;
     for (const record of records) {
       const origin = recordOrigin(unit, record.line);
+      number += 1;
       try {
         const shaped = shaper.read(record, origin);
         if (shaped === undefined) continue;
-        const row = new ReadRow(shaped.content, origin, record.line, unit, before + record.end);
+        const row = new ReadRow(shaped.content, origin, record.line, number, unit, before + record.end);
         yield row;
         if (row.refused) throw row.refused;
         rejects.fits();
