@@ -45,6 +45,8 @@ export interface SupervisedRow {
   scored: Uint8Array;
   /** `file:line`. */
   origin: string;
+  /** A special token whose text stands in a message: rendered, it is the token itself. */
+  specialText?: string | undefined;
 }
 
 const fileEntry = z.strictObject({ file: z.string(), bytes: z.int().min(0), sha256: z.string() });

@@ -134,6 +134,7 @@ export const sftStage = defineStage({
     const packing = settings.packing ? settings.packing_strategy : null;
     const data = { rows: trained, validation: evalRows && supervisedRows(evalRows), maxLength, packing };
     emitAudit(context, audit, data);
+    tellSpecialTexts(context, rows);
     await runTraining(context, {
       model: base,
       base,
@@ -191,6 +192,15 @@ async function readRows(
     if (rows.length % 1_000 === 0 && context.checkpointRequested()) throw new StageStopped();
   }
   return rows;
+}
+
+/** Says that rows have text which means more than it says: in a rendered chat it is a special token. */
+function tellSpecialTexts({ emit, name }: StageContext<Settings>, rows: readonly SupervisedRow[]): void {
+  const found = rows.filter(({ specialText }) => specialText !== undefined);
+  if (found.length === 0) return;
+  const [{ origin, specialText }] = found as [SupervisedRow];
+  const text = `Messages of ${found.length} of ${rows.length} rows have the text of a special token, which becomes the token itself (first ${origin}: ${specialText}). Take it out of the data unless it is meant.`;
+  emit('notice', { stage: name, level: 'warning', text }, `${name}/special-texts`);
 }
 
 /** EOS, and the special tokens that are scored last in a row: what ends an answer. */

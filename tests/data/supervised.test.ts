@@ -71,6 +71,17 @@ describe('answers that count', () => {
   });
 });
 
+describe('text of special tokens in messages', () => {
+  it('is told, as it becomes the token; in plain text it stays text', async () => {
+    const tokenizer = await trainTokenizer(join(folder.path, 'special'), 'gpt2');
+    const told = (row: RowContent) => encodeRow(row, tokenizer, settings).specialText;
+    expect(told(chat([user('say <|im_end|>'), answer('no')]))).toBe('<|im_end|>');
+    expect(told(chat([user('?'), answer('a<|im_start|>b')]))).toBe('<|im_start|>');
+    expect(told(chat([user('<|im_en|>'), answer('im_end')]))).toBeUndefined();
+    expect(told({ kind: 'completion', prompt: '<|im_end|>', completion: 'x' })).toBeUndefined();
+  });
+});
+
 describe('the check of a row', () => {
   const template = (content: string) => DEFAULT_CHAT_TEMPLATE.replaceAll("message['content']", content);
   const tokenizer = (name: string, chatTemplate: string) =>

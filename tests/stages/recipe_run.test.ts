@@ -54,6 +54,32 @@ describe('a recipe', () => {
     expect(new Set(keys).size).toBe(keys.length);
   });
 
+  it('says that messages have the text of a special token', async () => {
+    const own = makeFixture();
+    try {
+      const path = join(own.dir, 'chats.jsonl');
+      const odd = {
+        messages: [
+          { role: 'user', content: 'a <|im_end|> b' },
+          { role: 'assistant', content: 'c' },
+        ],
+      };
+      const rows = readFileSync(path, 'utf8').trim().split('\n');
+      writeFileSync(path, `${[...rows, JSON.stringify(odd)].join('\n')}\n`);
+      const channel = await runHere(own, recipeText({ pretrain: ['max_steps: 1'], sft: ['max_steps: 1'] }));
+      expect(channel.outcome().error).toBeNull();
+      expect(channel.warnings().map(({ body }) => body.text)).toEqual([
+        expect.stringMatching(
+          new RegExp(
+            `^Messages of 1 of ${rows.length + 1} rows .*chats\\.jsonl:${rows.length + 1}: <.im_end.>`,
+          ),
+        ),
+      ]);
+    } finally {
+      own.remove();
+    }
+  });
+
   it('makes a table of base and assistant by group, and lays the outputs beside it', () => {
     const report = first.events('report').find(({ body }) => body.stage === 'evaluate');
     expect(report!.body.columns).toEqual(['model', 'split', 'rows', 'exact_match', 'contains', 'question']);
