@@ -320,6 +320,45 @@ describe('inspect', () => {
     expect(fact(mapped, 'What it holds', 'shape')).toContain('prompt and completion');
   });
 
+  it.each([
+    ['preference pairs', { prompt: 'p', chosen: 'a', rejected: 'b' }],
+    ['labelled completions (KTO)', { prompt: 'p', completion: 'a', label: true }],
+    ['completions with a label', { prompt: 'p', completion: 'a', label: 'sports' }],
+    ['Alpaca', { instruction: 'i', output: 'o' }],
+    ['prompt and completion', { prompt: 'p', completion: 'a' }],
+    ['prompts with answers', { prompt: 'p', answer: 'a' }],
+    ['Alpaca (rows also have text: not read)', { instruction: 'i', output: 'o', text: 't' }],
+  ])('says %s, and of what else a row has only what is not read with it', async (shape, row) => {
+    write('shape.jsonl', [row]);
+    const page = await inspect(ask({ query: 'inspect', in: ['shape.jsonl'] }), context);
+    expect(fact(page, 'What it holds', 'shape')).toBe(`1 row: ${shape}`);
+    expect(fact(page, 'What it holds', 'do not fit')).toBe(0);
+  });
+
+  it('looks into the rows that where keeps, and says how many those are', async () => {
+    const row = (language: string) => ({ text: `Something said in ${language}`, language });
+    write('kept.jsonl', [row('en'), row('de'), row('de')]);
+    const settings = { where: { language: 'en', stars: { exists: false } } };
+    const page = await inspect(ask({ query: 'inspect', in: ['kept.jsonl'], settings }), context);
+    const [rows, left] = section(page, 'facts', 'What it holds').facts;
+    expect([rows!.value, left]).toEqual([
+      3,
+      { name: 'left out', value: 2, note: 'where keeps 1 of 3 rows; no row has stars' },
+    ]);
+    expect(fact(page, 'What it holds', 'duplicates')).toBe(0);
+    expect(section(page, 'histogram', 'Length of rows').summary!.count).toBe(1);
+    expect(section(page, 'rows', 'Examples').rows.length).toBe(1);
+  });
+
+  it('counts rows that cannot be read as such, not as empty ones', async () => {
+    writeFileSync(join(folder.path, 'broken.jsonl'), '{"text": "fine"}\n{"text": \n{"text": \n');
+    const page = await inspect(ask({ query: 'inspect', in: ['broken.jsonl'] }), context);
+    const facts = ['rows', 'do not fit', 'duplicates'].map((name) => fact(page, 'What it holds', name));
+    expect(facts).toEqual([3, 2, 0]);
+    expect(section(page, 'histogram', 'Length of rows').summary!.count).toBe(1);
+    expect(section(page, 'table', 'Languages').note).toMatch(/^Of 1 row/);
+  });
+
   it('refuses settings that are none', async () => {
     await expect(
       inspect(ask({ query: 'inspect', in: ['docs.jsonl'], settings: { formatt: 'text' } }), context),

@@ -14,6 +14,7 @@ import { LengthHistogram } from '../page/histogram.ts';
 import { type RowContent, SUPERVISED } from '../shapes/content.ts';
 import { rowErrorOf } from '../shapes/errors.ts';
 import { givenSettings } from '../shapes/given.ts';
+import type { FieldRow } from '../shapes/row.ts';
 import type { RowSettings } from '../shapes/settings.ts';
 import { Shaper } from '../shapes/shaper.ts';
 import { SHAPES, ShapeCounts, type ShapeName } from '../shapes/shapes.ts';
@@ -52,6 +53,8 @@ class Survey {
   readonly #problems: SectionOf<'rows'>['rows'] = [];
   readonly #examples: SectionOf<'rows'>['rows'] = [];
   #rows = 0;
+  /** Those that were looked into: all but those that `where` leaves out and those that cannot be read. */
+  #surveyed = 0;
   #misfits = 0;
   #bytes = 0;
   #scored = 0;
@@ -66,7 +69,7 @@ class Survey {
       takes: Object.keys(SHAPES) as ShapeName[],
       // What supervised stages read is parsed: a row may have the fields of a shape, and not what they need.
       parse: (row, shape) => {
-        const known = SUPERVISED.takes.find((name) => name === shape);
+        const known = supervisedShape(row, shape);
         return known && SUPERVISED.parse(row, known);
       },
     });
@@ -78,27 +81,24 @@ class Survey {
 
   add(record: RawRecord, origin: string): void {
     this.#rows += 1;
-    if (record.fields) this.#fields.add(record.fields);
-    const texts =
-      record.text === undefined
-        ? textsOf(record.fields ?? {})
-        : [{ field: undefined, text: record.text.toString() }];
-    const whole = texts.map(({ text }) => text).join('\n');
-    this.#bytes += Buffer.byteLength(whole);
-    this.#characters.add(whole.length);
-    this.#languages.add(whole);
-    this.#hashes.add(contentKey(whole));
+    let texts: Texts | undefined;
+    const survey = () => {
+      texts ??= this.#survey(record);
+      return texts;
+    };
     try {
       const shaped = this.#shaper.read(record, origin);
       if (shaped === undefined) return;
+      const own = survey();
       this.#shapes.add(shaped.shape, shaped.besides);
-      this.#example(shaped.content, origin, texts);
+      this.#example(shaped.content, origin, own);
     } catch (thrown) {
       const error = rowErrorOf(thrown, origin);
       this.#misfits += 1;
       this.#hint ??= error.hint;
+      // What cannot be read has neither fields nor a language.
+      const text = record.bad ? record.bad.excerpt : wholeOf(survey());
       if (this.#problems.length < MOST_PROBLEMS) {
-        const text = record.bad?.excerpt ?? whole;
         this.#problems.push({
           origin,
           label: `${error.field === undefined ? '' : `${error.field} `}${error.problem}`,
@@ -108,8 +108,24 @@ class Survey {
     }
   }
 
+  /** Counts what a row holds; returns its texts. */
+  #survey(record: RawRecord): Texts {
+    if (record.fields) this.#fields.add(record.fields);
+    const texts =
+      record.text === undefined
+        ? textsOf(record.fields ?? {})
+        : [{ field: undefined, text: record.text.toString() }];
+    const whole = wholeOf(texts);
+    this.#surveyed += 1;
+    this.#bytes += Buffer.byteLength(whole);
+    this.#characters.add(whole.length);
+    this.#languages.add(whole);
+    this.#hashes.add(contentKey(whole));
+    return texts;
+  }
+
   /** For a model rows are encoded, all of them: their lengths count. */
-  #example(content: RowContent | undefined, origin: string, texts: ReturnType<typeof textsOf>): void {
+  #example(content: RowContent | undefined, origin: string, texts: Texts): void {
     const wanted = this.#examples.length < this.#ask.examples;
     if (this.#tokenizer === undefined || content === undefined) {
       if (wanted) this.#examples.push({ origin, spans: spansOf(texts) });
@@ -155,7 +171,8 @@ class Survey {
   }
 
   #facts(): SectionOf<'facts'> {
-    const duplicates = this.#rows - this.#hashes.size;
+    const duplicates = this.#surveyed - this.#hashes.size;
+    const left = this.#shaper.filter.describe();
     const tokens = this.#tokens.stored().sum;
     return {
       kind: 'facts',
@@ -163,6 +180,7 @@ class Survey {
       ...(this.full ? { note: `The first ${formatFact(this.#rows)} rows; --max-rows reads more.` } : {}),
       facts: [
         { name: 'rows', value: this.#rows },
+        ...(left === undefined ? [] : [{ name: 'left out', value: this.#shaper.filter.leftOut, note: left }]),
         { name: 'shape', value: this.#shapes.rows === 0 ? 'none that is known' : this.#shapes.describe() },
         {
           name: 'do not fit',
@@ -180,6 +198,19 @@ class Survey {
       ],
     };
   }
+}
+
+type Texts = ReturnType<typeof textsOf>;
+
+function wholeOf(texts: Texts): string {
+  return texts.map(({ text }) => text).join('\n');
+}
+
+/** The shape as which supervised stages read a row of a shape; undefined: they do not. */
+function supervisedShape(row: FieldRow, shape: ShapeName): (typeof SUPERVISED.takes)[number] | undefined {
+  if (shape !== 'labelled') return SUPERVISED.takes.find((name) => name === shape);
+  if (row.has('completion')) return row.has('prompt') ? 'completion' : undefined;
+  return row.has('messages') ? 'messages' : row.has('instruction') ? 'alpaca' : undefined;
 }
 
 async function tokenizerOf(

@@ -14,9 +14,24 @@ interface Shape {
   said(row: FieldRow): string;
   /** What a row of it has, for hints. */
   hint: string;
+  /** Shapes that are a part of it: what they need is read with it. */
+  parts?: readonly string[];
 }
 
+/** What is asked, of a shape that has an answer as well. */
+const ASKED = ['messages', 'prompt', 'instruction'];
+
+/** In the order in which a row of any shape is looked at: before its parts. */
 export const SHAPES = {
+  labelled: {
+    needs: ['label', ['completion', 'messages', 'output']],
+    said: (row) =>
+      /^(true|false)$/i.test(String(row.get('label')))
+        ? 'labelled completions (KTO)'
+        : 'completions with a label',
+    hint: '`prompt`, `completion` and `label` (true or false)',
+    parts: [...ASKED, 'completion', 'alpaca'],
+  },
   messages: {
     needs: ['messages'],
     said: (row) =>
@@ -27,8 +42,14 @@ export const SHAPES = {
     needs: ['prompt', 'completion'],
     said: () => 'prompt and completion',
     hint: '`prompt` and `completion`',
+    parts: ['prompt'],
   },
-  alpaca: { needs: ['instruction', 'output'], said: () => 'Alpaca', hint: '`instruction` and `output`' },
+  alpaca: {
+    needs: ['instruction', 'output'],
+    said: () => 'Alpaca',
+    hint: '`instruction` and `output`',
+    parts: ['instruction'],
+  },
   text: { needs: ['text'], said: () => 'text', hint: '`text`' },
   pair: {
     needs: ['chosen', 'rejected'],
@@ -37,24 +58,22 @@ export const SHAPES = {
         ? 'preference pairs'
         : 'preference pairs with the prompt in both sides',
     hint: '`chosen` and `rejected`, with `prompt` (or the prompt at the beginning of both)',
-  },
-  labelled: {
-    needs: ['label', ['completion', 'messages', 'output']],
-    said: () => 'labelled completions (KTO)',
-    hint: '`prompt`, `completion` and `label` (true or false)',
+    parts: ASKED,
   },
   responses: {
     needs: ['responses'],
     said: (row) => (row.has('ranking') || row.has('scores') ? 'ranked lists' : 'prompts with responses'),
     hint: '`prompt`, `responses` and their `ranking` (or `scores`)',
+    parts: ASKED,
   },
-  prompt: { needs: ['prompt'], said: () => 'prompts', hint: '`prompt` (text, or messages)' },
-  instruction: { needs: ['instruction'], said: () => 'instructions', hint: '`instruction`' },
   question: {
     needs: [['prompt', 'messages', 'instruction'], 'answer'],
     said: () => 'prompts with answers',
     hint: '`prompt` (or `messages`) and `answer`',
+    parts: ASKED,
   },
+  prompt: { needs: ['prompt'], said: () => 'prompts', hint: '`prompt` (text, or messages)' },
+  instruction: { needs: ['instruction'], said: () => 'instructions', hint: '`instruction`' },
 } as const satisfies Record<string, Shape>;
 export type ShapeName = keyof typeof SHAPES;
 
@@ -77,7 +96,8 @@ export class ShapeFinder<Name extends ShapeName> {
 
   /** Further shapes that a row has as well, and that are not looked at. */
   besides(row: FieldRow, taken: Name): Name[] {
-    return this.#order.filter((name) => name !== taken && fits(row, name));
+    const { parts = [] }: Shape = SHAPES[taken];
+    return this.#order.filter((name) => name !== taken && !parts.includes(name) && fits(row, name));
   }
 
   /** What a row that has none of the shapes lacks of the one that it is nearest to. */
