@@ -44,6 +44,18 @@ describe('rendering', () => {
     ).toBe('<|im_start|>user\nCapital of France?<|im_end|>\n<|im_start|>assistant\n');
   });
 
+  it.each([
+    ["['a', 'b', 'a'] | reject('equalto', 'a') | join", 'b'],
+    ["['a', 'b', 'a'] | select('equalto', 'a') | join", 'aa'],
+    ["['a', 'b', 'c'] | select('in', ['c', 'a']) | join", 'ac'],
+    ["['a', 'b'] | select('ne', 'a') | join", 'b'],
+    ["['a', 1, 'b'] | select('string') | join", 'ab'],
+    ["['a', 1, 2] | reject('string') | list", '[1, 2]'],
+    ['[1, 2.0] | select("eq", 2) | list', '[2.0]'],
+  ])('filters by tests as Jinja2: %s', (expression, text) => {
+    expect(renderChat(`{{ ${expression} }}`, [])).toBe(text);
+  });
+
   it('gives the same text with spans as without', () => {
     for (const template of [DEFAULT_CHAT_TEMPLATE, PLAIN]) {
       expect(renderChatWithSpans(template, messages, options).text).toBe(
