@@ -8,6 +8,7 @@ import { encodeAnswer } from '../data/preference.ts';
 import { chatPrompt, rawPrompt } from '../models/complete.ts';
 import { type Answered, readAnswers } from '../models/reading.ts';
 import type { Session } from '../native/addon.ts';
+import type { TemplateKwargs } from '../tokenizer/chat_template.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { Labelled, Voice } from './labelled.ts';
 import { type Opinion, type Ranking, sameTexts, scoresOf } from './order.ts';
@@ -24,6 +25,8 @@ export interface Judge {
   maxRows: number;
   /** Longest question with its verdict that it reads. */
   maxLength: number;
+  /** What its chat template is given. */
+  templateKwargs?: TemplateKwargs | undefined;
 }
 
 export interface JudgeOptions {
@@ -118,19 +121,22 @@ async function judgeRows(rows: readonly ResponseRow[], options: JudgeOptions): P
 
 /** The question about two responses with each of the replies, as ids. */
 function repliesTo(
-  { model: { tokenizer, chat }, rubric }: JudgeOptions,
+  { model: { tokenizer, chat, templateKwargs }, rubric }: JudgeOptions,
   row: ResponseRow,
   first: string,
   second: string,
 ): Answered[] {
   const text = question(rubric, row, first, second);
   const messages = chat ? [{ role: 'user', content: text }] : undefined;
-  const prompt = messages ? chatPrompt(tokenizer, messages) : rawPrompt(tokenizer, `${text}\n\nVerdict:`);
+  const asked = { text, messages, ids: undefined, templateKwargs };
+  const prompt = messages
+    ? chatPrompt(tokenizer, messages, asked)
+    : rawPrompt(tokenizer, `${text}\n\nVerdict:`);
   return REPLIES.map(([reply]) => {
     const answer = { text: chat ? reply : ` ${reply}`, ids: undefined };
     return {
       prompt,
-      answer: encodeAnswer({ text, messages, ids: undefined }, prompt, answer, tokenizer, false),
+      answer: encodeAnswer(asked, prompt, answer, tokenizer, false),
     };
   });
 }

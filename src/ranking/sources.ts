@@ -107,7 +107,14 @@ async function judge(context: Context, rows: readonly ResponseRow[]): Promise<La
   const session = await loadModel(addon, folder, options);
   try {
     return await judgeLabels(rows, {
-      model: { session, tokenizer, chat: asksInChat(type, tokenizer), maxRows: options.maxTokens, maxLength },
+      model: {
+        session,
+        tokenizer,
+        chat: asksInChat(type, tokenizer),
+        maxRows: options.maxTokens,
+        maxLength,
+        templateKwargs: settings.chat_template_kwargs,
+      },
       rubric: settings.rubric ?? DEFAULT_RUBRIC,
       batch: settings.batch_size,
       log: join(workDir, `${hash}.verdicts.jsonl`),

@@ -42,6 +42,11 @@ it('goes to the worker of a running job, which trains on', async () => {
   expect((await client.call('job.list', { kinds: ['generate'] })).jobs).toHaveLength(1);
   await client.call('job.cancel', { job });
   await untilState(client, job, 'cancelled');
+  const kwargs = { model: `job:${job}`, prompt: 'x', chat_template_kwargs: { enable_thinking: false } };
+  await expect(client.call('model.generate', kwargs)).rejects.toMatchObject({
+    code: 'bad_request',
+    path: 'chat_template_kwargs',
+  });
   const late = client.call('model.generate', { model: `job:${job}`, prompt: 'x' });
   await expect(late).rejects.toMatchObject({ code: 'job_state' });
 });

@@ -1,5 +1,5 @@
 /** A judge: its verdicts against the engine asked for each reply alone, and one that has learnt to judge. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -7,7 +7,7 @@ import { loadAddon, type Session } from '../../src/native/addon.ts';
 import { type Judge, judgeLabels, question, verdictOf } from '../../src/ranking/judge.ts';
 import type { ResponseRow } from '../../src/ranking/responses.ts';
 import { encodeChat } from '../../src/tokenizer/chat.ts';
-import type { Tokenizer } from '../../src/tokenizer/tokenizer.ts';
+import { loadTokenizer, saveTokenizer, type Tokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { architecture } from '../engine/support.ts';
 import { trainTokenizer } from '../tokenizer/fixture.ts';
 import { makeFixture, runHere } from '../training/fixture.ts';
@@ -89,6 +89,19 @@ async function replyShares(of: ResponseRow, first: string, second: string, chat:
   return logProbs.map((logProb) => Math.exp(logProb) / all);
 }
 
+/** The tokenizer with another chat template. */
+async function withTemplate(name: string, chat_template: string): Promise<Tokenizer> {
+  const dir = join(root, name);
+  mkdirSync(dir);
+  const config = JSON.parse(tokenizer.files.get('tokenizer_config.json')!) as object;
+  const files = new Map(tokenizer.files).set(
+    'tokenizer_config.json',
+    JSON.stringify({ ...config, chat_template }),
+  );
+  await saveTokenizer({ files }, dir);
+  return loadTokenizer(dir);
+}
+
 describe('verdictOf', () => {
   it.each([
     [[Math.log(0.5), Math.log(0.3), Math.log(0.2)], 'first', 0.5],
@@ -102,6 +115,22 @@ describe('verdictOf', () => {
 });
 
 describe('judgeLabels', () => {
+  it('gives the template of the judge its variables', async () => {
+    const { chatTemplate } = tokenizer;
+    const named = await withTemplate('named', `{% if note %}{{ note }}{% endif %}${chatTemplate}`);
+    const written = await withTemplate('written', `Be fair.${chatTemplate}`);
+    /** Verdicts with their confidence, as the log has them. */
+    const verdicts = async (changes: Partial<Judge>) => {
+      const asked = options(changes);
+      await judgeLabels([row('Anna', ['Anna is here.', 'It is Anna, I think.'])], asked);
+      return readFileSync(asked.log, 'utf8');
+    };
+    const given = await verdicts({ tokenizer: named, templateKwargs: { note: 'Be fair.' } });
+    expect(given).toContain('confidence');
+    expect(given).toBe(await verdicts({ tokenizer: written }));
+    expect(given).not.toBe(await verdicts({ tokenizer: named }));
+  });
+
   it.each([true, false])('gives the likeliest reply in each order (chat: %s)', async (chat) => {
     const rows = ['Anna', 'Ben', 'Clara', 'David', 'Emma'].map((name) =>
       row(name, [`${name} is here.`, `It is ${name}, I think.`]),
