@@ -71,8 +71,9 @@ export const tokenizerStage = defineStage({
     checkSettings(settings);
     const plain = plainTurnTokens(settings);
     if (plain.length > 0) {
-      context.log(
-        'warning',
+      warn(
+        context,
+        'template',
         `The chat template writes ${plain.join(', ')}, which no special token is: it becomes several tokens of ordinary text. Name it in special_tokens.`,
       );
     }
@@ -95,8 +96,9 @@ export const tokenizerStage = defineStage({
       `${name}/merges`,
     );
     if (found < wanted) {
-      context.log(
-        'warning',
+      warn(
+        context,
+        'vocabulary',
         `The text has only ${found} pairs that occur ${settings.min_frequency} times: the vocabulary has ${merging.fixed + found} tokens, not ${settings.vocab_size}.`,
       );
     }
@@ -120,12 +122,17 @@ export const tokenizerStage = defineStage({
   },
 });
 
+function warn({ emit, name: stage }: Context, about: string, text: string): void {
+  emit('notice', { stage, level: 'warning', text }, `${stage}/${about}`);
+}
+
 /** The number of distinct words; says what became of rare ones. */
-async function tellWords(trainer: BpeTrainer, { log }: Context): Promise<number> {
+async function tellWords(trainer: BpeTrainer, context: Context): Promise<number> {
   const { distinct, prunings, droppedBelow } = await trainer.totals();
   if (prunings > 0) {
-    log(
-      'warning',
+    warn(
+      context,
+      'words',
       `The text has more distinct words than max_words: ${prunings} times, words that had occurred less than up to ${droppedBelow} times by then were dropped. Counts are approximate: a word may have occurred up to ${prunings * (droppedBelow - 1)} times more than it was counted, and merges may differ from those of all words.`,
     );
   }
