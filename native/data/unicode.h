@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "data/utf8.h"
+
 namespace anneal {
 
 /// Bits of unicode_properties(). Categories by Unicode 17; the rest as generate_unicode_data.py says.
@@ -64,8 +66,6 @@ inline size_t previous_character(std::string_view text, size_t end) {
   while (end > 0 && is_continuation(text[end]));
   return end;
 }
-
-void append_utf8(uint32_t point, std::string& out);
 
 /// Bytes of ASCII at the beginning of the text.
 size_t ascii_prefix(std::string_view text);

@@ -3,6 +3,7 @@
 // cases.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <map>
 #include <memory>
@@ -295,6 +296,59 @@ TEST_CASE("encoding equals brute force: short and long words, one text and batch
       const EncodedBatch batch = encoder.encode_batch(batch_of(documents), false);
       CHECK(batch.ids == expected_ids);
       CHECK(batch.ends == expected_ends);
+    }
+  }
+}
+
+TEST_CASE("words of characters of several bytes are cut where no merge joins them, and only there") {
+  const Words characters{"\xE4\xB8\xAD",
+                         "\xE5\x9B\xBD",
+                         "\xE4\xB8\x8D",
+                         "\xEF\xBC\x8C",
+                         "\xC3\xA9",
+                         "\xF0\x9F\x99\x82",
+                         "\xE4\xB8",
+                         "\x80",
+                         "a",
+                         "'s",
+                         " ",
+                         "1",
+                         "\n"};
+  std::mt19937 random(23);
+  for (int round = 0; round < 60; ++round) {
+    const SplitPattern pattern = kPatterns[round % 3];
+    // Each round knows other characters well, and few merges or many, so that tokens end inside characters.
+    const size_t common = 1 + random() % characters.size();
+    const auto text = [&](size_t length) {
+      std::string made;
+      for (size_t i = 0; i < length; ++i) {
+        made += characters[random() % (random() % 4 == 0 ? characters.size() : common)];
+      }
+      return made;
+    };
+    const auto merges = train({text(200), text(200)}, pattern, 1, static_cast<int64_t>(random() % 80), 1);
+    BpeEncoderOptions options = options_of(pattern, merges, iota_ids(merges), 1);
+    const BpeEncoder encoder(options_of(pattern, merges, iota_ids(merges), 1));
+    // The same with tokens that no merge leads to, for whole words.
+    const Words unmerged{characters[0], characters[0] + characters[1], characters[1] + characters[3],
+                         " " + characters[2]};
+    options.model.whole_words = true;
+    for (size_t id = 0; id < 1000 + unmerged.size(); ++id) {
+      options.model.tokens.add(id < 1000 ? std::string() : unmerged[id - 1000]);
+    }
+    const BpeEncoder with_whole_words(std::move(options));
+    for (int i = 0; i < 20; ++i) {
+      const std::string document = text(random() % 60);
+      CHECK(encoder.encode(document, false) == encode_by_brute_force(document, pattern, merges));
+      std::vector<int32_t> expected;
+      for (const std::string& word : split(pattern, document)) {
+        const auto found = std::find(unmerged.begin(), unmerged.end(), word);
+        const auto ids = found == unmerged.end()
+                             ? encode_by_brute_force(word, SplitPattern::kNone, merges)
+                             : std::vector{static_cast<int32_t>(1000 + (found - unmerged.begin()))};
+        expected.insert(expected.end(), ids.begin(), ids.end());
+      }
+      CHECK(with_whole_words.encode(document, false) == expected);
     }
   }
 }

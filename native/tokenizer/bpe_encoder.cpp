@@ -7,43 +7,10 @@
 #include "tokenizer/nfc.h"
 #include "tokenizer/parallel.h"
 #include "tokenizer/spaces.h"
-#include "tokenizer/word_cache.h"
+#include "tokenizer/word_encoder.h"
 
 namespace anneal {
 namespace {
-
-/// Words are looked up in groups of this size: their places in the cache are fetched all at once.
-constexpr size_t kGroup = 64;
-
-/// Ids of which the last ones were written through end(): memory that is not cleared first.
-class IdBuffer {
- public:
-  /// Room for `more` ids behind the last.
-  int32_t* reserve(size_t more) {
-    if (size_ + more > capacity_) {
-      const size_t capacity = std::max(2 * capacity_, size_ + more);
-      auto grown = std::make_unique_for_overwrite<int32_t[]>(capacity);
-      std::copy_n(ids_.get(), size_, grown.get());
-      ids_ = std::move(grown);
-      capacity_ = capacity;
-    }
-    return ids_.get() + size_;
-  }
-  void set_end(const int32_t* end) { size_ = static_cast<size_t>(end - ids_.get()); }
-  void push(int32_t id) {
-    *reserve(1) = id;
-    ++size_;
-  }
-  [[nodiscard]] size_t size() const { return size_; }
-  [[nodiscard]] const int32_t* begin() const { return ids_.get(); }
-  [[nodiscard]] const int32_t* end() const { return ids_.get() + size_; }
-  void clear() { size_ = 0; }
-
- private:
-  std::unique_ptr<int32_t[]> ids_;
-  size_t size_ = 0;
-  size_t capacity_ = 0;
-};
 
 std::vector<AddedToken> chosen(const std::vector<AddedToken>& tokens, bool normalized) {
   std::vector<AddedToken> found;
@@ -56,9 +23,9 @@ std::vector<AddedToken> chosen(const std::vector<AddedToken>& tokens, bool norma
 
 /// What a thread needs while it encodes.
 struct BpeEncoder::Worker {
-  WordCache cache;
-  BpeModel::Scratch scratch;
-  IdBuffer ids;
+  explicit Worker(const BpeModel& model) : words(model) {}
+
+  WordEncoder words;
   std::vector<AddedTokens::Piece> pieces, normalized_pieces;
   std::string composed, replaced, prefixed;
 };
@@ -78,13 +45,13 @@ BpeEncoder::~BpeEncoder() = default;
 std::vector<int32_t> BpeEncoder::encode(std::string_view text, bool with_specials) const {
   const std::lock_guard lock(encode_mutex_);
   Worker& own = worker(0);
-  own.ids.clear();
+  own.words.ids.clear();
   append(text, with_specials, own);
-  return {own.ids.begin(), own.ids.end()};
+  return {own.words.ids.begin(), own.words.ids.end()};
 }
 
 BpeEncoder::Worker& BpeEncoder::worker(size_t i) const {
-  if (!workers_[i]) workers_[i] = std::make_unique<Worker>();
+  if (!workers_[i]) workers_[i] = std::make_unique<Worker>(model_);
   return *workers_[i];
 }
 
@@ -109,12 +76,12 @@ EncodedBatch BpeEncoder::encode_batch(const TextBatch& documents, bool with_spec
   std::vector<std::vector<int32_t>> part_ids(parts);
   for_each_part(static_cast<int>(workers_.size()) - 1, parts, [&](int thread, size_t part) {
     Worker& own = worker(static_cast<size_t>(thread) + 1);
-    own.ids.clear();
+    own.words.ids.clear();
     for (size_t i = starts[part]; i < starts[part + 1]; ++i) {
       append(documents[i], with_specials, own);
-      batch.ends[i] = static_cast<double>(own.ids.size());
+      batch.ends[i] = static_cast<double>(own.words.ids.size());
     }
-    part_ids[part].assign(own.ids.begin(), own.ids.end());
+    part_ids[part].assign(own.words.ids.begin(), own.words.ids.end());
   });
 
   size_t total = 0;
@@ -142,7 +109,7 @@ void BpeEncoder::append(std::string_view text, bool with_specials, Worker& worke
   raw_added_.split(text, with_specials, worker.pieces);
   for (const auto& [piece, id] : worker.pieces) {
     if (id >= 0) {
-      worker.ids.push(id);
+      worker.words.ids.push(id);
     } else {
       append_normalized(normalized(piece, worker), piece.data() == text.data(), with_specials, worker);
     }
@@ -183,7 +150,7 @@ void BpeEncoder::append_normalized(std::string_view text, bool is_first, bool wi
   normalized_added_->split(text, with_specials, worker.normalized_pieces);
   for (const auto& [piece, id] : worker.normalized_pieces) {
     if (id >= 0) {
-      worker.ids.push(id);
+      worker.words.ids.push(id);
     } else {
       append_stretch(piece, is_first && piece.data() == text.data());
     }
@@ -191,53 +158,7 @@ void BpeEncoder::append_normalized(std::string_view text, bool is_first, bool wi
 }
 
 void BpeEncoder::append_words(std::string_view text, Worker& worker) const {
-  WordCursor cursor(options_.pattern, text);
-  WordCache& cache = worker.cache;
-  const char* const text_end = text.data() + text.size();
-  const char* group_begin = text.data();
-  std::array<const char*, kGroup> ends;
-  std::array<WordCache::Key, kGroup> keys;
-  std::array<uint64_t, kGroup> hashes;
-  while (const size_t count = cursor.next(ends)) {
-    const char* begin = group_begin;
-    for (size_t i = 0; i < count; ++i) {
-      const auto length = static_cast<size_t>(ends[i] - begin);
-      if (length <= WordCache::kShortBytes) {
-        keys[i] = WordCache::key(begin, length, text_end);
-        hashes[i] = WordCache::hash(keys[i], length);
-        cache.prefetch(hashes[i]);
-      }
-      begin = ends[i];
-    }
-    // Room for an id a byte, and for what find() writes beyond the ids of a word.
-    int32_t* out =
-        worker.ids.reserve(static_cast<size_t>(ends[count - 1] - group_begin) + WordCache::kLongIds);
-    begin = group_begin;
-    for (size_t i = 0; i < count; ++i) {
-      const std::string_view word(begin, static_cast<size_t>(ends[i] - begin));
-      begin = ends[i];
-      if (word.size() <= WordCache::kShortBytes) {
-        size_t found = cache.find(keys[i], word.size(), hashes[i], out);
-        if (found == 0) {
-          found = model_.encode(word, worker.scratch, out);
-          cache.add(keys[i], word.size(), hashes[i], out, found);
-        }
-        out += found;
-      } else if (word.size() <= WordCache::kLongBytes) {
-        const uint64_t hash = hash_word(word);
-        size_t found = cache.find_long(word, hash, out);
-        if (found == 0) {
-          found = model_.encode(word, worker.scratch, out);
-          cache.add_long(word, hash, out, found);
-        }
-        out += found;
-      } else {
-        out += model_.encode(word, worker.scratch, out);
-      }
-    }
-    worker.ids.set_end(out);
-    group_begin = begin;
-  }
+  worker.words.append(options_.pattern, text);
 }
 
 }  // namespace anneal

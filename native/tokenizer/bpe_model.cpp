@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "tokenizer/char_classes.h"
+#include "tokenizer/character_cuts.h"
 #include "tokenizer/merge_word.h"
 #include "tokenizer/whole_characters.h"
 
@@ -16,6 +17,13 @@ namespace {
 constexpr uint32_t kNoRank = MergeTable::kNoRank;
 
 const Byte* bytes_of(std::string_view text) { return reinterpret_cast<const Byte*>(text.data()); }
+
+/// The code point of a text that is one character, else kInvalid.
+uint32_t only_character(std::string_view text) {
+  if (text.empty()) return kInvalid;
+  const Char c = char_at(bytes_of(text), bytes_of(text) + text.size());
+  return c.length == text.size() ? c.point : kInvalid;
+}
 
 }  // namespace
 
@@ -32,51 +40,83 @@ BpeModel::BpeModel(BpeModelParts parts) : parts_(std::move(parts)), table_(parts
   for (size_t i = 0; i < ascii_pair_ranks_.size(); ++i) {
     ascii_pair_ranks_[i] = table_.rank(parts_.byte_ids[i >> 7], parts_.byte_ids[i & 127]);
   }
-  const TextBatch& tokens = parts_.tokens;
-  if (parts_.whole_words) {
-    by_text_.reserve(tokens.size());
-    for (size_t id = 0; id < tokens.size(); ++id) {
-      if (!tokens[id].empty()) by_text_.emplace(tokens[id], static_cast<int32_t>(id));
-    }
-  }
-  if (!parts_.characters) {
+  if (parts_.characters) {
+    find_characters();
+  } else {
     character_ids_ = whole_characters(table_, merges, parts_.byte_ids);
-    return;
   }
+  Scratch scratch;
+  if (parts_.whole_words) find_unmerged(scratch);
+  find_cuts(merges, scratch);
+}
+
+BpeModel::~BpeModel() = default;
+
+void BpeModel::find_characters() {
   character_ids_.assign(kCodePoints + 1, -1);
-  for (size_t id = 0; id < tokens.size(); ++id) {
-    const std::string_view token = tokens[id];
-    if (token.empty()) continue;
-    const Char c = char_at(bytes_of(token), bytes_of(token) + token.size());
-    if (c.length == token.size() && c.point != kInvalid) character_ids_[c.point] = static_cast<int32_t>(id);
+  for (size_t id = 0; id < parts_.tokens.size(); ++id) {
+    if (const uint32_t point = only_character(parts_.tokens[id]); point != kInvalid) {
+      character_ids_[point] = static_cast<int32_t>(id);
+    }
   }
 }
 
+void BpeModel::find_unmerged(Scratch& scratch) {
+  std::vector<int32_t> ids;
+  for (size_t id = 0; id < parts_.tokens.size(); ++id) {
+    const std::string_view token = parts_.tokens[id];
+    if (token.empty()) continue;
+    ids.resize(token.size());
+    if (merge(token, scratch, ids.data()) == 1 && ids[0] == static_cast<int32_t>(id)) continue;
+    unmerged_.emplace(token, static_cast<int32_t>(id));
+  }
+}
+
+void BpeModel::find_cuts(const std::vector<int32_t>& merges, Scratch& scratch) {
+  CharacterCuts::Units units;
+  for (size_t byte = 0; byte < 256; ++byte) {
+    units.emplace_back(parts_.byte_ids[byte], std::string(1, static_cast<char>(byte)));
+  }
+  for (size_t id = 0; parts_.characters && id < parts_.tokens.size(); ++id) {
+    const std::string_view token = parts_.tokens[id];
+    if (only_character(token) != kInvalid) units.emplace_back(static_cast<int32_t>(id), token);
+  }
+  std::vector<std::string_view> whole;
+  for (const auto& [token, id] : unmerged_) whole.push_back(token);
+  cuts_ = std::make_unique<CharacterCuts>(
+      merges, units, whole, [&](std::string_view part, int32_t* out) { return merge(part, scratch, out); });
+}
+
 size_t BpeModel::encode(std::string_view word, Scratch& scratch, int32_t* out) const {
-  if (parts_.whole_words) {
-    if (const auto found = by_text_.find(word); found != by_text_.end()) {
+  if (!unmerged_.empty()) {
+    if (const auto found = unmerged_.find(word); found != unmerged_.end()) {
       *out = found->second;
       return 1;
     }
   }
-  const Byte* bytes = bytes_of(word);
+  return merge(word, scratch, out);
+}
+
+size_t BpeModel::merge(std::string_view part, Scratch& scratch, int32_t* out) const {
+  const Byte* bytes = bytes_of(part);
   const bool in_bytes =
-      !parts_.characters && std::all_of(bytes, bytes + word.size(), [](Byte byte) { return byte < 0x80; });
-  if (word.size() > kMaxMergedWord) {
-    scratch.ids.resize(word.size());
-    scratch.ids.resize(characters_of(word, scratch.ids.data()));
+      !parts_.characters && std::all_of(bytes, bytes + part.size(), [](Byte byte) { return byte < 0x80; });
+  if (part.size() > kMaxMergedWord) {
+    scratch.ids.resize(part.size());
+    scratch.ids.resize(characters_of(part, scratch.ids.data()));
     const size_t length = merge_long(scratch);
     std::copy_n(scratch.ids.begin(), length, out);
     return length;
   }
   PairRanks ranks;
   if (in_bytes) {
-    for (size_t i = 0; i < word.size(); ++i) out[i] = parts_.byte_ids[bytes[i]];
-    for (size_t i = 0; i + 1 < word.size(); ++i)
+    for (size_t i = 0; i < part.size(); ++i) out[i] = parts_.byte_ids[bytes[i]];
+    for (size_t i = 0; i + 1 < part.size(); ++i) {
       ranks.of[i] = ascii_pair_ranks_[bytes[i] << 7 | bytes[i + 1]];
-    return merge_word(table_, out, ranks, word.size());
+    }
+    return merge_word(table_, out, ranks, part.size());
   }
-  const size_t length = characters_of(word, out);
+  const size_t length = characters_of(part, out);
   for (size_t i = 0; i + 1 < length; ++i) ranks.of[i] = table_.rank(out[i], out[i + 1]);
   return merge_word(table_, out, ranks, length);
 }

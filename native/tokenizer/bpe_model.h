@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
@@ -14,6 +15,8 @@
 #include "tokenizer/merge_table.h"
 
 namespace anneal {
+
+class CharacterCuts;
 
 /// What a vocabulary is made of.
 struct BpeModelParts {
@@ -33,6 +36,7 @@ class BpeModel {
  public:
   /// Throws std::invalid_argument on parts that do not fit.
   explicit BpeModel(BpeModelParts parts);
+  ~BpeModel();
   BpeModel(const BpeModel&) = delete;
   BpeModel& operator=(const BpeModel&) = delete;
 
@@ -45,16 +49,26 @@ class BpeModel {
 
   /// Writes the ids of a word to `out`, which has room for one for each byte; returns how many.
   size_t encode(std::string_view word, Scratch& scratch, int32_t* out) const;
+  /// The same for a part of a word, which `whole_words` does not speak of.
+  size_t merge(std::string_view part, Scratch& scratch, int32_t* out) const;
+
+  /// Where words may be cut into parts. One that is not cut is no part, but a word.
+  [[nodiscard]] const CharacterCuts& cuts() const { return *cuts_; }
 
  private:
+  void find_characters();
+  void find_unmerged(Scratch& scratch);
+  void find_cuts(const std::vector<int32_t>& merges, Scratch& scratch);
   size_t merge_long(Scratch& scratch) const;
   size_t characters_of(std::string_view word, int32_t* ids) const;
 
   BpeModelParts parts_;
   MergeTable table_;
-  std::vector<uint32_t> ascii_pair_ranks_;                 // [128 * 128], by byte values
-  std::vector<int32_t> character_ids_;                     // by code point; -1: begins as its bytes
-  std::unordered_map<std::string_view, int32_t> by_text_;  // of parts_.tokens
+  std::vector<uint32_t> ascii_pair_ranks_;  // [128 * 128], by byte values
+  std::vector<int32_t> character_ids_;      // by code point; -1: begins as its bytes
+  // With `whole_words`: the tokens that merges do not make of their text.
+  std::unordered_map<std::string_view, int32_t> unmerged_;
+  std::unique_ptr<CharacterCuts> cuts_;
 };
 
 }  // namespace anneal

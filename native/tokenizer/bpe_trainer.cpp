@@ -8,7 +8,7 @@
 #include <unordered_set>
 #include <utility>
 
-#include "data/unicode.h"
+#include "data/utf8.h"
 #include "tokenizer/byte_units.h"
 #include "tokenizer/nfc.h"
 #include "tokenizer/parallel.h"

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "tokenizer/huge_array.h"
 #include "tokenizer/word_hash.h"
 
 namespace anneal {
@@ -77,7 +78,7 @@ class MergeTable {
     return i;
   }
 
-  std::vector<uint64_t> slots_;  // pair, then rank
+  HugeArray<uint64_t> slots_;    // pair, then rank
   std::vector<uint64_t> maybe_;  // 16 bits for each merge
   std::vector<int32_t> results_;
   // Results are most often numbered in the order of the merges: then they need not be read.

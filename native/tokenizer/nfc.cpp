@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "data/utf8.h"
 #include "tokenizer/char_classes.h"
 #include "tokenizer/unicode_nfc.h"
 #include "tokenizer/word_hash.h"
@@ -85,26 +86,6 @@ const Tables& tables() {
   return all;
 }
 
-void put_utf8(uint32_t point, std::string& out) {
-  const auto put = [&](uint32_t byte) { out.push_back(static_cast<char>(byte)); };
-  const auto tail = [&](int shift) { put(0x80 | (point >> shift & 0x3F)); };
-  if (point < 0x80) {
-    put(point);
-  } else if (point < 0x800) {
-    put(0xC0 | point >> 6);
-    tail(0);
-  } else if (point < 0x10000) {
-    put(0xE0 | point >> 12);
-    tail(6);
-    tail(0);
-  } else {
-    put(0xF0 | point >> 18);
-    tail(12);
-    tail(6);
-    tail(0);
-  }
-}
-
 /// One stretch of decomposed characters in canonical order, composed in place.
 void compose(std::vector<uint32_t>& points) {
   const Tables& all = tables();
@@ -171,7 +152,7 @@ std::string_view to_nfc(std::string_view text, std::string& out) {
     }
     compose(points);
     out.append(reinterpret_cast<const char*>(copied), static_cast<size_t>(from - copied));
-    for (const uint32_t point : points) put_utf8(point, out);
+    for (const uint32_t point : points) append_utf8(point, out);
     copied = last = p;
   }
   if (copied == begin) return text;

@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <array>
+#include <string>
 
+#include "data/utf8.h"
 #include "tokenizer/char_classes.h"
 
 namespace anneal {
@@ -40,26 +42,20 @@ OuterRanks outer_ranks(const std::vector<int32_t>& merges, const std::vector<int
   return ranks;
 }
 
-std::array<Byte, 4> utf8(uint32_t point, size_t& length) {
-  const auto tail = [&](int shift) { return static_cast<Byte>(0x80 | (point >> shift & 0x3F)); };
-  length = point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
-  if (length == 2) return {static_cast<Byte>(0xC0 | point >> 6), tail(0)};
-  if (length == 3) return {static_cast<Byte>(0xE0 | point >> 12), tail(6), tail(0)};
-  return {static_cast<Byte>(0xF0 | point >> 18), tail(12), tail(6), tail(0)};
-}
-
 }  // namespace
 
 std::vector<int32_t> whole_characters(const MergeTable& table, const std::vector<int32_t>& merges,
                                       const std::vector<int32_t>& byte_ids) {
   const OuterRanks outer = outer_ranks(merges, byte_ids);
   std::vector<int32_t> tokens(kCodePoints + 1, -1);
+  std::string bytes;
   for (uint32_t point = 0x80; point < kCodePoints; ++point) {
     if (point == 0xD800) point = 0xE000;
-    size_t length = 0;
-    const std::array<Byte, 4> bytes = utf8(point, length);
+    bytes.clear();
+    append_utf8(point, bytes);
+    size_t length = bytes.size();
     std::array<int32_t, 4> ids{};
-    for (size_t i = 0; i < length; ++i) ids[i] = byte_ids[bytes[i]];
+    for (size_t i = 0; i < length; ++i) ids[i] = byte_ids[static_cast<Byte>(bytes[i])];
     uint32_t highest = 0;                         // of the ranks that the character needs
     uint32_t lowest_outer = MergeTable::kNoRank;  // of those that could come between
     while (length > 1) {

@@ -1,14 +1,16 @@
-// Ids of words that were seen before, for one thread. Two tables, each of buckets of one cache line: most
-// words are short and lie two to a line; longer ones have a line for themselves. A new word takes the place
-// of the one that came to its bucket first, so the size is fixed.
+// Ids of words and parts of words that were seen before, for one thread. Two tables, each of buckets of one
+// cache line: most words are short, have few ids and lie two to a line; others have a line for themselves. A
+// new word takes the place of the one that came to its bucket first, so the size is fixed.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <string_view>
-#include <vector>
 
+#include "tokenizer/huge_array.h"
 #include "tokenizer/word_hash.h"
 
 namespace anneal {
@@ -18,76 +20,100 @@ class WordCache {
   static constexpr size_t kShortBytes = 16;
   static constexpr size_t kLongBytes = 40;
   static constexpr size_t kShortIds = 3;
-  static constexpr size_t kLongIds = 5;
 
-  /// A word of at most kShortBytes, as two numbers.
-  struct Key {
-    uint64_t low, high;
+  /// A word as it is looked for. Parts of words are kept apart from words.
+  struct Query {
+    uint64_t low, high;  // its first kShortBytes, zeros behind a shorter word
+    uint64_t hash;
+    const char* begin;
+    size_t length;
+    uint8_t tag;  // length and kind
+
+    [[nodiscard]] std::string_view word() const { return {begin, length}; }
+    [[nodiscard]] bool is_part() const { return (tag & kPart) != 0; }
+    /// Whether a character of three or four bytes begins in the first kShortBytes.
+    [[nodiscard]] bool has_wide_character() const {
+      return (((low & low << 1 & low << 2) | (high & high << 1 & high << 2)) & 0x8080808080808080u) != 0;
+    }
   };
 
-  WordCache() : short_(kShortBuckets), long_(kLongBuckets) {}
+  WordCache() : short_(kShortBuckets, {}), long_(kLongSlots, {}) {}
 
-  /// `readable_end`: end of the memory that the word is part of.
-  static Key key(const char* word, size_t length, const char* readable_end) {
-    Key key{0, 0};
-    if (readable_end - word >= static_cast<ptrdiff_t>(kShortBytes)) {
-      std::memcpy(&key, word, kShortBytes);
-      key.low &= kMasks[length + 8];
-      key.high &= kMasks[length];
+  /// Fills in what is needed for find(), field by field, as they are read soon. `readable_end`: end of the
+  /// memory that the word is part of.
+  static void ask(Query& query, std::string_view word, bool is_part, const char* readable_end) {
+    const size_t length = std::min(word.size(), kShortBytes);
+    uint64_t first[2]{0, 0};
+    if (readable_end - word.data() >= static_cast<ptrdiff_t>(kShortBytes)) {
+      first[0] = load_number<uint64_t>(word.data()) & kMasks[length + 8];
+      first[1] = load_number<uint64_t>(word.data() + 8) & kMasks[length];
     } else {
-      std::memcpy(&key, word, length);
+      std::memcpy(first, word.data(), length);
     }
-    return key;
+    query.low = first[0];
+    query.high = first[1];
+    query.begin = word.data();
+    query.length = word.size();
+    query.tag = static_cast<uint8_t>(word.size() | (is_part ? kPart : 0));
+    query.hash = word.size() <= kShortBytes
+                     ? mix_bits(first[0] ^ 0x9E3779B97F4A7C15u, (first[1] + query.tag) ^ 0xC2B2AE3D27D4EB4Fu)
+                     : hash_word(word);
   }
 
-  static uint64_t hash(const Key& key, size_t length) {
-    return mix_bits(key.low ^ 0x9E3779B97F4A7C15u, (key.high + length) ^ 0xC2B2AE3D27D4EB4Fu);
+  void prefetch(const Query& query) const {
+    __builtin_prefetch(query.length <= kShortBytes
+                           ? static_cast<const void*>(&short_[query.hash & (kShortBuckets - 1)])
+                           : &long_[query.hash & (kLongSlots - 1)]);
   }
 
-  void prefetch(uint64_t hash) const { __builtin_prefetch(&short_[hash & (kShortBuckets - 1)]); }
-
-  /// Writes the word's ids to `out`, which has room for kShortIds, and returns how many; 0 when it is not
-  /// here.
-  size_t find(const Key& key, size_t length, uint64_t hash, int32_t* out) const {
-    for (const ShortSlot& slot : short_[hash & (kShortBuckets - 1)].slots) {
-      if (slot.key.low == key.low && slot.key.high == key.high && slot.length == length) {
+  /// Writes the word's ids to `out`, which has room for kShortIds and for one for each byte; returns how
+  /// many, 0 when it is not here.
+  size_t find(const Query& query, int32_t* out) const {
+    if (query.length > kShortBytes) return find_long(query, out);
+    for (const ShortSlot& slot : short_[query.hash & (kShortBuckets - 1)].slots) {
+      if (slot.low == query.low && slot.high == query.high && slot.tag == query.tag) {
         std::memcpy(out, slot.ids, sizeof(slot.ids));
-        return slot.count;
+        return slot.count > 0 ? slot.count : find_long(query, out);
       }
     }
     return 0;
   }
 
-  void add(const Key& key, size_t length, uint64_t hash, const int32_t* ids, size_t count) {
-    if (count > kShortIds) return;
-    auto& [newer, older] = short_[hash & (kShortBuckets - 1)].slots;
-    older = newer;
-    newer.key = key;
-    newer.length = static_cast<uint8_t>(length);
-    newer.count = static_cast<uint8_t>(count);
-    std::memcpy(newer.ids, ids, count * sizeof(*ids));
-  }
-
-  /// The same for words longer than kShortBytes; `out` has room for kLongIds.
-  size_t find_long(std::string_view word, uint64_t hash, int32_t* out) const {
-    const LongSlot& slot = long_[hash & (kLongBuckets - 1)];
-    if (slot.length != word.size() || std::memcmp(slot.bytes, word.data(), word.size()) != 0) return 0;
-    std::memcpy(out, slot.ids, sizeof(slot.ids));
-    return slot.count;
-  }
-
-  void add_long(std::string_view word, uint64_t hash, const int32_t* ids, size_t count) {
-    if (count > kLongIds || word.size() > kLongBytes) return;
-    LongSlot& slot = long_[hash & (kLongBuckets - 1)];
-    slot.length = static_cast<uint8_t>(word.size());
+  void add(const Query& query, const int32_t* ids, size_t count) {
+    const bool is_short = count <= kShortIds;
+    if (query.length <= kShortBytes) {
+      auto& [newer, older] = short_[query.hash & (kShortBuckets - 1)].slots;
+      older = newer;
+      newer.low = query.low;
+      newer.high = query.high;
+      newer.tag = query.tag;
+      newer.count = is_short ? static_cast<uint8_t>(count) : uint8_t{0};
+      if (is_short) {
+        std::memcpy(newer.ids, ids, count * sizeof(*ids));
+        return;
+      }
+    }
+    const size_t bytes = count * sizeof(*ids);
+    if (query.length > kLongBytes || query.length + bytes > sizeof(LongSlot::bytes)) return;
+    LongSlot& slot = long_[query.hash & (kLongSlots - 1)];
+    slot.tag = query.tag;
     slot.count = static_cast<uint8_t>(count);
-    std::memcpy(slot.bytes, word.data(), word.size());
-    std::memcpy(slot.ids, ids, count * sizeof(*ids));
+    std::memcpy(slot.bytes, query.begin, query.length);
+    std::memcpy(std::end(slot.bytes) - bytes, ids, bytes);
   }
 
  private:
+  static constexpr uint8_t kPart = 0x80;
+  size_t find_long(const Query& query, int32_t* out) const {
+    const LongSlot& slot = long_[query.hash & (kLongSlots - 1)];
+    if (slot.tag != query.tag || std::memcmp(slot.bytes, query.begin, query.length) != 0) return 0;
+    const size_t bytes = slot.count * sizeof(*out);
+    std::memcpy(out, std::end(slot.bytes) - bytes, bytes);
+    return slot.count;
+  }
+
   static constexpr size_t kShortBuckets = size_t{1} << 17;  // 8 MiB
-  static constexpr size_t kLongBuckets = size_t{1} << 15;   // 2 MiB
+  static constexpr size_t kLongSlots = size_t{1} << 15;     // 2 MiB
 
   /// kMasks[n + 8] has the first n bytes of a number set, for n <= 0 none, for n >= 8 all.
   static constexpr std::array<uint64_t, 25> kMasks = [] {
@@ -99,24 +125,23 @@ class WordCache {
   }();
 
   struct ShortSlot {
-    Key key{0, 0};
+    uint64_t low = 0, high = 0;
     int32_t ids[kShortIds]{};
-    uint8_t length = 0;  // 0: empty, as no word is
-    uint8_t count = 0;
+    uint8_t tag = 0;    // 0: empty
+    uint8_t count = 0;  // 0: more than fit; they are in the other table, unless another word took its place
   };
   struct alignas(64) ShortBucket {
     std::array<ShortSlot, 2> slots;
   };
   struct alignas(64) LongSlot {
-    char bytes[kLongBytes]{};
-    int32_t ids[kLongIds]{};
-    uint8_t length = 0;
+    char bytes[62]{};  // the word, and its ids at the end
+    uint8_t tag = 0;
     uint8_t count = 0;
   };
   static_assert(sizeof(ShortBucket) == 64 && sizeof(LongSlot) == 64);
 
-  std::vector<ShortBucket> short_;
-  std::vector<LongSlot> long_;
+  HugeArray<ShortBucket> short_;
+  HugeArray<LongSlot> long_;
 };
 
 }  // namespace anneal
