@@ -35,7 +35,7 @@ export const registry: CommandEntry[] = [
   { group: models, name: 'evaluate', summary: 'perplexity and exact match of a model on a file', load: () => import('./commands/evaluate.ts') },
   { group: models, name: 'merge', summary: 'merge an adapter into its base', load: () => import('./commands/merge.ts') },
   { group: models, name: 'rank', summary: 'rank responses by hand, or bring labels in and out', load: () => import('./commands/rank.ts') },
-  { group: data, name: 'data', summary: 'look at data: inspect, stats, grep, sample, trace, diff', load: () => import('./commands/data.ts') },
+  { group: data, name: 'data', summary: 'look at data and prepare it: inspect, prepare, stats, grep, sample, trace, diff', load: () => import('./commands/data.ts') },
   { group: more, name: 'keys', summary: 'keys for clients on other machines', load: () => import('./commands/keys.ts') },
   { group: more, name: 'completion', summary: 'print a completion script for a shell', load: () => import('./commands/completion.ts') },
 ];
