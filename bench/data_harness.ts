@@ -1,5 +1,6 @@
 /**
- * What the benchmarks of data work share: corpora, processes that do one work once and say what it took, and tables.
+ * What the benchmarks of data work share: corpora, processes that do one work once and say what it took, comparisons,
+ * and tables.
  *
  * Each measurement is a process of its own, so that its peak memory is that of the work; ours and the peers' take
  * turns. A work WORK is `bench/data_WORK.ts` (a `DataBench` as default export) and, for peers, `bench/data_peer_WORK.py`
@@ -8,8 +9,11 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { CorpusKind } from '../scripts/corpus/sources.ts';
+import { CORPUS_KINDS, type CorpusKind } from '../scripts/corpus/sources.ts';
 import { ROOT } from '../scripts/story/output.ts';
+import { readAllRows } from '../src/data/rows.ts';
+import { plainRows } from '../src/data/shapes/read.ts';
+import { type TextBatch, TextBatchBuilder } from '../src/native/text_batch.ts';
 import { WORKER_FLAGS } from '../src/worker/flags.ts';
 import { median } from './peers.ts';
 
@@ -44,25 +48,67 @@ export interface DataBench {
 
 const CORPORA = join(ROOT, '.cache/bench');
 
-/** Path of a generated corpus; made on first use. `bytes` as `--bytes` of make-corpus: `100M`. */
-export function corpus(
-  kind: CorpusKind,
-  bytes: string,
-  options: { format?: 'jsonl' | 'text'; duplicates?: number } = {},
-): string {
-  const { format = 'jsonl', duplicates = 0 } = options;
-  const name = `${kind}-${bytes}${duplicates === 0 ? '' : `-copies${duplicates}`}`;
-  const path = join(CORPORA, `${name}.${format === 'jsonl' ? 'jsonl' : 'txt'}`);
+/** The kind of corpus that an argument names. */
+export function corpusKind(name: string): CorpusKind {
+  const kind = CORPUS_KINDS.find((each) => each === name);
+  if (kind === undefined) throw new Error(`no kind of corpus ${name}; there are ${CORPUS_KINDS.join(', ')}`);
+  return kind;
+}
+
+export interface CorpusOptions {
+  kind?: CorpusKind;
+  /** As `--bytes` of make-corpus, `100M`; or so many documents. */
+  size: string | { documents: number };
+  duplicates?: number;
+  /** Bytes of the shortest document. */
+  shortest?: number;
+}
+
+/** Path of a generated corpus, as JSONL; made on first use. */
+export function corpus({ kind = 'english', size, duplicates = 0, shortest }: CorpusOptions): string {
+  const [much, flag] = typeof size === 'string' ? [size, '--bytes'] : [`${size.documents}`, '--documents'];
+  const name = [
+    kind,
+    typeof size === 'string' ? size : `${much}documents`,
+    duplicates === 0 ? '' : `copies${duplicates}`,
+    shortest === undefined ? '' : `from${shortest}`,
+  ];
+  const path = join(CORPORA, `${name.filter(Boolean).join('-')}.jsonl`);
   if (existsSync(path)) return path;
   mkdirSync(CORPORA, { recursive: true });
-  const args = ['--kind', kind, '--bytes', bytes, '--out', path, '--format', format];
-  const { status } = spawnSync(
-    process.execPath,
-    [join(ROOT, 'scripts/make-corpus.ts'), ...args, '--duplicates', String(duplicates)],
-    { stdio: 'inherit' },
-  );
+  const args = ['--kind', kind, flag, much, '--out', path, '--duplicates', String(duplicates)];
+  if (shortest !== undefined) args.push('--shortest', String(shortest));
+  const { status } = spawnSync(process.execPath, [join(ROOT, 'scripts/make-corpus.ts'), ...args], {
+    stdio: 'inherit',
+  });
   if (status !== 0) throw new Error(`make-corpus could not write ${path}`);
   return path;
+}
+
+/** The documents of a corpus, in batches of about so many bytes with memory of their own. */
+export async function* textBatches(file: string, bytes = 4 << 20): AsyncGenerator<TextBatch> {
+  let builder = new TextBatchBuilder();
+  for await (const row of readAllRows(plainRows([file]))) {
+    if (row.kind !== 'text') throw new Error(`${file} holds more than text`);
+    builder.add(row.text);
+    if (builder.byteLength < bytes) continue;
+    yield builder.take();
+    builder = new TextBatchBuilder();
+  }
+  yield builder.take();
+}
+
+/** All of them in memory, and their bytes. */
+export async function allTexts(file: string): Promise<{ batches: TextBatch[]; amount: number }> {
+  const batches: TextBatch[] = [];
+  for await (const batch of textBatches(file)) batches.push(batch);
+  return { batches, amount: batches.reduce((sum, { bytes }) => sum + bytes.length, 0) };
+}
+
+/** CPU time of this process so far, all threads. */
+export function cpuSeconds(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
 }
 
 /** Python with the peers, or undefined (and a word about it). */
@@ -134,6 +180,44 @@ export async function inTurn<Side extends string>(
       return [name, found.find(({ seconds }) => seconds === middle)!];
     }),
   ) as Record<Side, Measurement>;
+}
+
+export interface Comparison {
+  what: string;
+  work: string;
+  /** For both sides, and what our side alone is told. */
+  options: Options;
+  ours?: Options;
+  /** What each peer is told besides, by its name. */
+  peers?: Record<string, Options>;
+  rounds: number;
+  cores: number;
+  /** A note that must be the same on all sides. */
+  equal?: string;
+}
+
+/** Ours against each peer that is there, all in turn; prints a row in MB/s for each. */
+export async function compare(comparison: Comparison): Promise<{
+  ours: Measurement;
+  peers: Record<string, Measurement>;
+}> {
+  const { what, work, options, peers = {}, rounds, cores, equal } = comparison;
+  const names = Object.keys(peers).length === 0 || peersPython() === undefined ? [] : Object.keys(peers);
+  const sides = {
+    ours: () => measure('ours', work, { ...options, ...comparison.ours }, cores),
+    ...Object.fromEntries(
+      names.map((name) => [name, () => measure('peer', work, { ...options, ...peers[name] }, cores)]),
+    ),
+  };
+  const { ours, ...measured } = await inTurn<string>(rounds, sides);
+  if (names.length === 0) printRow(what, 'MB', 1e6, ours!);
+  for (const [name, peer] of Object.entries(measured)) {
+    printRow(`${what}, ${name}`, 'MB', 1e6, ours!, peer);
+    if (equal !== undefined && peer.notes?.[equal] !== ours!.notes?.[equal]) {
+      throw new Error(`${name} gives other ${equal}: ${peer.notes?.[equal]}, ours ${ours!.notes?.[equal]}`);
+    }
+  }
+  return { ours: ours!, peers: measured };
 }
 
 /** Most resident memory of this process so far: of its own memory, not what it inherited on its start. */

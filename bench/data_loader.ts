@@ -13,7 +13,7 @@ import { DataRandom } from '../src/data/random.ts';
 import { SplitWriter } from '../src/data/shards.ts';
 import { documentRows, packBatch } from '../src/training/rows.ts';
 import { RowStream } from '../src/training/stream.ts';
-import { type DataBench, inTurn, measure, mebibytes, type Work } from './data_harness.ts';
+import { cpuSeconds, type DataBench, inTurn, measure, mebibytes, type Work } from './data_harness.ts';
 
 const VOCABULARY = 32_000;
 const SHARD_BYTES = 8 << 20;
@@ -77,12 +77,6 @@ const bench: DataBench = {
   },
 };
 export default bench;
-
-/** CPU time of this process. */
-function cpuSeconds(): number {
-  const { user, system } = process.cpuUsage();
-  return (user + system) / 1e6;
-}
 
 /** A dataset with random ids, made on first use. */
 async function preparedDataset(documents: number, mean: number): Promise<string> {

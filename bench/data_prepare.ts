@@ -9,15 +9,12 @@ import { prepareStage } from '../src/stages/prepare.ts';
 import { tokenizerStage } from '../src/stages/tokenizer.ts';
 import { runStage } from '../tests/data/stage_context.ts';
 import {
+  compare,
   corpus,
   type DataBench,
-  inTurn,
-  type Measurement,
   measure,
   mebibytes,
   type Options,
-  peersPython,
-  printRow,
   type Work,
 } from './data_harness.ts';
 
@@ -35,15 +32,18 @@ const bench: DataBench = {
     const options = await optionsFor(bytes);
     const on = Number(cores);
     try {
-      const ours = (): Promise<Measurement> => measure('ours', 'prepare', { ...options, threads: on }, on);
-      const what = `prepare, ${bytes} english, filters and MinHash, ${on} ${on === 1 ? 'core' : 'cores'}`;
-      if (peersPython() === undefined) {
-        tell(what, (await inTurn(Number(rounds), { ours })).ours);
-        return;
+      const { ours, peers } = await compare({
+        what: `prepare, ${bytes} english, filters and MinHash, ${on} ${on === 1 ? 'core' : 'cores'}`,
+        work: 'prepare',
+        options,
+        ours: { threads: on },
+        peers: { datatrove: { workers: on } },
+        rounds: Number(rounds),
+        cores: on,
+      });
+      for (const [side, { notes }] of Object.entries({ ours, ...peers })) {
+        console.log(`${side}: ${JSON.stringify(notes)}`);
       }
-      const peer = (): Promise<Measurement> => measure('peer', 'prepare', { ...options, workers: on }, on);
-      const measured = await inTurn(Number(rounds), { ours, peer });
-      tell(what, measured.ours, measured.peer);
     } finally {
       rmSync(String(options.dir), { recursive: true, force: true });
     }
@@ -81,23 +81,16 @@ export default bench;
 
 /** A corpus with copies in it, and a tokenizer that was trained on some of it. */
 async function optionsFor(bytes: string): Promise<Options> {
-  const file = corpus('english', bytes, { duplicates: 0.05 });
+  const file = corpus({ size: bytes, duplicates: 0.05 });
   const dir = mkdtempSync(join(tmpdir(), 'anneal-prepare-'));
   const tokenizer = join(dir, 'tokenizer');
   mkdirSync(tokenizer);
   await runStage(
     tokenizerStage,
-    { files: [corpus('english', '20M')], vocab_size: VOCABULARY },
+    { files: [corpus({ size: '20M' })], vocab_size: VOCABULARY },
     { outDir: tokenizer, baseDir: dir },
   );
   return { file, dir, tokenizer };
-}
-
-function tell(what: string, ours: Measurement, peer?: Measurement): void {
-  printRow(what, 'MB', 1e6, ours, peer);
-  for (const [side, measured] of Object.entries({ ours, peer })) {
-    if (measured) console.log(`${side}: ${JSON.stringify(measured.notes)}`);
-  }
 }
 
 /** Each size once, on all cores, against the smallest. */

@@ -1,21 +1,8 @@
 /** Training of a byte-level BPE vocabulary from JSONL, reading included, against Hugging Face `tokenizers`. */
 import { stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { CORPUS_KINDS, type CorpusKind } from '../scripts/corpus/sources.ts';
-import { readAllRows } from '../src/data/rows.ts';
-import { plainRows } from '../src/data/shapes/read.ts';
 import { loadAddon, type SplitPattern } from '../src/native/addon.ts';
-import { TextBatchBuilder } from '../src/native/text_batch.ts';
-import {
-  corpus,
-  type DataBench,
-  inTurn,
-  measure,
-  type Options,
-  peersPython,
-  printRow,
-  type Work,
-} from './data_harness.ts';
+import { compare, corpus, corpusKind, type DataBench, textBatches, type Work } from './data_harness.ts';
 
 const bench: DataBench = {
   description:
@@ -24,22 +11,21 @@ const bench: DataBench = {
   async run(args) {
     const [bytes = '100M', kind = 'english', vocabulary = '32000', pattern = 'llama3', rounds = '3', cores] =
       args;
-    if (!CORPUS_KINDS.includes(kind as CorpusKind)) throw new Error(`no kind of corpus ${kind}`);
-    const file = corpus(kind as CorpusKind, bytes);
-    const options: Options = { file, pattern, vocab_size: Number(vocabulary) };
     const on = Number(cores ?? availableParallelism());
-    const ours = (): ReturnType<typeof measure> => measure('ours', 'train', { ...options, threads: on }, on);
-    const what = `BPE training, ${bytes} ${kind}, ${vocabulary}, ${pattern}, ${on} cores`;
-    if (peersPython() === undefined) {
-      printRow(what, 'MB', 1e6, (await inTurn(Number(rounds), { ours })).ours);
-      return;
-    }
-    const peer = (): ReturnType<typeof measure> => measure('peer', 'train', options, on);
-    const measured = await inTurn(Number(rounds), { ours, peer });
-    printRow(what, 'MB', 1e6, measured.ours, measured.peer);
-    if (measured.ours.notes?.merges !== measured.peer.notes?.merges) {
-      throw new Error('the two sides did not find the same number of merges');
-    }
+    await compare({
+      what: `BPE training, ${bytes} ${kind}, ${vocabulary}, ${pattern}, ${on} cores`,
+      work: 'train',
+      options: {
+        file: corpus({ kind: corpusKind(kind), size: bytes }),
+        pattern,
+        vocab_size: Number(vocabulary),
+      },
+      ours: { threads: on },
+      peers: { tokenizers: {} },
+      rounds: Number(rounds),
+      cores: on,
+      equal: 'merges',
+    });
   },
 
   async ours({ file, pattern, vocab_size, threads }): Promise<Work> {
@@ -49,18 +35,13 @@ const bench: DataBench = {
       threads: Number(threads),
     });
     const started = performance.now();
-    const part = new TextBatchBuilder();
     let counting: Promise<void> | undefined;
     // As the stage does it (src/tokenizer/count_words.ts).
-    for await (const row of readAllRows(plainRows([path]))) {
-      if (row.kind !== 'text') throw new Error(`${path} holds more than text`);
-      part.add(row.text);
-      if (part.byteLength < (512 << 10) * Number(threads)) continue;
+    for await (const batch of textBatches(path, (512 << 10) * Number(threads))) {
       await counting;
-      counting = trainer.feed(part.take());
+      counting = trainer.feed(batch);
     }
     await counting;
-    await trainer.feed(part.take());
     const counted = performance.now();
     const merges = await trainer.train({ merges: Number(vocab_size) - 256, minFrequency: 2 });
     const ended = performance.now();

@@ -1,9 +1,8 @@
 /** Our side of a data benchmark, once: `node bench/data_worker.ts WORK OPTIONS`; the last line is a `Measurement`. */
-import { type Measurement, type Options, peakBytes } from './data_harness.ts';
+import { cpuSeconds, type Measurement, type Options, peakBytes } from './data_harness.ts';
 import { loadBench } from './data_works.ts';
 
 const [work = '', options = '{}'] = process.argv.slice(2);
 const done = await (await loadBench(work)).ours(JSON.parse(options) as Options);
-const { user, system } = process.cpuUsage();
-const measured: Measurement = { ...done, cpuSeconds: (user + system) / 1e6, peakBytes: peakBytes() };
+const measured: Measurement = { ...done, cpuSeconds: cpuSeconds(), peakBytes: peakBytes() };
 console.log(JSON.stringify(measured));

@@ -11,7 +11,8 @@ TextBatch to_text_batch(const Argument& argument) {
   const Argument ends = argument.property("ends");
   TextBatch batch;
   const std::span<const uint8_t> text = bytes.view<Napi::Uint8Array>(napi_uint8_array, "a Uint8Array");
-  batch.bytes.assign(text.begin(), text.end());
+  const auto* first = reinterpret_cast<const char*>(text.data());
+  batch.bytes.assign(first, first + text.size());
   size_t last = 0;
   for (const double end : ends.view<Napi::Float64Array>(napi_float64_array, "a Float64Array")) {
     // Not a number fails both comparisons.

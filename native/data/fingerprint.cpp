@@ -38,34 +38,28 @@ ShingleHash hash_of(MinHashScheme scheme) {
 
 }  // namespace
 
-Fingerprinter::Fingerprinter(std::optional<NearOptions> near, int threads) : near_(near), threads_(threads) {
-  if (near_ && near_->bands * near_->rows > near_->permutations) {
+Fingerprinter::Fingerprinter(std::optional<NearOptions> near, int threads)
+    : near_(near), scratch_(static_cast<size_t>(threads)) {
+  if (!near_) return;
+  if (near_->bands * near_->rows > near_->permutations) {
     throw std::invalid_argument("bands times rows is more than the permutations");
   }
-  if (near_) minhash_.emplace(near_->scheme, near_->permutations, near_->seed);
+  minhash_.emplace(near_->scheme, near_->permutations, near_->seed);
+  for (Scratch& own : scratch_) own.shingler.emplace(near_->unit, near_->shingle, hash_of(near_->scheme));
 }
 
-Fingerprints Fingerprinter::run(const TextBatch& batch) const {
-  struct Scratch {
-    std::string text;
-    std::optional<Shingler> shingler;
-    std::vector<uint32_t> signature;
-  };
-  std::vector<Scratch> scratch(static_cast<size_t>(threads_));
+Fingerprints Fingerprinter::run(const TextBatch& batch) {
   const size_t bands = near_ ? static_cast<size_t>(near_->bands) : 0;
   const size_t rows = near_ ? static_cast<size_t>(near_->rows) : 0;
   // What no band and nobody else needs is not computed.
   const size_t hashes = near_ && near_->signatures ? static_cast<size_t>(near_->permutations) : bands * rows;
-  for (Scratch& own : scratch) {
-    if (near_) own.shingler.emplace(near_->unit, near_->shingle, hash_of(near_->scheme));
-    own.signature.resize(hashes);
-  }
+  for (Scratch& own : scratch_) own.signature.resize(hashes);
   Fingerprints result;
   result.exact.resize(batch.size() * 2);
   result.bands.resize(batch.size() * bands);
   if (near_ && near_->signatures) result.signatures.resize(batch.size() * hashes);
-  for_each_document(threads_, batch.size(), [&](int thread, size_t i) {
-    Scratch& own = scratch[static_cast<size_t>(thread)];
+  for_each_document(static_cast<int>(scratch_.size()), batch.size(), [&](int thread, size_t i) {
+    Scratch& own = scratch_[static_cast<size_t>(thread)];
     collapse_space(batch[i], own.text);
     const XXH128_hash_t hash = XXH3_128bits(own.text.data(), own.text.size());
     result.exact[2 * i] = hash.low64;

@@ -7,7 +7,7 @@
 
 #include <cstdint>
 #include <optional>
-#include <span>
+#include <string>
 #include <vector>
 
 #include "data/minhash.h"
@@ -42,12 +42,19 @@ class Fingerprinter {
  public:
   Fingerprinter(std::optional<NearOptions> near, int threads);
 
-  [[nodiscard]] Fingerprints run(const TextBatch& batch) const;
+  [[nodiscard]] Fingerprints run(const TextBatch& batch);
 
  private:
+  /// Memory of one thread, kept from batch to batch.
+  struct Scratch {
+    std::string text;
+    std::optional<Shingler> shingler;
+    std::vector<uint32_t> signature;
+  };
+
   std::optional<NearOptions> near_;
   std::optional<MinHash> minhash_;
-  int threads_;
+  std::vector<Scratch> scratch_;
 };
 
 }  // namespace anneal

@@ -16,7 +16,7 @@ import type { CorpusKind } from './sources.ts';
 const SPAN = 12;
 /** Distinct words grow as the text's length to this power. */
 const HEAPS = 0.6;
-/** Bytes of a document: at least `SHORTEST`, longer ones by a power law with this exponent, up to `LONGEST`. */
+/** Bytes of a document: at least `SHORTEST` unless told otherwise, longer ones by a power law with this exponent, up to `LONGEST`. */
 const SHORTEST = 600;
 const TAIL = 1.2;
 const LONGEST = 1 << 20;
@@ -38,6 +38,8 @@ export interface DocumentOptions {
   seed: number;
   /** Share of documents that are copies of earlier ones. */
   duplicates: number;
+  /** Bytes of the shortest document. */
+  shortest?: number;
 }
 
 export class CorpusModel {
@@ -86,14 +88,14 @@ export class CorpusModel {
   /** Bytes of document `number`, from 0; valid until the next call. */
   document(number: number): Uint8Array {
     const { seed } = this.#options;
-    const origin = this.#original(number);
+    const origin = this.original(number);
     const text = new DataRandom('text', seed, origin);
     const edits = new DataRandom('edits', seed, number);
     return this.#walk(text, origin === number || unit(edits) < EXACT_SHARE ? undefined : edits);
   }
 
   /** The document that `number` is a copy of, or itself. */
-  #original(number: number): number {
+  original(number: number): number {
     for (;;) {
       const random = new DataRandom('copies', this.#options.seed, number);
       if (number === 0 || unit(random) >= this.#options.duplicates) return number;
@@ -107,7 +109,10 @@ export class CorpusModel {
 
   /** `edits`: replaces a word now and then. */
   #walk(random: DataRandom, edits?: DataRandom): Uint8Array {
-    const length = Math.min(LONGEST, SHORTEST * (1 - unit(random)) ** (-1 / TAIL));
+    const length = Math.min(
+      LONGEST,
+      (this.#options.shortest ?? SHORTEST) * (1 - unit(random)) ** (-1 / TAIL),
+    );
     let place = random.below(this.#text.length);
     let bytes = 0;
     while (bytes < length) {
