@@ -3,6 +3,7 @@ import type { DataBench } from './data_harness.ts';
 
 const WORKS: Record<string, () => Promise<{ default: DataBench }>> = {
   dedup: () => import('./data_dedup.ts'),
+  near: () => import('./data_near.ts'),
   clean: () => import('./data_clean.ts'),
   encode: () => import('./data_encode.ts'),
   train: () => import('./data_train.ts'),
