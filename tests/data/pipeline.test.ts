@@ -1,6 +1,5 @@
 /** Preparation in units: the same bytes however it is shared out, interrupted or damaged; mixing and its phases. */
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
-import { hostname } from 'node:os';
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openTokenDataset, readManifest } from '../../src/data/dataset.ts';
@@ -8,6 +7,7 @@ import { prepareStage } from '../../src/stages/prepare.ts';
 import { StageStopped } from '../../src/stages/stage.ts';
 import { tokenizerStage } from '../../src/stages/tokenizer.ts';
 import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
+import { processSpace } from '../../src/util/processes.ts';
 import { filesOf } from './prepare_process.ts';
 import { generatedText, runStage, type StageRun, temporaryFolder } from './stage_context.ts';
 
@@ -138,9 +138,8 @@ describe('units', () => {
     ).rejects.toBeInstanceOf(StageStopped);
     const [first] = [...unitsOf(workDir).keys()];
     const key = join(first!, '../..');
-    writeFileSync(join(key, 'claims/4'), JSON.stringify({ host: hostname(), pid: 2 ** 22 + 1, nonce: 'x' }));
-    writeFileSync(join(key, 'claims/5'), '');
-    utimesSync(join(key, 'claims/5'), 1, 1);
+    writeFileSync(join(key, 'claims/4'), JSON.stringify({ pid: 2 ** 22 + 1, of: processSpace() }));
+    writeFileSync(join(key, 'claims/5'), JSON.stringify({ pid: process.pid, of: processSpace() }));
     mkdirSync(join(key, 'units/000004.abc.partial'));
     writeFileSync(join(key, 'units/000004.abc.partial/ids.bin'), 'half');
     await prepare('adopted', {}, { workDir });

@@ -82,27 +82,23 @@ class Preparation {
     const decontamination = await this.#openDecontamination();
     const steps = await this.#documentSteps(repeated, decontamination);
     const folder = await WorkFolder.open(this.#workDir, 'documents', await this.#inputs());
-    try {
-      const pass = new Pass({
-        context: this.#context,
-        tokenizer: this.#tokenizer,
-        sources: this.#sources,
-        units: this.#units,
-        files: new Map(this.#files.flat().map((file) => [file.path, file])),
-        folder,
-        stepsOf: (unit) => steps[unit.source]!,
-        maxDocuments: settings.max_documents ?? Number.POSITIVE_INFINITY,
-        key: 'document',
-        pass: this.#passes - 1,
-        passes: this.#passes,
-      });
-      const own = this.#own();
-      await pass.complete(own);
-      if (settings.part === undefined) await this.#merge(pass, decontamination, repeated);
-      else await this.#writePart(settings.part, own.length, pass);
-    } finally {
-      folder.close();
-    }
+    const pass = new Pass({
+      context: this.#context,
+      tokenizer: this.#tokenizer,
+      sources: this.#sources,
+      units: this.#units,
+      files: new Map(this.#files.flat().map((file) => [file.path, file])),
+      folder,
+      stepsOf: (unit) => steps[unit.source]!,
+      maxDocuments: settings.max_documents ?? Number.POSITIVE_INFINITY,
+      key: 'document',
+      pass: this.#passes - 1,
+      passes: this.#passes,
+    });
+    const own = this.#own();
+    await pass.complete(own);
+    if (settings.part === undefined) await this.#merge(pass, decontamination, repeated);
+    else await this.#writePart(settings.part, own.length, pass);
   }
 
   /** The units that are this run's to do. */
@@ -118,29 +114,25 @@ class Preparation {
     const { addon, threads, workDir } = this.#context;
     const kinds = countedParts(this.#counted);
     const folder = await WorkFolder.open(this.#workDir, 'parts', { ...this.#reading(), parts: [...kinds] });
-    try {
-      const steps = new PartSteps(partHashers(kinds, { addon, threads }));
-      const pass = new Pass({
-        context: this.#context,
-        tokenizer: this.#tokenizer,
-        sources: this.#sources,
-        units: this.#units,
-        files: new Map(this.#files.flat().map((file) => [file.path, file])),
-        folder,
-        stepsOf: () => steps,
-        maxDocuments: Number.POSITIVE_INFINITY,
-        key: 'count',
-        pass: 0,
-        passes: 2,
-      });
-      const own = new Set(this.#own());
-      await pass.complete([...own, ...this.#units.filter((unit) => !own.has(unit))]);
-      const counted: CountedUnit[] = [];
-      for (const unit of this.#units) counted.push({ unit, done: await pass.sound(unit) });
-      return await findRepeated(counted, this.#counted, { addon, threads, dir: workDir });
-    } finally {
-      folder.close();
-    }
+    const steps = new PartSteps(partHashers(kinds, { addon, threads }));
+    const pass = new Pass({
+      context: this.#context,
+      tokenizer: this.#tokenizer,
+      sources: this.#sources,
+      units: this.#units,
+      files: new Map(this.#files.flat().map((file) => [file.path, file])),
+      folder,
+      stepsOf: () => steps,
+      maxDocuments: Number.POSITIVE_INFINITY,
+      key: 'count',
+      pass: 0,
+      passes: 2,
+    });
+    const own = new Set(this.#own());
+    await pass.complete([...own, ...this.#units.filter((unit) => !own.has(unit))]);
+    const counted: CountedUnit[] = [];
+    for (const unit of this.#units) counted.push({ unit, done: await pass.sound(unit) });
+    return await findRepeated(counted, this.#counted, { addon, threads, dir: workDir });
   }
 
   async #openDecontamination(): Promise<Decontamination | undefined> {

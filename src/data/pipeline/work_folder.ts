@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { ANNEAL_VERSION } from '../../../proto/version.ts';
 import { makeDir, writeFileAtomic } from '../../util/files.ts';
 import { hashValue } from '../../util/hash.ts';
-import { Claims } from './claims.ts';
+import { LockFile } from '../../util/lock_file.ts';
 import { type DoneUnit, isUndamaged, openUnit, unitPath } from './unit_folder.ts';
 
 /** Goes up when units hold something else than before for the same settings. */
@@ -19,11 +19,13 @@ const WAIT_MS = 200;
 /** Units of one kind: of the counting pass, or of the pass that makes documents. */
 export class WorkFolder {
   readonly root: string;
-  readonly #claims: Claims;
+  readonly #claimsDir: string;
+  /** Who is at which unit: so that processes which share the folder do not do the same twice. */
+  readonly #claims = new Map<number, LockFile>();
 
-  private constructor(root: string, claims: Claims) {
-    this.root = root;
-    this.#claims = claims;
+  private constructor(dir: string) {
+    this.root = join(dir, 'units');
+    this.#claimsDir = join(dir, 'claims');
   }
 
   /** `inputs` is all that the units depend on, as JSON. */
@@ -31,10 +33,10 @@ export class WorkFolder {
     const decides = { ...inputs, kind, units_version: UNITS_VERSION, code_version: ANNEAL_VERSION };
     const dir = join(workDir, `${kind}-${hashValue(decides).slice(0, 16)}`);
     await makeDir(join(dir, 'units'));
-    const claims = await Claims.open(join(dir, 'claims'));
+    await makeDir(join(dir, 'claims'));
     // For people who wonder what a folder is of.
     await writeFileAtomic(join(dir, 'inputs.json'), `${JSON.stringify(decides, null, 2)}\n`);
-    return new WorkFolder(join(dir, 'units'), claims);
+    return new WorkFolder(dir);
   }
 
   done(index: number): Promise<DoneUnit | undefined> {
@@ -75,12 +77,9 @@ export class WorkFolder {
     return again!;
   }
 
-  close(): void {
-    this.#claims.close();
-  }
-
   async #make(index: number, make: (index: number) => Promise<void>): Promise<DoneUnit | undefined> {
-    if (!(await this.#claims.take(index))) return undefined;
+    const claim = this.#claim(index);
+    if (!(await claim.take())) return undefined;
     try {
       // Whoever held the claim before may have finished between the two looks.
       const done = await this.done(index);
@@ -94,8 +93,19 @@ export class WorkFolder {
       if (done) return done;
       throw error;
     } finally {
-      await this.#claims.release(index);
+      await claim.release();
+      this.#claims.delete(index);
     }
+  }
+
+  /** Kept from look to look, as only that shows a holder that is gone. */
+  #claim(index: number): LockFile {
+    let claim = this.#claims.get(index);
+    if (claim === undefined) {
+      claim = new LockFile(join(this.#claimsDir, String(index)));
+      this.#claims.set(index, claim);
+    }
+    return claim;
   }
 
   /** What a kill has left of a unit. */

@@ -16,7 +16,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { AnnealError } from '../../../proto/errors.ts';
 import { asFileError, fsyncDir, makeDir, requireDiskSpace, writeFileAtomic } from '../../util/files.ts';
-import { withFolderLock } from './folder_lock.ts';
+import { withLock } from '../../util/lock_file.ts';
 import { ConnectionError, type Response, request } from './http_request.ts';
 import type { SourceOptions } from './settings.ts';
 
@@ -59,7 +59,7 @@ export async function fetchSource(source: string, options: FetchOptions = {}): P
   const cache = options.cacheDir ?? defaultCacheDir();
   for (const folder of ['blobs', 'urls', 'partial']) await makeDir(join(cache, folder));
   const key = createHash('sha256').update(url).digest('hex').slice(0, 40);
-  return withFolderLock(join(cache, 'partial', `${key}.lock`), () =>
+  return withLock(join(cache, 'partial', `${key}.lock`), () =>
     new Download(url, expected, cache, key, options).run(),
   );
 }
