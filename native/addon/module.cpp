@@ -1,4 +1,5 @@
 // What the addon exports, and what it keeps for each environment (the main thread, each worker thread).
+#include <malloc.h>
 #include <napi.h>
 
 #include "addon/calls.h"
@@ -115,7 +116,13 @@ Napi::Value checksum_file(const Napi::CallbackInfo& info) {
   });
 }
 
+/// From this size on, memory is mapped for itself and goes back to the machine when it is freed.
+constexpr int kMappedBytes = 256 << 10;
+
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
+  // Left to itself, glibc raises the bound to the largest block that was freed, up to 32 MiB: batches of documents
+  // then come from heaps, one a thread, which fill with holes and only grow.
+  mallopt(M_MMAP_THRESHOLD, kMappedBytes);
   env.SetInstanceData(new Environment(env));  // Node deletes it
   const auto add = [&](const char* name, Napi::Value (*function)(const Napi::CallbackInfo&)) {
     exports.Set(name, Napi::Function::New(env, function, name));

@@ -22,6 +22,9 @@ const TAIL = 1.2;
 const LONGEST = 1 << 20;
 /** Letters before the one that is drawn. */
 const ORDER = 3;
+/** Words of these ranks are made once: two coined words of three are among them. */
+const KEPT_RANKS = 1 << 20;
+const SPACE = 0x20;
 /** Of the copies, how many are exact; the others have a word in `EDIT_SPAN` replaced. */
 const EXACT_SHARE = 0.3;
 const EDIT_SPAN = 50;
@@ -43,8 +46,10 @@ export interface DocumentOptions {
 }
 
 export class CorpusModel {
-  readonly #words: Uint8Array[] = [];
-  readonly #wordlike: boolean[] = [];
+  /** The bytes of word w: #bytes[#ends[w - 1]] up to #ends[w]. */
+  readonly #bytes: Uint8Array;
+  readonly #ends: Uint32Array;
+  readonly #wordlike: Uint8Array;
   /** Word at each place of the source. */
   readonly #text: Uint32Array;
   /** Places of word w: #places[#starts[w]] up to #starts[w + 1]. */
@@ -65,12 +70,15 @@ export class CorpusModel {
         if (number === undefined) {
           number = numbers.size;
           numbers.set(word, number);
-          this.#words.push(Buffer.from(word));
-          this.#wordlike.push(kind !== 'chinese' && WORDLIKE.test(word));
         }
         text.push(number);
       }
     }
+    const words = [...numbers.keys()];
+    this.#bytes = Buffer.from(words.join(''));
+    let end = 0;
+    this.#ends = Uint32Array.from(words, (word) => (end += Buffer.byteLength(word)));
+    this.#wordlike = Uint8Array.from(words, (word) => Number(kind !== 'chinese' && WORDLIKE.test(word)));
     this.#text = Uint32Array.from(text);
     this.#starts = new Uint32Array(numbers.size + 1);
     for (const word of this.#text) this.#starts[word + 1]!++;
@@ -80,7 +88,7 @@ export class CorpusModel {
     for (const [place, word] of this.#text.entries()) this.#places[next[word]!++] = place;
 
     const rare = [...numbers].filter(([, word]) => this.#wordlike[word] && this.#occurrences(word) === 1);
-    const wordlike = this.#text.reduce((sum, word) => sum + Number(this.#wordlike[word]), 0);
+    const wordlike = this.#text.reduce((sum, word) => sum + this.#wordlike[word]!, 0);
     this.#coinedShare = rare.length / Math.max(1, wordlike);
     this.#letters = new LetterWalk(rare.map(([word]) => word.trim()));
   }
@@ -117,11 +125,11 @@ export class CorpusModel {
     let bytes = 0;
     while (bytes < length) {
       const word = this.#text[place]!;
-      const wordlike = this.#wordlike[word]!;
-      if (wordlike && edits?.below(EDIT_SPAN) === 0) bytes = this.#append(this.#coin(edits), bytes, word);
-      else if (wordlike && unit(random) < this.#coinedShare)
-        bytes = this.#append(this.#coin(random), bytes, word);
-      else bytes = this.#append(this.#words[word]!, bytes);
+      const wordlike = this.#wordlike[word] === 1;
+      const start = word === 0 ? 0 : this.#ends[word - 1]!;
+      if (wordlike && edits?.below(EDIT_SPAN) === 0) bytes = this.#appendCoined(edits, start, bytes);
+      else if (wordlike && unit(random) < this.#coinedShare) bytes = this.#appendCoined(random, start, bytes);
+      else bytes = this.#append(this.#bytes, start, this.#ends[word]!, bytes);
       if (random.below(SPAN) === 0)
         place = this.#places[this.#starts[word]! + random.below(this.#occurrences(word))]!;
       place = (place + 1) % this.#text.length;
@@ -129,17 +137,17 @@ export class CorpusModel {
     return this.#out.subarray(0, bytes);
   }
 
-  /** A coined word takes the space before the word that it stands for. */
-  #append(bytes: Uint8Array, at: number, replaced?: number): number {
-    const out = this.#out;
-    if (replaced !== undefined && this.#words[replaced]![0] === 0x20) out[at++] = 0x20;
-    for (let i = 0; i < bytes.length; i++) out[at++] = bytes[i]!;
-    return at;
+  /** A coined word takes the space before the word that it stands for, which begins at `replaced`. */
+  #appendCoined(random: DataRandom, replaced: number, at: number): number {
+    const rank = Math.floor(this.#ends.length * (1 - unit(random)) ** (-HEAPS / (1 - HEAPS)));
+    const word = this.#letters.word(rank);
+    const from = this.#bytes[replaced] === SPACE ? this.#append(this.#bytes, replaced, replaced + 1, at) : at;
+    return this.#append(word, 0, word.length, from);
   }
 
-  #coin(random: DataRandom): Uint8Array {
-    const rank = Math.floor(this.#words.length * (1 - unit(random)) ** (-HEAPS / (1 - HEAPS)));
-    return this.#letters.word(rank);
+  #append(bytes: Uint8Array, from: number, to: number, at: number): number {
+    for (let i = from; i < to; i++) this.#out[at++] = bytes[i]!;
+    return at;
   }
 }
 
@@ -147,6 +155,8 @@ export class CorpusModel {
 class LetterWalk {
   readonly #text: string;
   readonly #places = new Map<string, number[]>();
+  /** Those of the ranks below `KEPT_RANKS` that were asked for. */
+  readonly #kept = new Array<Uint8Array | undefined>(KEPT_RANKS);
 
   constructor(words: readonly string[]) {
     this.#text = `${words.map((word) => `${'\n'.repeat(ORDER)}${word}`).join('')}\n`;
@@ -160,6 +170,14 @@ class LetterWalk {
 
   /** The word of this rank: always the same. */
   word(rank: number): Uint8Array {
+    const known = this.#kept[rank];
+    if (known) return known;
+    const made = this.#made(rank);
+    if (rank < KEPT_RANKS) this.#kept[rank] = made;
+    return made;
+  }
+
+  #made(rank: number): Uint8Array {
     const random = new DataRandom('word', rank);
     let word = '';
     for (let before = '\n'.repeat(ORDER); ; ) {

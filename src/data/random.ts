@@ -13,7 +13,10 @@ export class DataRandom {
   /** Uniform over 0 to 2^32 - 1. */
   next(): number {
     const s = this.#state;
-    const [s0, s1, s2, s3] = s as unknown as [number, number, number, number];
+    const s0 = s[0]!;
+    const s1 = s[1]!;
+    const s2 = s[2]!;
+    const s3 = s[3]!;
     const scaled = Math.imul(s1, 5);
     const result = Math.imul((scaled << 7) | (scaled >>> 25), 9) >>> 0;
     const t2 = s2 ^ s0;
@@ -27,10 +30,13 @@ export class DataRandom {
 
   /** Uniform over 0 to bound - 1, for bounds up to 2^32. */
   below(bound: number): number {
-    const limit = 2 ** 32 - (2 ** 32 % bound);
     for (;;) {
       const value = this.next();
-      if (value < limit) return value % bound;
+      // The remainder of 2^32, which takes long, is asked for among the last few values only; the quotient is exact,
+      // as doubles have 21 bits more than it needs.
+      if (value < 2 ** 32 - bound || value < 2 ** 32 - (2 ** 32 % bound)) {
+        return value - bound * Math.floor(value / bound);
+      }
     }
   }
 

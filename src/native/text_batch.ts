@@ -15,18 +15,20 @@ const FIRST_DOCUMENTS = 1 << 10;
 
 /** Gathers documents; its memory grows to the largest batch and is then used again and again. */
 export class TextBatchBuilder {
-  #bytes = new Uint8Array(FIRST_BYTES);
+  #bytes = Buffer.allocUnsafeSlow(FIRST_BYTES);
   #ends = new Float64Array(FIRST_DOCUMENTS);
   /** Documents that were added. */
   length = 0;
   byteLength = 0;
 
-  /** Copies a document in. */
-  add(text: Uint8Array): void {
-    const end = this.byteLength + text.length;
-    if (end > this.#bytes.length) this.#bytes = grown(this.#bytes, new Uint8Array(2 * end));
+  /** Copies a document in; lone surrogates of a string become U+FFFD. */
+  add(text: Uint8Array | string): void {
+    const from = this.byteLength;
+    const end = from + (typeof text === 'string' ? Buffer.byteLength(text) : text.length);
+    if (end > this.#bytes.length) this.#bytes = grown(this.#bytes, Buffer.allocUnsafeSlow(2 * end));
     if (this.length === this.#ends.length) this.#ends = grown(this.#ends, new Float64Array(2 * this.length));
-    this.#bytes.set(text, this.byteLength);
+    if (typeof text === 'string') this.#bytes.write(text, from);
+    else this.#bytes.set(text, from);
     this.#ends[this.length++] = this.byteLength = end;
   }
 
@@ -45,8 +47,7 @@ export class TextBatchBuilder {
 /** A batch of a few documents. */
 export function textBatch(documents: Iterable<Uint8Array | string>): TextBatch {
   const builder = new TextBatchBuilder();
-  for (const document of documents)
-    builder.add(typeof document === 'string' ? Buffer.from(document) : document);
+  for (const document of documents) builder.add(document);
   return builder.take();
 }
 

@@ -23,7 +23,7 @@ export interface CountedText {
 
 /** Plain text of a row, as the words are counted. */
 function rowTexts(row: Row): Buffer[] {
-  if (row.kind === 'text') return [row.text];
+  if (row.kind === 'text') return [typeof row.text === 'string' ? Buffer.from(row.text) : row.text];
   if (row.kind === 'completion') return [Buffer.from(row.prompt), Buffer.from(row.completion)];
   return row.messages.map(({ content }) => Buffer.from(content ?? ''));
 }

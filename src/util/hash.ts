@@ -1,6 +1,6 @@
 /** Content hashes: SHA-256 of files and of values in a canonical JSON form (keys sorted, no spaces). */
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
 import { asFileError } from './files.ts';
 
 /** JSON whose text depends on the value only: keys sorted, undefined members left out. */
@@ -29,14 +29,23 @@ export function hashValue(value: unknown): string {
   return sha256(canonicalJson(value));
 }
 
-/** SHA-256 of a file's content. */
+const READ_BYTES = 1 << 18;
+
+/** SHA-256 of a file's content, read piece after piece into the same memory. */
 export async function hashFile(path: string): Promise<string> {
   const hash = createHash('sha256');
+  const memory = Buffer.allocUnsafeSlow(READ_BYTES);
+  let file: FileHandle | undefined;
   try {
-    for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 }))
-      hash.update(chunk as Uint8Array);
+    file = await open(path);
+    for (;;) {
+      const { bytesRead } = await file.read(memory, 0, READ_BYTES);
+      if (bytesRead === 0) return hash.digest('hex');
+      hash.update(memory.subarray(0, bytesRead));
+    }
   } catch (error) {
     throw asFileError(error, path);
+  } finally {
+    await file?.close();
   }
-  return hash.digest('hex');
 }

@@ -84,7 +84,7 @@ describe('JSONL files', () => {
       `${JSON.stringify({ text: 'a\nb' })}\n\n${JSON.stringify({ messages })}\r\n${JSON.stringify({ prompt: 'p', completion: 'c' })}`,
     );
     expect(await rows(path)).toMatchObject([
-      { kind: 'text', line: 1, text: Buffer.from('a\nb') },
+      { kind: 'text', line: 1, text: 'a\nb' },
       { kind: 'messages', line: 3, messages },
       { kind: 'completion', line: 4, prompt: 'p', completion: 'c' },
     ]);

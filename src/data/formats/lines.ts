@@ -21,7 +21,7 @@ const HEAD_BYTES = 1024;
 
 /**
  * The lines of content that begins at `offset` of a larger one; the last need not end in a line break. Of a line
- * of more than `maxBytes` only the beginning is kept.
+ * of more than `maxBytes` only the beginning is kept. A block is there until the next one is asked for, if chunks are.
  */
 export async function* readLineBlocks(
   chunks: AsyncIterable<Buffer>,
@@ -47,7 +47,8 @@ export async function* readLineBlocks(
       return;
     }
     length += piece.length;
-    pieces.push(piece);
+    // A copy, as the chunk may be gone with the next one.
+    pieces.push(Buffer.from(piece));
     if (length > maxBytes + 2) pieces = [Buffer.concat(pieces).subarray(0, HEAD_BYTES)];
   };
   for await (const chunk of chunks) {

@@ -149,7 +149,7 @@ export class UnitMapper {
       filling.texts.add(content.text);
     } else {
       filling.rendered.push(renderedIds(this.#options.tokenizer, content));
-      filling.texts.add(Buffer.from(plainText(content)));
+      filling.texts.add(plainText(content));
     }
     filling.places.push(place);
     filling.parts.push(this.#part);

@@ -116,6 +116,7 @@ export class Concatenator {
   readonly #plan: Concatenation;
   readonly #writers: Record<Split, SplitWriter>;
   readonly #copies: (rate: number, crc: number) => number;
+  readonly #block = Buffer.allocUnsafeSlow(BLOCK_BYTES);
   readonly taken: SourceTaken[];
   readonly samples: Sample[] = [];
 
@@ -160,7 +161,9 @@ export class Concatenator {
       let bytes = 0;
       do bytes += tokens[to++]! * tokenBytes;
       while (to < tokens.length && bytes + tokens[to]! * tokenBytes <= BLOCK_BYTES);
-      await this.#copyBlock(chunk, from, to, phase, () => reader.read(at, bytes));
+      // A document that is larger than a block is one of its own.
+      const memory = bytes <= BLOCK_BYTES ? this.#block : undefined;
+      await this.#copyBlock(chunk, from, to, phase, () => reader.read(at, bytes, memory));
       at += bytes;
       from = to;
     }
@@ -246,7 +249,8 @@ export class Concatenator {
     let start = 0;
     for (let i = first; i < wanted; i++) start += lengths[i - first]! * this.#options.tokenBytes;
     const end = start + lengths[wanted - first]! * this.#options.tokenBytes;
-    this.samples.push({ split, document: wanted, ids: bytes.slice(start, end) });
+    // A copy: the block's memory is used again.
+    this.samples.push({ split, document: wanted, ids: Uint8Array.from(bytes.subarray(start, end)) });
   }
 }
 

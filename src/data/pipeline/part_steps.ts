@@ -1,5 +1,6 @@
 /** The first of two passes, where lines or paragraphs are removed that other documents have: what each document has. */
 import type { PartHasher } from '../../native/dedup.ts';
+import { release } from '../../native/memory.ts';
 import type { DocumentBatch, Steps } from './steps.ts';
 import type { UnitWriter } from './unit_folder.ts';
 import type { Tally } from './unit_report.ts';
@@ -20,6 +21,7 @@ export class PartSteps implements Steps {
     for (const [kind, hasher] of this.#hashers) {
       const { hashes, counts } = await hasher.run(batch.texts);
       await writer.add({ [`${kind}.hashes.bin`]: hashes, [`${kind}.counts.bin`]: counts });
+      release(hashes, counts);
     }
     report.documents += batch.places.length;
   }

@@ -1,7 +1,8 @@
 /** What is done with a batch of documents, step by step; every step is a native call on the whole batch. */
 import type { Cleaner } from '../../native/cleaning.ts';
 import type { Fingerprinter, PartRemover } from '../../native/dedup.ts';
-import { documentOf, type TextBatch, TextBatchBuilder } from '../../native/text_batch.ts';
+import { release } from '../../native/memory.ts';
+import { documentOf, type TextBatch } from '../../native/text_batch.ts';
 import type { Tokenizer } from '../../tokenizer/tokenizer.ts';
 import { addBatch, emptyCleaningReport } from '../cleaning/report.ts';
 import type { Decontamination } from '../dedup/decontamination.ts';
@@ -82,7 +83,7 @@ export class DocumentSteps implements Steps {
     let kept: Kept = { texts: batch.texts, rows: Uint32Array.from(batch.places, (_, i) => i) };
     if (!batch.rendered) {
       for (const step of repeated) kept = await removeRepeated(step, batch, kept, tally);
-      if (repeated.length > 0) kept = keep(kept, notEmpty(kept.texts, report));
+      if (repeated.length > 0) kept = keep(kept, notEmpty(report));
       if (cleaner) kept = await clean(cleaner, batch, kept, tally);
     }
     const { kept: left, shared } = await this.#decontaminate(batch, kept, tally);
@@ -101,6 +102,8 @@ export class DocumentSteps implements Steps {
     report.documents += left.rows.length;
     report.bytes += left.texts.ends.at(-1) ?? 0;
     report.tokens += files['ids.bin']!.byteLength / this.#tokenBytes;
+    releaseTexts(batch, left.texts);
+    release(encoded.ids, encoded.ends, ...Object.values(files));
   }
 
   async #decontaminate(
@@ -126,7 +129,8 @@ export class DocumentSteps implements Steps {
     if (action === 'report') return { kept, shared };
     // Of a conversation nothing can be cut out.
     if (action === 'cut' && !batch.rendered) {
-      const cut = keep({ texts: checked.texts!, rows: kept.rows }, notEmpty(checked.texts!, report));
+      releaseTexts(batch, kept.texts);
+      const cut = keep({ texts: checked.texts!, rows: kept.rows }, notEmpty(report));
       return { kept: cut, shared };
     }
     return { kept: keep(kept, (i) => checked.contaminated[i] === 0), shared };
@@ -183,6 +187,7 @@ async function removeRepeated(
     report.removed[part] += count;
     report.removed[`${part}_documents`] += 1;
   }
+  releaseTexts(batch, kept.texts);
   return { texts, rows: kept.rows };
 }
 
@@ -190,27 +195,42 @@ async function clean(cleaner: Cleaner, batch: DocumentBatch, kept: Kept, { repor
   const cleaned = await cleaner.run(kept.texts);
   report.cleaning ??= emptyCleaningReport();
   addBatch(report.cleaning, kept.texts, cleaned, cleaner.rules, (i) => batch.origin(kept.rows[i]!));
+  releaseTexts(batch, kept.texts);
   return keep({ texts: cleaned.texts, rows: kept.rows }, (i) => cleaned.verdicts[i] === 0);
 }
 
+/** Gives back texts that a step has made; whoever filled the batch uses its memory again. */
+function releaseTexts(batch: DocumentBatch, { bytes, ends }: TextBatch): void {
+  if (bytes.buffer !== batch.texts.bytes.buffer) release(bytes, ends);
+}
+
 /** Keeps documents that have text left, and counts the others. */
-function notEmpty({ ends }: TextBatch, report: Tally['report']): (i: number) => boolean {
-  return (i) => {
-    const empty = ends[i] === (i === 0 ? 0 : ends[i - 1]);
-    if (empty) report.emptied += 1;
-    return !empty;
+function notEmpty(report: Tally['report']): (i: number, bytes: number) => boolean {
+  return (_, bytes) => {
+    if (bytes === 0) report.emptied += 1;
+    return bytes > 0;
   };
 }
 
-/** The documents that are kept; the batch itself where all are. */
-function keep({ texts, rows }: Kept, keeps: (i: number) => boolean): Kept {
-  const indices = new Uint32Array(rows.length);
+/** The documents that are kept, moved to the front of the batch's memory: it holds nothing else any more. */
+function keep({ texts, rows }: Kept, keeps: (i: number, bytes: number) => boolean): Kept {
+  const { bytes, ends } = texts;
   let count = 0;
-  for (let i = 0; i < rows.length; i++) if (keeps(i)) indices[count++] = i;
-  if (count === rows.length) return { texts, rows };
-  const builder = new TextBatchBuilder();
-  for (let k = 0; k < count; k++) builder.add(documentOf(texts, indices[k]!));
-  return { texts: builder.take(), rows: indices.subarray(0, count).map((i) => rows[i]!) };
+  let length = 0;
+  for (let i = 0, start = 0; i < rows.length; i++) {
+    const end = ends[i]!;
+    if (keeps(i, end - start)) {
+      if (length < start) bytes.copyWithin(length, start, end);
+      length += end - start;
+      ends[count] = length;
+      rows[count++] = rows[i]!;
+    }
+    start = end;
+  }
+  return {
+    texts: { bytes: bytes.subarray(0, length), ends: ends.subarray(0, count) },
+    rows: rows.subarray(0, count),
+  };
 }
 
 function joined(rendered: readonly Int32Array[], rows: Uint32Array): Encoded {

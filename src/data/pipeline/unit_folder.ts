@@ -216,9 +216,13 @@ export class UnitFileReader {
     }
   }
 
-  /** Bytes in memory of their own, aligned for arrays of any type. */
-  async read(position: number, length: number): Promise<Buffer> {
-    const bytes = Buffer.allocUnsafeSlow(length);
+  /** Bytes at the beginning of `memory`; by default in memory of their own, aligned for arrays of any type. */
+  async read(
+    position: number,
+    length: number,
+    memory: Buffer = Buffer.allocUnsafeSlow(length),
+  ): Promise<Buffer> {
+    const bytes = memory.subarray(0, length);
     for (let done = 0; done < length; ) {
       const { bytesRead } = await this.#handle.read(bytes, done, length - done, position + done);
       if (bytesRead === 0) {

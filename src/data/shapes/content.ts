@@ -10,7 +10,7 @@ import type { FieldRow } from './row.ts';
 import { type ReadingSettings, type RowKind, type ShapedRow, Shaper } from './shaper.ts';
 
 export type RowContent =
-  | { kind: 'text'; text: Buffer }
+  | { kind: 'text'; text: Buffer | string }
   | { kind: 'completion'; prompt: string; completion: string }
   | ({
       kind: 'messages';
@@ -27,7 +27,7 @@ export const SUPERVISED: RowKind<SupervisedShape, RowContent> = {
   parse(row, shape) {
     switch (shape) {
       case 'text':
-        return { kind: 'text', text: Buffer.from(row.text('text')) };
+        return { kind: 'text', text: row.text('text') };
       case 'messages':
         return conversation(row, row.messages('messages'));
       case 'alpaca': {

@@ -63,9 +63,13 @@ export class DataFile implements RandomAccess {
     return this.#opened.size;
   }
 
-  /** A range that must be there in full, in memory of its own. */
-  async read(start: number, end: number): Promise<Buffer> {
-    const buffer = Buffer.allocUnsafeSlow(end - start);
+  /** A range that must be there in full, at the beginning of `memory`; by default in memory of its own. */
+  async read(
+    start: number,
+    end: number,
+    memory: Buffer = Buffer.allocUnsafeSlow(end - start),
+  ): Promise<Buffer> {
+    const buffer = memory.subarray(0, end - start);
     let filled = 0;
     try {
       while (filled < buffer.length) {
@@ -82,9 +86,17 @@ export class DataFile implements RandomAccess {
     return buffer;
   }
 
-  /** The bytes from `start` up to `end`, each chunk in memory of its own. */
-  async *chunks(start = 0, end = this.size): AsyncGenerator<Buffer> {
-    const next = (at: number) => this.read(at, Math.min(end, at + CHUNK_BYTES));
+  /**
+   * The bytes from `start` up to `end`, each chunk in memory of its own. `passing`: in two memories in turn, so that a
+   * chunk is there until the next one is asked for.
+   */
+  async *chunks(start = 0, end = this.size, passing = false): AsyncGenerator<Buffer> {
+    const memories = passing ? [chunkMemory(), chunkMemory()] : [];
+    const next = (at: number) => {
+      const memory = memories.shift();
+      if (memory) memories.push(memory);
+      return this.read(at, Math.min(end, at + CHUNK_BYTES), memory);
+    };
     let ahead = start < end ? next(start) : undefined;
     try {
       for (let at = start; at < end; at += CHUNK_BYTES) {
@@ -134,9 +146,13 @@ export class FilePart implements RandomAccess {
     return this.#file.read(this.#start + start, this.#start + end);
   }
 
-  chunks(start = 0, end = this.size): AsyncGenerator<Buffer> {
-    return this.#file.chunks(this.#start + start, this.#start + end);
+  chunks(start = 0, end = this.size, passing = false): AsyncGenerator<Buffer> {
+    return this.#file.chunks(this.#start + start, this.#start + end, passing);
   }
+}
+
+function chunkMemory(): Buffer {
+  return Buffer.allocUnsafeSlow(CHUNK_BYTES);
 }
 
 /** A file that is no longer the one that was opened, or listed. */

@@ -35,6 +35,9 @@ export const READERS: Record<Exclude<Format, 'parquet'>, ReadFormat> = {
   warc: readWarc,
 };
 
+/** Formats of whose chunks nothing is left when their records were taken: no text is a view of them. */
+const KEEPS_NO_BYTES: ReadonlySet<Format> = new Set(['jsonl']);
+
 /** The records of a unit in order, in groups as they come in. */
 export async function* readUnitHere(unit: SourceUnit, settings: SourceSettings): AsyncGenerator<RawRecord[]> {
   if (unit.archive !== undefined) {
@@ -74,7 +77,7 @@ function openContent(file: DataFile | FilePart, unit: SourceUnit, settings: Sour
     // From the byte before a range: whether a line begins with the range is told by what stands before it.
     const offset = Math.max(0, unit.start - 1);
     return {
-      chunks: file.chunks(offset),
+      chunks: file.chunks(offset, file.size, KEEPS_NO_BYTES.has(unit.format)),
       offset,
       progress: (end) => Math.max(0, Math.min(unit.bytes, end - unit.start)),
     };
