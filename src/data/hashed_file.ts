@@ -2,6 +2,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
+import { release } from '../native/memory.ts';
 import { asFileError } from '../util/files.ts';
 
 const BUFFER_BYTES = 1 << 20;
@@ -19,7 +20,7 @@ export class HashedFile {
   readonly #path: string;
   readonly #name: string;
   readonly #hash: Hash = createHash('sha256');
-  readonly #buffer = Buffer.alloc(BUFFER_BYTES);
+  readonly #buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
   #used = 0;
   bytes = 0;
 
@@ -77,6 +78,7 @@ export class HashedFile {
       throw asFileError(error, this.#path);
     }
     await this.close();
+    release(this.#buffer);
     return { file: this.#name, bytes: this.bytes, sha256: this.#hash.digest('hex') };
   }
 

@@ -4,7 +4,7 @@
  * alone.
  */
 
-import { TextBatchBuilder } from '../../native/text_batch.ts';
+import type { TextBatchBuilder } from '../../native/text_batch.ts';
 import { StageStopped } from '../../stages/stage.ts';
 import { encodeChat } from '../../tokenizer/chat.ts';
 import { templateInputs } from '../../tokenizer/chat_template.ts';
@@ -31,6 +31,8 @@ export interface MapOptions {
   steps: Steps;
   /** Enough of a unit: documents that its rules kept. */
   maxDocuments: number;
+  /** What batches are gathered in, one while the other is worked on; used by one unit after the other. */
+  builders: readonly [TextBatchBuilder, TextBatchBuilder];
 }
 
 /** What goes on meanwhile. */
@@ -67,9 +69,9 @@ export class UnitMapper {
   #before = 0;
   /** Documents of text that were handed over. */
   #texts = 0;
-  #filling: Filling = newFilling();
+  #filling: Filling;
   /** The other one, while it is worked on. */
-  #spare: Filling = newFilling();
+  #spare: Filling;
   #working: Promise<void> | undefined;
 
   constructor(
@@ -85,6 +87,9 @@ export class UnitMapper {
     this.#writer = writer;
     this.#watch = watch;
     this.#shaper = new SupervisedShaper(source);
+    const [first, second] = options.builders;
+    this.#filling = newFilling(first);
+    this.#spare = newFilling(second);
   }
 
   async run(): Promise<UnitReport> {
@@ -197,8 +202,10 @@ export class UnitMapper {
   }
 }
 
-function newFilling(): Filling {
-  return { texts: new TextBatchBuilder(), places: [], parts: [], rendered: [], end: 0 };
+function newFilling(texts: TextBatchBuilder): Filling {
+  // A unit that failed may have left documents in it.
+  texts.take();
+  return { texts, places: [], parts: [], rendered: [], end: 0 };
 }
 
 function originOf(part: WorkPart, line: number): string {

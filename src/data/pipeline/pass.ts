@@ -1,4 +1,5 @@
 /** One pass over the units of a preparation: those that are not done are worked on, and all are told of. */
+import { TextBatchBuilder } from '../../native/text_batch.ts';
 import type { StageContext } from '../../stages/stage.ts';
 import type { Tokenizer } from '../../tokenizer/tokenizer.ts';
 import { UnitMapper } from './map.ts';
@@ -32,6 +33,7 @@ export interface PassOptions {
 export class Pass {
   readonly #options: PassOptions;
   readonly #total: number;
+  readonly #builders = [new TextBatchBuilder(), new TextBatchBuilder()] as const;
   /** Of the units that are done. */
   #bytes = 0;
   #documents = 0;
@@ -92,7 +94,7 @@ export class Pass {
     const unit = this.#options.units[index]!;
     const writer = await UnitWriter.create(folder.root, index);
     try {
-      const options = { tokenizer, steps: stepsOf(unit), maxDocuments };
+      const options = { tokenizer, steps: stepsOf(unit), maxDocuments, builders: this.#builders };
       const mapper = new UnitMapper(unit, sources[unit.source]!, options, writer, {
         progress: (bytes, report) => this.#progress(bytes, report),
         stopRequested: () => context.checkpointRequested(),
