@@ -16,7 +16,8 @@ std::string optional_string(const Argument& argument) {
   return argument.is_absent() ? std::string() : argument.string();
 }
 
-/// What batches have left free in the heaps of threads goes back to the machine before sorting takes its memory.
+/// What batches have left free in the heaps of threads goes back to the machine before sorting takes its
+/// memory.
 void trim_heaps() { malloc_trim(0); }
 
 uint64_t count(const Argument& argument, int64_t most = kMaxSafeInteger) {

@@ -120,8 +120,8 @@ Napi::Value checksum_file(const Napi::CallbackInfo& info) {
 constexpr int kMappedBytes = 256 << 10;
 
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
-  // Left to itself, glibc raises the bound to the largest block that was freed, up to 32 MiB: batches of documents
-  // then come from heaps, one a thread, which fill with holes and only grow.
+  // Left to itself, glibc raises the bound to the largest block that was freed, up to 32 MiB: batches of
+  // documents then come from heaps, one a thread, which fill with holes and only grow.
   mallopt(M_MMAP_THRESHOLD, kMappedBytes);
   env.SetInstanceData(new Environment(env));  // Node deletes it
   const auto add = [&](const char* name, Napi::Value (*function)(const Napi::CallbackInfo&)) {
