@@ -99,7 +99,7 @@ def main():
         "unicode_normalization.inc",
         "Combining classes by range; full canonical decompositions; pairs and what they compose to.",
         [
-            ("constexpr ClassRange kCombiningClasses[]", ranges(lambda c: unicodedata.combining(chr(c)))),
+            ("constexpr CombiningRange kCombiningClasses[]", ranges(lambda c: unicodedata.combining(chr(c)))),
             ("constexpr Decomposition kDecompositions[]", decompositions),
             ("constexpr Composition kCompositions[]", sorted(compositions)),
         ],
