@@ -90,7 +90,9 @@ describe('stage tokenizer', () => {
       { files: ['small.txt'] },
       { outDir: emptyDir('small'), baseDir: folder.path },
     );
-    expect(run.logs[0]).toContain('warning');
+    expect(run.events.filter(({ kind }) => kind === 'notice')).toMatchObject([
+      { body: { level: 'warning', text: expect.stringContaining('the vocabulary has') } },
+    ]);
     expect(run.results).toMatchObject({ merges: 2 });
   });
 
