@@ -90,9 +90,15 @@ describe('stage tokenizer', () => {
       { files: ['small.txt'] },
       { outDir: emptyDir('small'), baseDir: folder.path },
     );
-    expect(run.events.filter(({ kind }) => kind === 'notice')).toMatchObject([
-      { body: { level: 'warning', text: expect.stringContaining('the vocabulary has') } },
-    ]);
+    expect(run.events).toContainEqual({
+      kind: 'notice',
+      body: {
+        stage: expect.any(String),
+        level: 'warning',
+        text: expect.stringContaining('the vocabulary has'),
+      },
+      key: expect.stringMatching(/vocabulary$/),
+    });
     expect(run.results).toMatchObject({ merges: 2 });
   });
 
