@@ -166,6 +166,13 @@ describe('damaged files', () => {
   });
 });
 
+it('a file may have more units than a call may have arguments', async () => {
+  const path = write('many.jsonl', 'x'.repeat(300_000));
+  const units = await listUnits([path], sourceSettings.parse({}), '/', { unitBytes: 1 });
+  expect(units).toHaveLength(300_000);
+  expect(units.at(-1)).toMatchObject({ start: 299_999, end: 300_000 });
+});
+
 it('all records of several files come in their order', async () => {
   const paths = [write('b.txt', 'b1\nb2'), write('a.txt', 'a1')];
   const found: string[] = [];

@@ -19,11 +19,11 @@ export async function listUnits(
   baseDir: string,
   options: SourceOptions = {},
 ): Promise<SourceUnit[]> {
-  const units: SourceUnit[] = [];
+  const units: SourceUnit[][] = [];
   for (const source of await resolveSources(patterns, baseDir, settings, options)) {
-    units.push(...(await unitsOfFile(source, settings, options.unitBytes ?? DEFAULT_UNIT_BYTES)));
+    units.push(await unitsOfFile(source, settings, options.unitBytes ?? DEFAULT_UNIT_BYTES));
   }
-  return units;
+  return units.flat();
 }
 
 async function unitsOfFile(
@@ -41,7 +41,7 @@ async function unitsOfFile(
       const { max_expansion: maxExpansion } = settings;
       const archive = { kind, path, location, compression, fileBytes: file.size, maxExpansion };
       // Awaited here: while the file is closed, nobody would see it fail.
-      return await unitsOfArchive(source, archive, settings, unitBytes);
+      return await unitsOfArchive(source, archive, file, settings, unitBytes);
     }
     if (isArchiveName(location)) {
       throw damagedContainer(new Error('it does not begin as one'), location, 'archive');
@@ -58,6 +58,7 @@ async function unitsOfFile(
 async function unitsOfArchive(
   source: SourceFile,
   archive: ArchiveFile,
+  file: DataFile,
   settings: SourceSettings,
   unitBytes: number,
 ): Promise<SourceUnit[]> {
@@ -72,13 +73,14 @@ async function unitsOfArchive(
       source.members === undefined ? 'no member has the name of a data file' : 'no member has this name',
     );
   }
-  const units: SourceUnit[] = [];
-  for (const member of wanted) units.push(...(await unitsOfMember(archive, member, settings, unitBytes)));
-  return units;
+  const units: SourceUnit[][] = [];
+  for (const member of wanted) units.push(await unitsOfMember(archive, file, member, settings, unitBytes));
+  return units.flat();
 }
 
 async function unitsOfMember(
   archive: ArchiveFile,
+  file: DataFile,
   member: Member,
   settings: SourceSettings,
   unitBytes: number,
@@ -94,16 +96,11 @@ async function unitsOfMember(
       { ...unit, format, compression: 'none', archive: { kind, index, compression: archive.compression } },
     ];
   }
-  const file = await DataFile.open(path, location, fileBytes);
-  try {
-    const part = new FilePart(file, offset, bytes);
-    const head = await part.read(0, Math.min(HEAD_BYTES, bytes));
-    const compression = compressionOf(head);
-    const format = await formatOf(part, head, compression, location, settings);
-    return await cut({ ...unit, format, compression, within: { offset, bytes } }, settings, unitBytes);
-  } finally {
-    await file.close();
-  }
+  const part = new FilePart(file, offset, bytes);
+  const head = await part.read(0, Math.min(HEAD_BYTES, bytes));
+  const compression = compressionOf(head);
+  const format = await formatOf(part, head, compression, location, settings);
+  return cut({ ...unit, format, compression, within: { offset, bytes } }, settings, unitBytes);
 }
 
 /** The parts of content that can be cut; other content is one unit. */
