@@ -24,6 +24,8 @@ const [inputs, seed, from] = [values.inputs, values.seed, values.from].map(Numbe
   number,
   number,
 ];
+/** An input takes a millisecond; one that takes this long does something that it should not. */
+const MAX_INPUT_MS = 5000;
 /** Reports come this often, so that one sees where a run is. */
 const PART = 50_000;
 
@@ -36,7 +38,7 @@ for (const name of values.target) {
   let [done, errors, slowestMs, slowest, rss] = [0, 0, 0, 0, 0];
   let broken = false;
   while (done < inputs && !broken) {
-    const report = await fuzz(target, seed, from + done, Math.min(PART, inputs - done));
+    const report = await fuzz(target, seed, from + done, Math.min(PART, inputs - done), MAX_INPUT_MS);
     done += report.inputs;
     errors += report.errors;
     if (report.slowestMs > slowestMs) [slowestMs, slowest] = [report.slowestMs, report.slowest];

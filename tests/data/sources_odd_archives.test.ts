@@ -1,6 +1,11 @@
 /** Archives that are legal but odd, and some made to do harm: links, sparse files, names, sizes, bombs in archives. */
+import { readFileSync, rmSync, statSync, utimesSync } from 'node:fs';
+import { join } from 'node:path';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { afterAll, describe, expect, it } from 'vitest';
+import { listUnits } from '../../src/data/sources/list.ts';
+import { readUnit } from '../../src/data/sources/read.ts';
+import { sourceSettings } from '../../src/data/sources/settings.ts';
 import { paxRecord, tarMember, tarOf, withChecksums, zipOf } from './archive_bytes.ts';
 import { contents, failure, records, writerInto } from './source_records.ts';
 import { temporaryFolder } from './stage_context.ts';
@@ -161,6 +166,26 @@ describe('members of zip archives', () => {
       `${path}!/a.txt is damaged, cut short, or no zip member (its checksum differs).`,
     );
   });
+});
+
+it('what was written to since it was listed is not read, though it has the same size', async () => {
+  const parquet = readFileSync(join(import.meta.dirname, 'fixtures', 'zstd.parquet'));
+  const settings = sourceSettings.parse({});
+  for (const path of [
+    ...tars('later', tarMember('a.jsonl', '{"a":1}\n')),
+    write('later.zip', zipOf([{ name: 'a.jsonl', content: Buffer.from('{"a":1}') }])),
+    write('later.parquet', parquet),
+    write('later.jsonl', '{"a":1}\n'),
+    write('later.jsonl.gz', gzipSync('{"a":1}\n')),
+  ]) {
+    const [unit] = await listUnits([path], settings, '/');
+    const { mtimeMs } = statSync(path);
+    utimesSync(path, mtimeMs / 1000 + 1, mtimeMs / 1000 + 1);
+    const error = await failure(readUnit(unit!, settings).next());
+    expect(error.message).toContain('was changed while it was being read: it was written to at');
+    rmSync(path);
+    expect((await failure(readUnit(unit!, settings).next())).code).toBe('file_not_found');
+  }
 });
 
 describe('archives in archives', () => {

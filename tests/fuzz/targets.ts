@@ -56,7 +56,7 @@ function unitOf(format: Format, bytes: Buffer): SourceUnit {
     compression: 'none',
     start: 0,
     bytes: size,
-    fileBytes: size,
+    file: { bytes: size, modified: 0 },
   };
 }
 

@@ -7,7 +7,7 @@ import type { PrepareSettings, PrepareSource } from './settings.ts';
 import type { Steps } from './steps.ts';
 import { type DoneUnit, UnitWriter } from './unit_folder.ts';
 import { addReport, emptyReport, requireFitting, type UnitReport } from './unit_report.ts';
-import { requireUnchanged, type WorkFile, type WorkUnit } from './units.ts';
+import type { WorkUnit } from './units.ts';
 import type { WorkFolder } from './work_folder.ts';
 
 /** Rows after which a share of misfits is looked at before all have been read. */
@@ -18,8 +18,6 @@ export interface PassOptions {
   tokenizer: Tokenizer;
   sources: readonly PrepareSource[];
   units: readonly WorkUnit[];
-  /** All data files, by path. */
-  files: ReadonlyMap<string, WorkFile>;
   folder: WorkFolder;
   /** Of each unit's source. */
   stepsOf(unit: WorkUnit): Steps;
@@ -99,12 +97,7 @@ export class Pass {
         progress: (bytes, report) => this.#progress(bytes, report),
         stopRequested: () => context.checkpointRequested(),
       });
-      const report = await mapper.run();
-      // The unit is kept under the hash of its files: it must be made of no others.
-      for (const path of new Set(unit.parts.map((part) => part.path))) {
-        await requireUnchanged(this.#options.files.get(path)!);
-      }
-      await writer.finish(report);
+      await writer.finish(await mapper.run());
     } catch (error) {
       await writer.abandon();
       throw error;

@@ -3,11 +3,9 @@
  * sources. They follow from files and settings alone, so that any process on any machine can do any of them and the
  * pieces fit.
  */
-import { stat } from 'node:fs/promises';
 import { isAbsolute, relative } from 'node:path';
-import { asFileError } from '../../util/files.ts';
 import { hashFile } from '../../util/hash.ts';
-import { changed } from '../sources/bytes.ts';
+import { DataFile } from '../sources/bytes.ts';
 import { listUnits } from '../sources/list.ts';
 import type { SourceOptions } from '../sources/settings.ts';
 import { isByteRange, type SourceUnit } from '../sources/unit.ts';
@@ -35,8 +33,6 @@ export interface WorkFile {
   file: string;
   bytes: number;
   sha256: string;
-  /** When it was written to last, as of when it was hashed; milliseconds since 1970. */
-  modified: number;
 }
 
 /** Neighbours that are smaller than a unit together are one: a folder a file would cost more than the file. */
@@ -71,36 +67,20 @@ export async function hashFiles(
   const files = Array.from({ length: sources }, () => new Map<string, WorkFile>());
   const known = new Map<string, WorkFile>();
   for (const { source, parts } of units) {
-    for (const { path, fileBytes } of parts) {
+    for (const part of parts) {
+      const { path } = part;
       let file = known.get(path);
       if (!file) {
-        const { modified } = await lookAt(path);
         const sha256 = await hashFile(path);
-        file = { path, file: shortName(path, baseDir), bytes: fileBytes, sha256, modified };
-        await requireUnchanged(file);
+        // The hash is that of what was listed.
+        await (await DataFile.open(path, path, part.file)).close();
+        file = { path, file: shortName(path, baseDir), bytes: part.file.bytes, sha256 };
         known.set(path, file);
       }
       files[source]!.set(path, file);
     }
   }
   return files.map((each) => [...each.values()]);
-}
-
-/** Throws unless the file is still the one that was listed and hashed. */
-export async function requireUnchanged({ path, bytes, modified }: WorkFile): Promise<void> {
-  const now = await lookAt(path);
-  if (now.bytes !== bytes) throw changed(path, `it had ${bytes} bytes and has ${now.bytes}`);
-  if (now.modified !== modified)
-    throw changed(path, `it was written to at ${new Date(now.modified).toISOString()}`);
-}
-
-async function lookAt(path: string): Promise<Pick<WorkFile, 'bytes' | 'modified'>> {
-  try {
-    const { size, mtimeMs } = await stat(path);
-    return { bytes: size, modified: mtimeMs };
-  } catch (error) {
-    throw asFileError(error, path);
-  }
 }
 
 /** The place of a row as it is stored: its line or row, -1 - n for byte n. */

@@ -6,6 +6,7 @@ import type { Stats } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { AnnealError } from '../../../proto/errors.ts';
 import { asFileError } from '../../util/files.ts';
+import type { FileState } from './unit.ts';
 
 /** Rows of a chunk live at the same time: larger ones cost memory and, by the caches, time. */
 const CHUNK_BYTES = 1 << 18;
@@ -31,36 +32,35 @@ export interface RandomAccess {
 /** A file that is open, and what it was then. */
 export class DataFile implements RandomAccess {
   readonly #handle: FileHandle;
-  readonly #opened: Stats;
+  /** As it was when it was opened. */
+  readonly state: FileState;
   readonly location: string;
 
-  private constructor(handle: FileHandle, opened: Stats, location: string) {
+  private constructor(handle: FileHandle, state: FileState, location: string) {
     this.#handle = handle;
-    this.#opened = opened;
+    this.state = state;
     this.location = location;
   }
 
-  /** `expectedBytes` is its size at an earlier look. */
-  static async open(path: string, location: string, expectedBytes?: number): Promise<DataFile> {
+  /** `expected` is what it was at an earlier look. */
+  static async open(path: string, location: string, expected?: FileState): Promise<DataFile> {
     try {
       const handle = await open(path, 'r');
-      const stats = await handle.stat().catch(async (error: unknown) => {
+      try {
+        const state = stateOf(await handle.stat());
+        if (expected !== undefined) requireSame(location, expected, state);
+        return new DataFile(handle, state, location);
+      } catch (error) {
         await handle.close();
         throw error;
-      });
-      const file = new DataFile(handle, stats, location);
-      if (expectedBytes !== undefined && stats.size !== expectedBytes) {
-        await file.close();
-        throw changed(location, `it had ${expectedBytes} bytes and has ${stats.size}`);
       }
-      return file;
     } catch (error) {
       throw asFileError(error, location);
     }
   }
 
   get size(): number {
-    return this.#opened.size;
+    return this.state.bytes;
   }
 
   /** A range that must be there in full, at the beginning of `memory`; by default in memory of its own. */
@@ -81,7 +81,7 @@ export class DataFile implements RandomAccess {
       throw asFileError(error, this.location);
     }
     if (filled < buffer.length) {
-      throw changed(this.location, `it ended at byte ${start + filled} of ${this.#opened.size}`);
+      throw changed(this.location, `it ended at byte ${start + filled} of ${this.size}`);
     }
     return buffer;
   }
@@ -112,13 +112,7 @@ export class DataFile implements RandomAccess {
 
   /** Throws when the file is no longer as it was when it was opened. */
   async verify(): Promise<void> {
-    const now = await this.#handle.stat();
-    if (now.size !== this.#opened.size) {
-      throw changed(this.location, `it had ${this.#opened.size} bytes and has ${now.size}`);
-    }
-    if (now.mtimeMs !== this.#opened.mtimeMs) {
-      throw changed(this.location, `it was written to at ${now.mtime.toISOString()}`);
-    }
+    requireSame(this.location, this.state, stateOf(await this.#handle.stat()));
   }
 
   async close(): Promise<void> {
@@ -155,8 +149,20 @@ function chunkMemory(): Buffer {
   return Buffer.allocUnsafeSlow(CHUNK_BYTES);
 }
 
-/** A file that is no longer the one that was opened, or listed. */
-export function changed(location: string, how: string): AnnealError {
+function stateOf({ size, mtimeMs }: Stats): FileState {
+  return { bytes: size, modified: mtimeMs };
+}
+
+function requireSame(location: string, before: FileState, now: FileState): void {
+  if (now.bytes !== before.bytes) {
+    throw changed(location, `it had ${before.bytes} bytes and has ${now.bytes}`);
+  }
+  if (now.modified !== before.modified) {
+    throw changed(location, `it was written to at ${new Date(now.modified).toISOString()}`);
+  }
+}
+
+function changed(location: string, how: string): AnnealError {
   return new AnnealError('file_unreadable', `${location} was changed while it was being read: ${how}.`, {
     path: location,
     hint: 'Let whatever writes the file finish, then run again.',

@@ -50,8 +50,8 @@ async function run(task: ColumnarTask): Promise<void> {
 }
 
 async function rangesOf(unit: SourceUnit, unitBytes: number): Promise<Range[]> {
-  const { path, location, fileBytes, within } = unit;
-  const file = await DataFile.open(path, location, fileBytes);
+  const { path, location, within } = unit;
+  const file = await DataFile.open(path, location, unit.file);
   try {
     const part = within === undefined ? file : new FilePart(file, within.offset, within.bytes);
     return await parquetRanges(part, unitBytes);

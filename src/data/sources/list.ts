@@ -39,7 +39,7 @@ async function unitsOfFile(
     const kind = await archiveOf(file, head, compression, location, settings.max_expansion);
     if (kind !== undefined) {
       const { max_expansion: maxExpansion } = settings;
-      const archive = { kind, path, location, compression, fileBytes: file.size, maxExpansion };
+      const archive = { kind, path, location, compression, file: file.state, maxExpansion };
       // Awaited here: while the file is closed, nobody would see it fail.
       return await unitsOfArchive(source, archive, file, settings, unitBytes);
     }
@@ -48,7 +48,7 @@ async function unitsOfFile(
     }
     if (source.members !== undefined) throw noMember(source, 'it is no archive');
     const format = await formatOf(file, head, compression, location, settings);
-    const whole = { location, path, format, compression, start: 0, bytes: file.size, fileBytes: file.size };
+    const whole = { location, path, format, compression, start: 0, bytes: file.size, file: file.state };
     return await cut(whole, settings, unitBytes);
   } finally {
     await file.close();
@@ -85,10 +85,10 @@ async function unitsOfMember(
   settings: SourceSettings,
   unitBytes: number,
 ): Promise<SourceUnit[]> {
-  const { path, fileBytes, kind } = archive;
+  const { path, kind } = archive;
   const { name, index, offset, bytes } = member;
   const location = `${archive.location}!/${name}`;
-  const unit = { location, path, member: name, start: 0, bytes, fileBytes };
+  const unit = { location, path, member: name, start: 0, bytes, file: file.state };
   if (offset === undefined) {
     // Its first bytes are known to nobody before it is read: what it is goes by its name until then.
     const format = await formatOf(undefined, undefined, 'none', name, settings);

@@ -3,6 +3,7 @@ import { stat } from 'node:fs/promises';
 import { AnnealError } from '../../../proto/errors.ts';
 import { asFileError, formatBytes } from '../../util/files.ts';
 import type { Compression } from './compression.ts';
+import type { FileState } from './unit.ts';
 
 /** An archive, and where it lies. */
 export interface ArchiveFile {
@@ -12,7 +13,7 @@ export interface ArchiveFile {
   /** Of the archive as a whole. */
   compression: Compression;
   /** At an earlier look. */
-  fileBytes: number;
+  file: FileState;
   maxExpansion: number;
 }
 

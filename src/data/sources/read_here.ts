@@ -44,7 +44,7 @@ export async function* readUnitHere(unit: SourceUnit, settings: SourceSettings):
     yield* readMember(unit, unit.archive, settings);
     return;
   }
-  const file = await DataFile.open(unit.path, unit.location, unit.fileBytes);
+  const file = await DataFile.open(unit.path, unit.location, unit.file);
   try {
     const part = unit.within === undefined ? file : new FilePart(file, unit.within.offset, unit.within.bytes);
     if (unit.format === 'parquet' && unit.compression === 'none') yield* readParquet(part, unit, settings);
@@ -101,7 +101,7 @@ async function* readMember(
     path: unit.path,
     location: unit.location.slice(0, -`!/${unit.member}`.length),
     compression,
-    fileBytes: unit.fileBytes,
+    file: unit.file,
     maxExpansion: settings.max_expansion,
   };
   const { counted, taken } = counting(memberChunks(archive, { name: unit.member!, index }));
@@ -116,7 +116,7 @@ async function* readMember(
     const chunks =
       inner === 'none'
         ? all()
-        : decompress(all(), inner, unit.location, settings.max_expansion, unit.fileBytes);
+        : decompress(all(), inner, unit.location, settings.max_expansion, unit.file.bytes);
     const content = { chunks, offset: 0, progress: () => Math.min(unit.bytes, taken()) };
     yield* readContent(content, unit, settings);
   } finally {

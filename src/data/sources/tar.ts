@@ -93,7 +93,7 @@ class TarCursor {
   }
 
   static async open(archive: ArchiveFile): Promise<TarCursor> {
-    return new TarCursor(await DataFile.open(archive.path, archive.location, archive.fileBytes), archive);
+    return new TarCursor(await DataFile.open(archive.path, archive.location, archive.file), archive);
   }
 
   /** The next entry; what is left of the last one is passed over. */

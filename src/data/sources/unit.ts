@@ -6,6 +6,13 @@
 import type { Compression } from './compression.ts';
 import type { Format } from './settings.ts';
 
+/** What tells a file from what it was or becomes. */
+export interface FileState {
+  bytes: number;
+  /** When it was written to last, in milliseconds since 1970. */
+  modified: number;
+}
+
 export interface SourceUnit {
   /** As messages and ledgers name it: a path, a URL, or `archive.tar!/member`. */
   location: string;
@@ -29,8 +36,8 @@ export interface SourceUnit {
   end?: number;
   /** Bytes of the stored file that the unit takes, for progress and balance. */
   bytes: number;
-  /** Bytes of the whole file when the units were listed: another size later is another file. */
-  fileBytes: number;
+  /** The whole file when the units were listed: one that is not the same later is another file. */
+  file: FileState;
 }
 
 export type Fields = Record<string, unknown>;

@@ -36,7 +36,7 @@ export async function* zipMember(
 ): AsyncGenerator<Buffer> {
   const key = await archiveKey(archive);
   // Also when the index is known, a file that was changed since is noticed here.
-  const file = await DataFile.open(archive.path, archive.location, archive.fileBytes);
+  const file = await DataFile.open(archive.path, archive.location, archive.file);
   const open = (await zips.take(key, () => true)) ?? (await openZip(archive));
   try {
     const entry = open.entries[member.index];
@@ -67,7 +67,8 @@ export async function* zipMember(
 }
 
 async function openZip(archive: ArchiveFile): Promise<OpenZip> {
-  const { path, location, maxExpansion, fileBytes } = archive;
+  const { path, location, maxExpansion } = archive;
+  const { bytes: fileBytes } = archive.file;
   let zip: ZipFile | undefined;
   try {
     zip = await openPromise(path, { lazyEntries: true, autoClose: false });
