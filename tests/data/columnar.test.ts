@@ -45,6 +45,22 @@ describe.each(['parquet', 'arrow'])('%s', (kind) => {
   });
 });
 
+it('Parquet that its library never ends is given up, and the next file is read', async () => {
+  // A page says no size: the library reads on from nowhere.
+  const path = write('endless.parquet', inputOf(TARGETS.parquet!, 302, 10_951));
+  await contents(join(import.meta.dirname, 'fixtures', 'zstd.parquet'));
+  setColumnarPatience(1000);
+  expect((await failure(contents(path))).message).toBe(`${path} cannot be decoded: no end of it after 1 s.`);
+  setColumnarPatience(PATIENCE_MS);
+  expect(await contents(join(import.meta.dirname, 'fixtures', 'zstd.parquet'))).toHaveLength(6);
+});
+
+it('Arrow with a body behind a message that has none is damaged', async () => {
+  // The library would take the body for the next message, unchecked.
+  const error = await failure(TARGETS.arrow!.run(inputOf(TARGETS.arrow!, 302, 168_815), 168_815));
+  expect(error.message).toContain('a message says it has a body of');
+});
+
 it.each([0x7fffffff, 0x00ffffff, -1])('Arrow ends, whatever is %i of its numbers', async (number) => {
   // Lengths of lists, sizes of bodies, counts of rows, places of values: each of them in turn.
   const whole = readFileSync(join(import.meta.dirname, 'fixtures', 'none.arrow'));

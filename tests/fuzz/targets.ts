@@ -181,7 +181,7 @@ const bzip2 = Buffer.from(
 
 /** What is no gzip stream becomes one, as a tar archive. */
 function mendTarGz(bytes: Buffer): Buffer {
-  return bytes.readUInt16BE(0) === 0x1f8b ? bytes : gzipSync(withChecksums(bytes), { level: 1 });
+  return bytes[0] === 0x1f && bytes[1] === 0x8b ? bytes : gzipSync(withChecksums(bytes), { level: 1 });
 }
 
 /** With an end that says where the index is. */

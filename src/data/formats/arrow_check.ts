@@ -40,7 +40,9 @@ class Table {
     const { view } = this.#of;
     const vtable = this.#at - view.getInt32(this.#at, true);
     const place = 4 + 2 * i;
-    const offset = place < view.getUint16(vtable, true) ? view.getUint16(vtable + place, true) : 0;
+    // The library reads them as signed numbers.
+    const offset = place < view.getInt16(vtable, true) ? view.getInt16(vtable + place, true) : 0;
+    if (offset < 0) throw new Error('a field of its metadata lies before them');
     return offset === 0 ? undefined : this.#at + offset;
   }
 
@@ -89,17 +91,20 @@ export function checkMessage(metadata: Uint8Array): number {
   const message = Table.root(metadata);
   const header = message.table(2);
   const kind = message.byte(1);
-  if (header !== undefined) {
-    if (kind === HEADER.schema) {
-      for (const field of header.tables(1)) checkField(field, 0);
-      header.list(2, 4);
-      header.list(3, 8);
-    } else if (kind === HEADER.batch) checkBatchHeader(header);
-    else if (kind === HEADER.dictionary) checkBatchHeader(header.table(1));
+  const hasBody = kind === HEADER.batch || kind === HEADER.dictionary;
+  if (kind === HEADER.schema && header !== undefined) {
+    for (const field of header.tables(1)) checkField(field, 0);
+    header.list(2, 4);
+    header.list(3, 8);
+  } else if (hasBody) {
+    checkBatchHeader(kind === HEADER.dictionary ? header?.table(1) : header);
   }
   message.list(4, 4);
   const body = message.long(3);
-  if (body < 0n || body > BigInt(Number.MAX_SAFE_INTEGER)) throw new Error(`a body has ${body} bytes`);
+  // The library takes what follows other messages for the next one.
+  if (body < 0n || body > BigInt(Number.MAX_SAFE_INTEGER) || (body > 0n && !hasBody)) {
+    throw new Error(`a message says it has a body of ${body} bytes`);
+  }
   return Number(body);
 }
 
