@@ -1,8 +1,8 @@
 /**
  * Near-duplicate documents of a corpus with known copies: CPU time from text to the documents that go, and which of
- * them are right. A document should go when an earlier one is as similar as the threshold by their exact sets of
- * shingles; only copies of the same document can be (bench/README.md says what the others come to). `scale` instead
- * shows time and memory of our side under several settings of `memory_bytes`.
+ * them are right. A document should go when an earlier copy of the same document is as similar as the threshold by
+ * their exact sets of shingles. `scale` instead shows time and memory of our side under several settings of
+ * `memory_bytes`.
  */
 import {
   closeSync,
