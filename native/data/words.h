@@ -37,10 +37,10 @@ class PlainWords {
  private:
   void mark_high(std::string_view text);
 
-  std::vector<char> lower_;  // the text with its ASCII letters in lower case, then zeros
-  ByteBits word_;            // bytes of words
-  ByteBits high_;            // bytes that are not ASCII
-  ByteBits border_;          // a word that has this byte begins with it
+  std::vector<char> lower_;    // the text with its ASCII letters in lower case, then zeros
+  ByteBits word_;              // bytes of words
+  ByteBits high_;              // bytes that are not ASCII
+  ByteBits border_;            // a word that has this byte begins with it
   std::vector<Place> places_;  // the first count_ are those of the text
   size_t count_ = 0;
 };
