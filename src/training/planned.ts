@@ -1,8 +1,8 @@
 /** What a plan can know of a model or dataset that an earlier stage of the same recipe has still to make. */
-import { stat } from 'node:fs/promises';
 import { AnnealError } from '../../proto/errors.ts';
 import { readManifest } from '../data/dataset.ts';
 import { resolveFiles } from '../data/files.ts';
+import { contentSize } from '../data/sources/content_size.ts';
 import { openModelFolder } from '../models/load.ts';
 import { type ModelSettings, newArchitecture } from '../models/settings.ts';
 import type { Architecture } from '../native/addon.ts';
@@ -45,10 +45,10 @@ export async function plannedDatasetTokens(dataset: PlannedInput, baseDir: strin
   return tokens;
 }
 
-/** Tokens in data files, estimated from their size. */
+/** Tokens in data files, estimated from the size of their content. */
 export async function plannedFileTokens(patterns: readonly string[], baseDir: string): Promise<number> {
   let bytes = 0;
-  for (const file of await resolveFiles(patterns, baseDir)) bytes += (await stat(file)).size;
+  for (const file of await resolveFiles(patterns, baseDir)) bytes += await contentSize(file);
   return Math.ceil(bytes / BYTES_PER_TOKEN);
 }
 
