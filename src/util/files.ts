@@ -151,23 +151,27 @@ export async function makeDir(path: string, mode?: number): Promise<void> {
 }
 
 async function makeMissing(path: string, mode: number | undefined): Promise<void> {
-  try {
-    await mkdir(path, mode);
-    return;
-  } catch (error) {
-    if (await isFolder(path)) return;
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    const parent = dirname(path);
-    if (await isFolder(parent)) {
-      throw new AnnealError('file_unreadable', `${path} cannot be made: ${parent} takes no folders.`, {
-        path,
-        hint: 'Name a folder of a disk that can be written to.',
-        cause: error,
-      });
+  const parent = dirname(path);
+  let hadParent = false;
+  for (;;) {
+    try {
+      await mkdir(path, mode);
+      return;
+    } catch (error) {
+      if (await isFolder(path)) return;
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+      if (hadParent) {
+        throw new AnnealError('file_unreadable', `${path} cannot be made: ${parent} takes no folders.`, {
+          path,
+          hint: 'Name a folder of a disk that can be written to.',
+          cause: error,
+        });
+      }
     }
-    await makeMissing(parent, mode);
+    // Somebody else may have made it since: only with a parent that was there before does the answer count.
+    hadParent = await isFolder(parent);
+    if (!hadParent) await makeMissing(parent, mode);
   }
-  await makeMissing(path, mode);
 }
 
 async function isFolder(path: string): Promise<boolean> {

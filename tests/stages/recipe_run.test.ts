@@ -68,13 +68,13 @@ describe('a recipe', () => {
       writeFileSync(path, `${[...rows, JSON.stringify(odd)].join('\n')}\n`);
       const channel = await runHere(own, recipeText({ pretrain: ['max_steps: 1'], sft: ['max_steps: 1'] }));
       expect(channel.outcome().error).toBeNull();
-      expect(channel.warnings().map(({ body }) => body.text)).toEqual([
+      expect(channel.warnings().map(({ body }) => body.text)).toContainEqual(
         expect.stringMatching(
           new RegExp(
             `^Messages of 1 of ${rows.length + 1} rows .*chats\\.jsonl:${rows.length + 1}: <.im_end.>`,
           ),
         ),
-      ]);
+      );
     } finally {
       own.remove();
     }

@@ -17,6 +17,14 @@ it('a folder is made with those above it, also several times at once', async () 
   expect(statSync(join(folder, 'secret')).mode & 0o777).toBe(0o700);
 });
 
+it('folders that several make in the same new one come about whatever the order', async () => {
+  for (let i = 0; i < 100; i++) {
+    const path = join(folder, `race-${i}`);
+    await Promise.all(['x/y', 'x/z', 'x/y', 'x'].map((name) => makeDir(join(path, name))));
+    expect(existsSync(join(path, 'x', 'z'))).toBe(true);
+  }
+});
+
 it('a folder below a file is an error', async () => {
   writeFileSync(join(folder, 'file'), '');
   for (const name of ['file', 'file/below'])
