@@ -93,13 +93,9 @@ function fill(pattern: string, response: Response): string | { missing: string }
   const source = pattern.replace(PLACEHOLDER, (_, field: string) => {
     const texts = fieldTexts(response, field);
     if (!texts) missing = field;
-    return `(?:${(texts ?? []).map(literal).join('|')})`;
+    return `(?:${(texts ?? []).map(RegExp.escape).join('|')})`;
   });
   return missing === undefined ? source : { missing };
-}
-
-function literal(text: string): string {
-  return text.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&');
 }
 
 function compiles(source: string): boolean {

@@ -15,7 +15,7 @@ import { nearOptions } from '../dedup/near.ts';
 import { checkPhases } from '../mix.ts';
 import { mergeUnits } from './dataset.ts';
 import { PartSteps } from './part_steps.ts';
-import { Pass } from './pass.ts';
+import { Pass, type PassOptions } from './pass.ts';
 import {
   type CountedSettings,
   type CountedUnit,
@@ -82,22 +82,29 @@ class Preparation {
     const decontamination = await this.#openDecontamination();
     const steps = await this.#documentSteps(repeated, decontamination);
     const folder = await WorkFolder.open(this.#workDir, 'documents', await this.#inputs());
-    const pass = new Pass({
-      context: this.#context,
-      tokenizer: this.#tokenizer,
-      sources: this.#sources,
-      units: this.#units,
+    const pass = this.#pass({
       folder,
       stepsOf: (unit) => steps[unit.source]!,
       maxDocuments: settings.max_documents ?? Number.POSITIVE_INFINITY,
       key: 'document',
       pass: this.#passes - 1,
-      passes: this.#passes,
     });
     const own = this.#own();
     await pass.complete(own);
     if (settings.part === undefined) await this.#merge(pass, decontamination, repeated);
     else await this.#writePart(settings.part, own.length, pass);
+  }
+
+  /** A pass over all units. */
+  #pass(own: Pick<PassOptions, 'folder' | 'stepsOf' | 'maxDocuments' | 'key' | 'pass'>): Pass {
+    return new Pass({
+      context: this.#context,
+      tokenizer: this.#tokenizer,
+      sources: this.#sources,
+      units: this.#units,
+      passes: this.#passes,
+      ...own,
+    });
   }
 
   /** The units that are this run's to do. */
@@ -114,17 +121,12 @@ class Preparation {
     const kinds = countedParts(this.#counted);
     const folder = await WorkFolder.open(this.#workDir, 'parts', { ...this.#reading(), parts: [...kinds] });
     const steps = new PartSteps(partHashers(kinds, { addon, threads }));
-    const pass = new Pass({
-      context: this.#context,
-      tokenizer: this.#tokenizer,
-      sources: this.#sources,
-      units: this.#units,
+    const pass = this.#pass({
       folder,
       stepsOf: () => steps,
       maxDocuments: Number.POSITIVE_INFINITY,
       key: 'count',
       pass: 0,
-      passes: 2,
     });
     const own = new Set(this.#own());
     await pass.complete([...own, ...this.#units.filter((unit) => !own.has(unit))]);
