@@ -174,6 +174,16 @@ describe('Parquet', () => {
     );
   });
 
+  it.each(['parquet', 'arrow'])('%s that is empty is said to be', async (kind) => {
+    const path = write(`empty.${kind}`, '');
+    const error = await failure(contents(path));
+    expect(error.message).toMatch(/empty\.(?:parquet is empty: no Parquet|arrow is empty: no Arrow) file\.$/);
+    expect(error.path).toBe(path);
+    // Four bytes are too few for a length and a mark.
+    const short = await failure(contents(write(`short.${kind}`, 'PAR1')));
+    expect(short.message).not.toContain('DataView');
+  });
+
   describe('and Arrow', () => {
     it.each(['none', 'lz4', 'zstd'])('give the same, in %s', async (codec) => {
       expect(await contents(fixture(`${codec}.arrow`))).toEqual(all);

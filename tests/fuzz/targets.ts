@@ -3,6 +3,7 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
+import { arrowRanges, readArrowBatches } from '../../src/data/formats/arrow.ts';
 import { damagedContainer } from '../../src/data/formats/damaged.ts';
 import { decodeLz4Frame } from '../../src/data/formats/lz4.ts';
 import { parquetRanges, readParquet } from '../../src/data/formats/parquet.ts';
@@ -117,6 +118,18 @@ function compressionTarget(compression: Exclude<Compression, 'none'>, corpus: re
   };
 }
 
+/** Bytes as a file whose content can be had in any order. */
+function fileOf(bytes: Buffer, number: number): RandomAccess {
+  const read = async (start: number, end: number) =>
+    Buffer.from(new Uint8Array(bytes.subarray(start, end)).buffer);
+  return {
+    size: bytes.length,
+    location: 'input',
+    read,
+    chunks: (start, end) => chunksOf(bytes.subarray(start, end), number),
+  };
+}
+
 /**
  * In this thread, without the one of its own that the program gives it: that an input takes as long as it likes there
  * is no reason to let it.
@@ -127,15 +140,29 @@ function parquetTarget(corpus: readonly Buffer[], words: readonly string[]): Tar
     words,
     mend: mendParquet,
     leavesPromises: true,
-    async run(bytes) {
-      const file: RandomAccess = {
-        size: bytes.length,
-        location: 'input',
-        read: async (start, end) => Buffer.from(new Uint8Array(bytes.subarray(start, end)).buffer),
-      };
+    async run(bytes, number) {
+      const file = fileOf(bytes, number);
       let size = 0;
       for (const range of await parquetRanges(file, 1000)) {
         size += await drain(readParquet(file, { ...unitOf('parquet', bytes), ...range }, settings));
+      }
+      return size;
+    },
+  };
+}
+
+/** By the index, batch by batch. */
+function arrowBatchesTarget(corpus: readonly Buffer[], words: readonly string[]): Target {
+  return {
+    corpus,
+    words,
+    async run(bytes, number) {
+      const file = fileOf(bytes, number);
+      // Each input is a file of its own.
+      const unit = { ...unitOf('arrow', bytes), path: `input ${number}` };
+      let size = 0;
+      for (const range of await arrowRanges(file, unit, 1)) {
+        size += await drain(readArrowBatches(file, { ...unit, ...range }, settings));
       }
       return size;
     },
@@ -306,6 +333,17 @@ export const TARGETS: Readonly<Record<string, Target>> = {
     '\x04\x22\x4d\x18',
     '\x28\xb5\x2f\xfd',
   ]),
+  arrow_batches: arrowBatchesTarget(
+    [
+      'none.arrow',
+      'none.arrows',
+      'lz4.arrow',
+      'zstd.arrows',
+      'dictionaries.arrow',
+      'dictionaries.arrows',
+    ].map(fixture),
+    ['\xff\xff\xff\xff', '\0\0\0\0', 'ARROW1', '\x18\0\0\0'],
+  ),
   parquet: parquetTarget(
     ['none', 'snappy', 'gzip', 'zstd', 'brotli', 'lz4'].map((codec) => fixture(`${codec}.parquet`)),
     ['PAR1', '\0\0\0\0', '\xff\xff\xff\xff\x0f', '\x15\x00\x15', '\x1c', '\x19\x1c'],

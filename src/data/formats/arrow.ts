@@ -1,6 +1,7 @@
 /**
- * Arrow IPC, files and streams, one record batch at a time. A file is a stream between two marks with an index behind
- * it, so both are read from front to back, and may be compressed as a whole.
+ * Arrow IPC, files and streams, one record batch at a time. Content that is at hand in any order is cut into runs of
+ * batches. A file is a stream between two marks with an index behind it, so what is compressed as a whole, or comes
+ * out of an archive, is read from front to back.
  */
 import { zstdDecompressSync } from 'node:zlib';
 import {
@@ -12,17 +13,17 @@ import {
   type Vector,
 } from 'apache-arrow';
 import { ByteReader } from '../sources/byte_reader.ts';
-import type { Content } from '../sources/bytes.ts';
+import type { Content, RandomAccess } from '../sources/bytes.ts';
 import { FREE_BYTES } from '../sources/compression.ts';
+import { type Range, rangesOf } from '../sources/ranges.ts';
 import type { SourceSettings } from '../sources/settings.ts';
 import type { Fields, RawRecord, SourceUnit } from '../sources/unit.ts';
 import { checkColumn, checkMessage } from './arrow_check.ts';
+import { ARROW_KIND, ARROW_MARK, arrowIndex, CONTINUATION } from './arrow_index.ts';
 import { damagedContainer } from './damaged.ts';
 import { decodeLz4Frame } from './lz4.ts';
 import { plainValue } from './plain_values.ts';
 
-const KIND = 'Arrow file';
-const MARK = 'ARROW1';
 const GROUP_ROWS = 1024;
 /** A batch of nulls, or of no columns, takes no bytes: it may say that it has any number of rows. */
 const MAX_EMPTY_ROWS = 1 << 20;
@@ -36,13 +37,51 @@ compressionRegistry.set(CompressionType.ZSTD, {
     zstdDecompressSync(input, { maxOutputLength: Math.max(FREE_BYTES, input.length * MAX_BUFFER_EXPANSION) }),
 });
 
+/** Runs of record batches of about `unitBytes`: where each begins and ends, and its bytes. */
+export async function arrowRanges(file: RandomAccess, unit: SourceUnit, unitBytes: number): Promise<Range[]> {
+  const { messages } = await arrowIndex(file, unit);
+  const batches = messages.filter(({ kind }) => kind === 'batch');
+  return rangesOf(
+    batches.map(({ start, end }) => end - start),
+    unitBytes,
+  );
+}
+
+/** The batches of a unit, of content that is at hand in any order. */
+export async function* readArrowBatches(
+  file: RandomAccess,
+  unit: SourceUnit,
+  settings: SourceSettings,
+): AsyncGenerator<RawRecord[]> {
+  const { schema, messages } = await arrowIndex(file, unit);
+  const wanted = [schema];
+  let batch = 0;
+  let rowsBefore = 0;
+  for (const message of messages) {
+    if (batch === unit.end) break;
+    // Batches refer to the dictionaries before them, wherever these are.
+    if (message.kind !== 'batch') wanted.push(message);
+    else if (batch++ >= unit.start) wanted.push(message);
+    else rowsBefore += message.rows;
+  }
+  let others = 0;
+  for (const { kind, start, end } of wanted) others += kind === 'batch' ? 0 : end - start;
+  const chunks = async function* () {
+    for (const { start, end } of wanted) yield* file.chunks(start, end);
+  };
+  const progress = (end: number) => Math.max(0, Math.min(unit.bytes, end - others));
+  yield* readArrow({ chunks: chunks(), offset: 0, progress }, unit, settings, rowsBefore);
+}
+
+/** Content from front to back; `rowsBefore` were left out of it. */
 export async function* readArrow(
   content: Content,
   unit: SourceUnit,
   _settings: SourceSettings,
+  rowsBefore = 0,
 ): AsyncGenerator<RawRecord[]> {
   const stream = new MarkedStream(content.chunks);
-  let line = 0;
+  let line = rowsBefore;
   try {
     const reader = await RecordBatchReader.from(stream.messages());
     await reader.open();
@@ -63,12 +102,9 @@ export async function* readArrow(
     }
     await stream.finish();
   } catch (error) {
-    throw damagedContainer(error, unit.location, KIND);
+    throw damagedContainer(error, unit.location, ARROW_KIND);
   }
 }
-
-/** Precedes the length of a message, but for files of before 2019. */
-const CONTINUATION = -1;
 
 /** The messages of a stream or file, without the file's first mark; whether its last one is there is checked. */
 class MarkedStream {
@@ -97,7 +133,7 @@ class MarkedStream {
       if (length < 0) throw new Error(`a message has ${length} bytes`);
       const metadata = await reader.take(length);
       if (metadata.length < length) throw new Error('it ends within a message');
-      let left = checkMessage(metadata);
+      let left = checkMessage(metadata).body;
       yield metadata;
       while (left > 0) {
         const piece = await reader.some(left);
@@ -116,7 +152,7 @@ class MarkedStream {
       head = Buffer.concat([head, chunk]);
     }
     if (head.length < 8) throw new Error('it has no schema');
-    this.#isFile = head.toString('latin1', 0, MARK.length) === MARK;
+    this.#isFile = head.toString('latin1', 0, ARROW_MARK.length) === ARROW_MARK;
     yield this.#isFile ? head.subarray(8) : head;
     for (let chunk = await this.#next(); chunk !== undefined; chunk = await this.#next()) yield chunk;
   }
@@ -124,15 +160,15 @@ class MarkedStream {
   /** Reads to the end, as the last batch need not be the last of the file. */
   async finish(): Promise<void> {
     while ((await this.#next()) !== undefined);
-    if (this.#isFile && !this.#tail.endsWith(MARK)) throw new Error('its last bytes are missing');
+    if (this.#isFile && !this.#tail.endsWith(ARROW_MARK)) throw new Error('its last bytes are missing');
   }
 
   async #next(): Promise<Buffer | undefined> {
     const { value, done } = await this.#chunks.next();
     if (done) return undefined;
     this.position += value.length;
-    this.#tail = (this.#tail + value.toString('latin1', Math.max(0, value.length - MARK.length))).slice(
-      -MARK.length,
+    this.#tail = (this.#tail + value.toString('latin1', Math.max(0, value.length - ARROW_MARK.length))).slice(
+      -ARROW_MARK.length,
     );
     return value;
   }

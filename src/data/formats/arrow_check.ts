@@ -2,110 +2,52 @@
  * What the Arrow library believes without looking: how long the lists of a message's metadata are, and that a batch's
  * buffers hold what its columns refer to. In a damaged file both can stand for any number, and the library would count
  * up to it.
- *
- * Metadata are FlatBuffers (Message.fbs and Schema.fbs of the Arrow format): a table begins with the distance back to
- * its vtable, which says where in the table each field lies; lists and tables are referred to by distances forward.
  */
 import { type Data, DataType } from 'apache-arrow';
+import { Table } from './flatbuffer.ts';
 
 const MAX_DEPTH = 64;
-const MAX_TABLES = 1 << 20;
 /** More values of a column in one batch are no data of ours. */
 const MAX_VALUES = 1 << 26;
-const HEADER = { schema: 1, dictionary: 2, batch: 3 };
+const KINDS = ['none', 'schema', 'dictionary', 'batch', 'tensor', 'sparse tensor'] as const;
+export type MessageKind = (typeof KINDS)[number];
 const UNION_TYPE = 14;
 
-interface Metadata {
-  view: DataView;
-  tables: number;
+export interface MessageHeader {
+  kind: MessageKind;
+  /** Bytes of what follows the metadata. */
+  body: number;
+  /** Of a batch. */
+  rows: number;
 }
 
-class Table {
-  readonly #of: Metadata;
-  readonly #at: number;
-
-  private constructor(of: Metadata, at: number) {
-    if (++of.tables > MAX_TABLES) throw new Error('its metadata have too many parts');
-    this.#of = of;
-    this.#at = at;
-  }
-
-  static root(bytes: Uint8Array): Table {
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    return new Table({ view, tables: 0 }, view.getUint32(0, true));
-  }
-
-  /** Where field `i` lies; undefined where it is left out. */
-  #field(i: number): number | undefined {
-    const { view } = this.#of;
-    const vtable = this.#at - view.getInt32(this.#at, true);
-    const place = 4 + 2 * i;
-    // The library reads them as signed numbers.
-    const offset = place < view.getInt16(vtable, true) ? view.getInt16(vtable + place, true) : 0;
-    if (offset < 0) throw new Error('a field of its metadata lies before them');
-    return offset === 0 ? undefined : this.#at + offset;
-  }
-
-  byte(i: number): number {
-    const at = this.#field(i);
-    return at === undefined ? 0 : this.#of.view.getUint8(at);
-  }
-
-  long(i: number): bigint {
-    const at = this.#field(i);
-    return at === undefined ? 0n : this.#of.view.getBigInt64(at, true);
-  }
-
-  table(i: number): Table | undefined {
-    const at = this.#field(i);
-    return at === undefined ? undefined : new Table(this.#of, at + this.#of.view.getUint32(at, true));
-  }
-
-  /** Where the elements of a list begin, and how many there are: all of them in the metadata. */
-  list(i: number, elementBytes: number): { at: number; length: number } {
-    const { view } = this.#of;
-    const field = this.#field(i);
-    if (field === undefined) return { at: 0, length: 0 };
-    const at = field + view.getUint32(field, true) + 4;
-    const length = view.getUint32(at - 4, true);
-    if (at + length * elementBytes > view.byteLength) throw new Error('a list leads out of its metadata');
-    return { at, length };
-  }
-
-  longs(i: number): bigint[] {
-    const { at, length } = this.list(i, 8);
-    return Array.from({ length }, (_, k) => this.#of.view.getBigInt64(at + 8 * k, true));
-  }
-
-  *tables(i: number): Generator<Table> {
-    const { at, length } = this.list(i, 4);
-    for (let k = 0; k < length; k++) {
-      const place = at + 4 * k;
-      yield new Table(this.#of, place + this.#of.view.getUint32(place, true));
-    }
-  }
-}
-
-/** Throws where a message's metadata lead out of themselves; returns the bytes of its body. */
-export function checkMessage(metadata: Uint8Array): number {
+/** What a message's metadata say it is; throws where they lead out of themselves. */
+export function checkMessage(metadata: Uint8Array): MessageHeader {
   const message = Table.root(metadata);
   const header = message.table(2);
-  const kind = message.byte(1);
-  const hasBody = kind === HEADER.batch || kind === HEADER.dictionary;
-  if (kind === HEADER.schema && header !== undefined) {
+  const kind = KINDS[message.byte(1)] ?? 'none';
+  const hasBody = kind === 'batch' || kind === 'dictionary';
+  if (kind === 'schema' && header !== undefined) {
     for (const field of header.tables(1)) checkField(field, 0);
     header.list(2, 4);
     header.list(3, 8);
   } else if (hasBody) {
-    checkBatchHeader(kind === HEADER.dictionary ? header?.table(1) : header);
+    checkBatchHeader(kind === 'dictionary' ? header?.table(1) : header);
   }
   message.list(4, 4);
   const body = message.long(3);
   // The library takes what follows other messages for the next one.
-  if (body < 0n || body > BigInt(Number.MAX_SAFE_INTEGER) || (body > 0n && !hasBody)) {
-    throw new Error(`a message says it has a body of ${body} bytes`);
-  }
-  return Number(body);
+  if (body > 0n && !hasBody) throw new Error(`a message says it has a body of ${body} bytes`);
+  return {
+    kind,
+    body: count(body, 'bytes of a body'),
+    rows: kind === 'batch' ? count(header?.long(0) ?? 0n, 'rows') : 0,
+  };
+}
+
+function count(value: bigint, what: string): number {
+  if (value >= 0n && value <= BigInt(Number.MAX_SAFE_INTEGER)) return Number(value);
+  throw new Error(`a message says it has ${value} ${what}`);
 }
 
 function checkField(field: Table, depth: number): void {

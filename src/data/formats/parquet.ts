@@ -14,10 +14,11 @@ import {
 import { compressors as libraryCompressors } from 'hyparquet-compressors';
 import type { RandomAccess } from '../sources/bytes.ts';
 import { FREE_BYTES } from '../sources/compression.ts';
+import { type Range, rangesOf } from '../sources/ranges.ts';
 import type { SourceSettings } from '../sources/settings.ts';
 import type { Fields, RawRecord, SourceUnit } from '../sources/unit.ts';
 import { badEncoding } from './bad.ts';
-import { damagedContainer } from './damaged.ts';
+import { damagedContainer, requireContent } from './damaged.ts';
 import { decodeLz4Block } from './lz4.ts';
 import { plainValue } from './plain_values.ts';
 
@@ -27,22 +28,9 @@ const GROUP_ROWS = 1024;
 const MAX_GROUP_VALUES = 1 << 26;
 
 /** Runs of row groups of about `unitBytes`: where each begins and ends, and its bytes. */
-export async function parquetRanges(
-  file: RandomAccess,
-  unitBytes: number,
-): Promise<{ start: number; end: number; bytes: number }[]> {
+export async function parquetRanges(file: RandomAccess, unitBytes: number): Promise<Range[]> {
   const { row_groups: groups } = await metadataOf(file);
-  const ranges: { start: number; end: number; bytes: number }[] = [];
-  for (let i = 0; i < groups.length; i++) {
-    const bytes = groupBytes(groups[i]!);
-    const last = ranges.at(-1);
-    if (last === undefined || last.bytes >= unitBytes) ranges.push({ start: i, end: i + 1, bytes });
-    else {
-      last.end = i + 1;
-      last.bytes += bytes;
-    }
-  }
-  return ranges;
+  return rangesOf(groups.map(groupBytes), unitBytes);
 }
 
 export async function* readParquet(
@@ -116,6 +104,7 @@ function holds(value: unknown, texts: ReadonlySet<string>): boolean {
 }
 
 async function metadataOf(file: RandomAccess): Promise<FileMetaData> {
+  requireContent(file, KIND);
   try {
     const metadata = await parquetMetadataAsync(asyncBuffer(file), { geoparquet: false });
     for (const { num_rows: rows } of metadata.row_groups) {

@@ -27,6 +27,8 @@ export interface RandomAccess {
   readonly location: string;
   /** A range that must be there in full, in memory of its own. */
   read(start: number, end: number): Promise<Buffer>;
+  /** The bytes of a range from front to back. */
+  chunks(start: number, end: number): AsyncGenerator<Buffer>;
 }
 
 /** A file that is open, and what it was then. */

@@ -6,14 +6,9 @@
 import { extname, join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { AnnealError, type ErrorBody } from '../../../proto/errors.ts';
+import type { Range } from './ranges.ts';
 import type { Format, SourceSettings } from './settings.ts';
 import type { RawRecord, SourceUnit } from './unit.ts';
-
-export interface Range {
-  start: number;
-  end: number;
-  bytes: number;
-}
 
 export type ColumnarTask =
   | { task: 'read'; unit: SourceUnit; settings: SourceSettings }
@@ -43,7 +38,7 @@ export function isColumnar(format: Format): boolean {
   return format === 'parquet' || format === 'arrow';
 }
 
-/** Runs of row groups of a Parquet file of about `unitBytes`. */
+/** Runs of row groups or record batches of about `unitBytes`. */
 export async function columnarRanges(unit: SourceUnit, unitBytes: number): Promise<Range[]> {
   let ranges: Range[] = [];
   // To the end of the task: a thread that is left before it is not used again.

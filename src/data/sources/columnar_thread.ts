@@ -1,9 +1,11 @@
 /** The thread of src/data/sources/columnar.ts: does one task after the other, a few groups ahead of its reader. */
 import { parentPort } from 'node:worker_threads';
+import { arrowRanges } from '../formats/arrow.ts';
 import { damagedContainer } from '../formats/damaged.ts';
 import { parquetRanges } from '../formats/parquet.ts';
 import { DataFile, FilePart } from './bytes.ts';
-import { type ColumnarReply, type ColumnarTask, GROUPS_AHEAD, type Range } from './columnar.ts';
+import { type ColumnarReply, type ColumnarTask, GROUPS_AHEAD } from './columnar.ts';
+import type { Range } from './ranges.ts';
 import { readUnitHere } from './read_here.ts';
 import type { SourceUnit } from './unit.ts';
 
@@ -35,7 +37,7 @@ function send(reply: ColumnarReply): void {
 
 async function run(task: ColumnarTask): Promise<void> {
   if (task.task === 'ranges') {
-    send({ ranges: await rangesOf(task.unit, task.unitBytes) });
+    send({ ranges: await listRanges(task.unit, task.unitBytes) });
     return;
   }
   for await (const records of readUnitHere(task.unit, task.settings)) {
@@ -49,12 +51,12 @@ async function run(task: ColumnarTask): Promise<void> {
   }
 }
 
-async function rangesOf(unit: SourceUnit, unitBytes: number): Promise<Range[]> {
-  const { path, location, within } = unit;
+async function listRanges(unit: SourceUnit, unitBytes: number): Promise<Range[]> {
+  const { path, location, within, format } = unit;
   const file = await DataFile.open(path, location, unit.file);
   try {
     const part = within === undefined ? file : new FilePart(file, within.offset, within.bytes);
-    return await parquetRanges(part, unitBytes);
+    return await (format === 'arrow' ? arrowRanges(part, unit, unitBytes) : parquetRanges(part, unitBytes));
   } finally {
     await file.close();
   }

@@ -5,7 +5,7 @@ import { resolveSources, type SourceFile } from '../files.ts';
 import { damagedContainer } from '../formats/damaged.ts';
 import { listMembers } from './archive.ts';
 import { DataFile, FilePart } from './bytes.ts';
-import { columnarRanges } from './columnar.ts';
+import { columnarRanges, isColumnar } from './columnar.ts';
 import { compressionOf } from './compression.ts';
 import { archiveOf, formatOf, HEAD_BYTES, isArchiveName, isKnownName } from './detect.ts';
 import type { ArchiveFile, Member } from './member.ts';
@@ -106,7 +106,7 @@ async function unitsOfMember(
 /** The parts of content that can be cut; other content is one unit. */
 async function cut(whole: SourceUnit, settings: SourceSettings, unitBytes: number): Promise<SourceUnit[]> {
   if (whole.compression !== 'none') return [whole];
-  if (whole.format === 'parquet') {
+  if (isColumnar(whole.format)) {
     return (await columnarRanges(whole, unitBytes)).map((range) => ({ ...whole, ...range }));
   }
   const splits = whole.format === 'jsonl' || (whole.format === 'text' && settings.text_unit !== 'document');

@@ -1,6 +1,6 @@
 /** Reading a unit in this thread: opens, decompresses, and hands the content to its format. */
 
-import { readArrow } from '../formats/arrow.ts';
+import { readArrow, readArrowBatches } from '../formats/arrow.ts';
 import { readCsv } from '../formats/csv.ts';
 import { readJson } from '../formats/json.ts';
 import { readJsonl } from '../formats/jsonl.ts';
@@ -9,7 +9,7 @@ import { readParquet } from '../formats/parquet.ts';
 import { readText } from '../formats/text.ts';
 import { readWarc } from '../formats/warc.ts';
 import { memberChunks } from './archive.ts';
-import { type Content, DataFile, FilePart } from './bytes.ts';
+import { type Content, DataFile, FilePart, type RandomAccess } from './bytes.ts';
 import { compressionOf, decompress } from './compression.ts';
 import type { ArchiveFile } from './member.ts';
 import type { Format, SourceSettings } from './settings.ts';
@@ -35,6 +35,14 @@ export const READERS: Record<Exclude<Format, 'parquet'>, ReadFormat> = {
   warc: readWarc,
 };
 
+/** Formats whose units are runs of blocks, where these can be had in any order. */
+const BLOCK_READERS: Partial<
+  Record<
+    Format,
+    (file: RandomAccess, unit: SourceUnit, settings: SourceSettings) => AsyncGenerator<RawRecord[]>
+  >
+> = { parquet: readParquet, arrow: readArrowBatches };
+
 /** Formats of whose chunks nothing is left when their records were taken: no text is a view of them. */
 const KEEPS_NO_BYTES: ReadonlySet<Format> = new Set(['jsonl']);
 
@@ -47,7 +55,8 @@ export async function* readUnitHere(unit: SourceUnit, settings: SourceSettings):
   const file = await DataFile.open(unit.path, unit.location, unit.file);
   try {
     const part = unit.within === undefined ? file : new FilePart(file, unit.within.offset, unit.within.bytes);
-    if (unit.format === 'parquet' && unit.compression === 'none') yield* readParquet(part, unit, settings);
+    const readBlocks = unit.compression === 'none' ? BLOCK_READERS[unit.format] : undefined;
+    if (readBlocks !== undefined) yield* readBlocks(part, unit, settings);
     else yield* readContent(openContent(part, unit, settings), unit, settings);
     await file.verify();
   } finally {

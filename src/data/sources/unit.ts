@@ -29,7 +29,7 @@ export interface SourceUnit {
   compression: Compression;
   /**
    * Range of the content that the unit owns: the rows that begin in it. Files of lines and paragraphs are cut by
-   * bytes, Parquet by row groups; anything else is one unit from 0.
+   * bytes, Parquet by row groups, Arrow by record batches; anything else is one unit from 0.
    */
   start: number;
   /** Exclusive; undefined is up to the end of the content. */
