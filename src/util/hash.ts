@@ -31,10 +31,14 @@ export function hashValue(value: unknown): string {
 
 const READ_BYTES = 1 << 18;
 
+/** Memory for reading that nobody uses now: made anew for each file it would cost more than a small one. */
+const MAX_SPARE = 8;
+const spare: Buffer[] = [];
+
 /** SHA-256 of a file's content, read piece after piece into the same memory. */
 export async function hashFile(path: string): Promise<string> {
   const hash = createHash('sha256');
-  const memory = Buffer.allocUnsafeSlow(READ_BYTES);
+  const memory = spare.pop() ?? Buffer.allocUnsafeSlow(READ_BYTES);
   let file: FileHandle | undefined;
   try {
     file = await open(path);
@@ -46,6 +50,7 @@ export async function hashFile(path: string): Promise<string> {
   } catch (error) {
     throw asFileError(error, path);
   } finally {
+    if (spare.length < MAX_SPARE) spare.push(memory);
     await file?.close();
   }
 }

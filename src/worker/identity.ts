@@ -9,6 +9,7 @@ import { addonPath } from '../native/addon.ts';
 import { fileSettings, type Recipe, type RecipeStage } from '../recipe/recipe.ts';
 import type { Artifact } from '../stages/stage.ts';
 import { hashFile, hashValue } from '../util/hash.ts';
+import { FILES_AT_ONCE, inOrder } from '../util/in_order.ts';
 
 export interface StageIdentity {
   hash: string;
@@ -39,9 +40,10 @@ export async function identifyStages(recipe: Recipe, home: string): Promise<Map<
       ...(await definition.files(settings, baseDir)),
       ...((await definition.homeFiles?.(settings, { home, baseDir, inputs })) ?? []),
     ];
-    for (const path of paths) {
-      const file = files.get(path) ?? { path, bytes: (await stat(path)).size, sha256: await hashFile(path) };
-      files.set(path, file);
+    const look = async (path: string) =>
+      files.get(path) ?? { path, bytes: (await stat(path)).size, sha256: await hashFile(path) };
+    for await (const file of inOrder(paths, FILES_AT_ONCE, look)) {
+      files.set(file.path, file);
       dataFiles.push(file);
     }
     const hash = artifactHash({

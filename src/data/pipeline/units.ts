@@ -5,6 +5,7 @@
  */
 import { isAbsolute, relative } from 'node:path';
 import { hashFile } from '../../util/hash.ts';
+import { FILES_AT_ONCE, inOrder } from '../../util/in_order.ts';
 import { DataFile } from '../sources/bytes.ts';
 import { listUnits } from '../sources/list.ts';
 import type { SourceOptions } from '../sources/settings.ts';
@@ -64,23 +65,18 @@ export async function hashFiles(
   sources: number,
   baseDir: string,
 ): Promise<WorkFile[][]> {
-  const files = Array.from({ length: sources }, () => new Map<string, WorkFile>());
-  const known = new Map<string, WorkFile>();
-  for (const { source, parts } of units) {
-    for (const part of parts) {
-      const { path } = part;
-      let file = known.get(path);
-      if (!file) {
-        const sha256 = await hashFile(path);
-        // The hash is that of what was listed.
-        await (await DataFile.open(path, path, part.file)).close();
-        file = { path, file: shortName(path, baseDir), bytes: part.file.bytes, sha256 };
-        known.set(path, file);
-      }
-      files[source]!.set(path, file);
-    }
-  }
-  return files.map((each) => [...each.values()]);
+  const files = Array.from({ length: sources }, () => new Map<string, SourceUnit>());
+  for (const { source, parts } of units) for (const part of parts) files[source]!.set(part.path, part);
+  const listed = new Map(files.flatMap((own) => [...own]));
+  const hashed = new Map<string, WorkFile>();
+  const hash = async ([path, part]: [string, SourceUnit]): Promise<WorkFile> => {
+    const sha256 = await hashFile(path);
+    // The hash is that of what was listed.
+    await (await DataFile.open(path, path, part.file)).close();
+    return { path, file: shortName(path, baseDir), bytes: part.file.bytes, sha256 };
+  };
+  for await (const file of inOrder(listed, FILES_AT_ONCE, hash)) hashed.set(file.path, file);
+  return files.map((own) => [...own.keys()].map((path) => hashed.get(path)!));
 }
 
 /** The place of a row as it is stored: its line or row, -1 - n for byte n. */

@@ -38,8 +38,17 @@ export function isColumnar(format: Format): boolean {
   return format === 'parquet' || format === 'arrow';
 }
 
+/** The last one that looks for ranges: many files are listed at once, and a thread each would cost more than the file. */
+let looking: Promise<unknown> = Promise.resolve();
+
 /** Runs of row groups or record batches of about `unitBytes`. */
-export async function columnarRanges(unit: SourceUnit, unitBytes: number): Promise<Range[]> {
+export function columnarRanges(unit: SourceUnit, unitBytes: number): Promise<Range[]> {
+  const ranges = looking.then(() => rangesOf(unit, unitBytes));
+  looking = ranges.catch(() => undefined);
+  return ranges;
+}
+
+async function rangesOf(unit: SourceUnit, unitBytes: number): Promise<Range[]> {
   let ranges: Range[] = [];
   // To the end of the task: a thread that is left before it is not used again.
   for await (const reply of runTask({ task: 'ranges', unit, unitBytes })) {

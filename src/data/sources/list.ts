@@ -1,6 +1,7 @@
 /** Finding the units that patterns name, in an order of their own: the same on every machine with the same files. */
 import { matchesGlob } from 'node:path';
 import { AnnealError } from '../../../proto/errors.ts';
+import { FILES_AT_ONCE, inOrder } from '../../util/in_order.ts';
 import { resolveSources, type SourceFile } from '../files.ts';
 import { damagedContainer } from '../formats/damaged.ts';
 import { listMembers } from './archive.ts';
@@ -20,8 +21,10 @@ export async function listUnits(
   options: SourceOptions = {},
 ): Promise<SourceUnit[]> {
   const units: SourceUnit[][] = [];
-  for (const source of await resolveSources(patterns, baseDir, settings, options)) {
-    units.push(await unitsOfFile(source, settings, options.unitBytes ?? DEFAULT_UNIT_BYTES));
+  const sources = await resolveSources(patterns, baseDir, settings, options);
+  const { unitBytes = DEFAULT_UNIT_BYTES } = options;
+  for await (const own of inOrder(sources, FILES_AT_ONCE, (file) => unitsOfFile(file, settings, unitBytes))) {
+    units.push(own);
   }
   return units.flat();
 }
