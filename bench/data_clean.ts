@@ -48,7 +48,7 @@ const bench: DataBench = {
   async ours({ file, rules, threads }): Promise<Work> {
     const { batches, amount } = await allTexts(String(file));
     const settings = cleaningSettings.parse(rules === 'filters' ? FILTERS : EVERYTHING);
-    const cleaner = await createCleaner(settings, { addon: loadAddon(), threads: Number(threads) });
+    const cleaner = await createCleaner(settings, { addon: loadAddon(), threads: Number(threads), seed: 0 });
     let kept = 0;
     const started = performance.now();
     for (const batch of batches) {

@@ -87,6 +87,17 @@ std::vector<Argument> Argument::elements() const {
   return all;
 }
 
+std::vector<std::pair<std::string, Argument>> Argument::entries() const {
+  if (!value.IsObject()) reject(*this, "an object");
+  const auto keys = Argument{value.As<Napi::Object>().GetPropertyNames(), name}.elements();
+  std::vector<std::pair<std::string, Argument>> all;
+  for (const Argument& key : keys) {
+    const std::string text = key.value.ToString().Utf8Value();
+    all.emplace_back(text, property(text.c_str()));
+  }
+  return all;
+}
+
 Argument argument(const Napi::CallbackInfo& info, size_t index, const char* name) {
   return {info[index], name};
 }

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace anneal::addon {
@@ -40,6 +41,8 @@ struct Argument {
   [[nodiscard]] std::vector<uint8_t> bytes() const;
   /// Elements of an array.
   [[nodiscard]] std::vector<Argument> elements() const;
+  /// Properties of an object, with their keys.
+  [[nodiscard]] std::vector<std::pair<std::string, Argument>> entries() const;
 
  private:
   void require_typed_array(napi_typedarray_type type, const char* wanted) const;

@@ -4,6 +4,7 @@
 
 #include "addon/arguments.h"
 #include "addon/text_batch.h"
+#include "data/clean_bad_words.h"
 #include "data/clean_language.h"
 
 namespace anneal::addon {
@@ -35,13 +36,18 @@ std::vector<uint8_t> copy_bytes(const Argument& argument) {
   return copy<uint8_t, Napi::Uint8Array>(argument, napi_uint8_array, "a Uint8Array");
 }
 
+std::vector<std::string> strings(const Argument& list) {
+  std::vector<std::string> all;
+  for (const Argument& element : list.elements()) all.push_back(element.string());
+  return all;
+}
+
 std::vector<std::pair<uint32_t, double>> n_grams(const Argument& argument) {
   std::vector<std::pair<uint32_t, double>> grams;
-  for (const Argument& entry : argument.elements()) {
-    const std::vector<Argument> pair = entry.elements();
-    if (pair.size() != 2) throw std::invalid_argument(entry.name + ": not a length and a bound");
-    grams.emplace_back(static_cast<uint32_t>(pair[0].integer(1, 1000)), pair[1].number());
+  for (const auto& [length, bound] : argument.entries()) {
+    grams.emplace_back(static_cast<uint32_t>(std::stoul(length)), bound.number());
   }
+  std::ranges::sort(grams);
   return grams;
 }
 
@@ -62,41 +68,37 @@ LanguageTable language_table(const Argument& model) {
 }
 
 /// The languages of a list, by index; empty where there is no list.
-std::vector<bool> language_set(const Argument& list, const CleanRules& rules) {
+std::vector<bool> language_set(const Argument& list, const std::vector<std::string>& known) {
   if (list.is_absent()) return {};
-  if (!rules.detector) throw std::invalid_argument(list.name + ": needs options.rules.language");
-  std::vector<bool> wanted(rules.detector->size());
-  for (const int32_t index : list.int32s()) {
-    if (index < 0 || static_cast<size_t>(index) >= wanted.size()) {
-      throw std::invalid_argument(list.name + ": no such language");
-    }
-    wanted[static_cast<size_t>(index)] = true;
+  std::vector<bool> wanted(known.size());
+  for (const Argument& code : list.elements()) {
+    const auto found = std::ranges::find(known, code.string());
+    if (found == known.end()) throw std::invalid_argument(code.name + ": not a language of the model");
+    wanted[static_cast<size_t>(found - known.begin())] = true;
   }
   return wanted;
 }
 
 GopherRepetition gopher_repetition(const Argument& from) {
-  return {.dup_line_frac = threshold(from, "dupLineFrac"),
-          .dup_para_frac = threshold(from, "dupParaFrac"),
-          .dup_line_char_frac = threshold(from, "dupLineCharFrac"),
-          .dup_para_char_frac = threshold(from, "dupParaCharFrac"),
-          .top_n_grams = n_grams(from.property("topNGrams")),
-          .dup_n_grams = n_grams(from.property("dupNGrams"))};
+  return {.dup_line_frac = threshold(from, "dup_line_frac"),
+          .dup_para_frac = threshold(from, "dup_para_frac"),
+          .dup_line_char_frac = threshold(from, "dup_line_char_frac"),
+          .dup_para_char_frac = threshold(from, "dup_para_char_frac"),
+          .top_n_grams = n_grams(from.property("top_n_grams")),
+          .dup_n_grams = n_grams(from.property("dup_n_grams"))};
 }
 
 GopherQuality gopher_quality(const Argument& from) {
-  GopherQuality rules{.min_doc_words = threshold(from, "minDocWords"),
-                      .max_doc_words = threshold(from, "maxDocWords"),
-                      .min_avg_word_length = threshold(from, "minAvgWordLength"),
-                      .max_avg_word_length = threshold(from, "maxAvgWordLength"),
-                      .max_symbol_word_ratio = threshold(from, "maxSymbolWordRatio"),
-                      .max_bullet_lines_ratio = threshold(from, "maxBulletLinesRatio"),
-                      .max_ellipsis_lines_ratio = threshold(from, "maxEllipsisLinesRatio"),
-                      .min_alpha_words_ratio = threshold(from, "minAlphaWordsRatio"),
-                      .min_stop_words = threshold(from, "minStopWords"),
-                      .stop_words = {}};
-  for (const Argument& word : from.property("stopWords").elements())
-    rules.stop_words.push_back(word.string());
+  GopherQuality rules{.min_doc_words = threshold(from, "min_doc_words"),
+                      .max_doc_words = threshold(from, "max_doc_words"),
+                      .min_avg_word_length = threshold(from, "min_avg_word_length"),
+                      .max_avg_word_length = threshold(from, "max_avg_word_length"),
+                      .max_symbol_word_ratio = threshold(from, "max_symbol_word_ratio"),
+                      .max_bullet_lines_ratio = threshold(from, "max_bullet_lines_ratio"),
+                      .max_ellipsis_lines_ratio = threshold(from, "max_ellipsis_lines_ratio"),
+                      .min_alpha_words_ratio = threshold(from, "min_alpha_words_ratio"),
+                      .min_stop_words = threshold(from, "min_stop_words"),
+                      .stop_words = strings(from.property("stop_words"))};
   std::ranges::sort(rules.stop_words);
   const auto repeated = std::ranges::unique(rules.stop_words);
   rules.stop_words.erase(repeated.begin(), repeated.end());
@@ -105,24 +107,24 @@ GopherQuality gopher_quality(const Argument& from) {
 
 C4 c4(const Argument& from) {
   const auto limit = [&](const char* key) { return from.property(key).integer(-1, kMaxSafeInteger); };
-  return {.remove_citations = flag(from, "removeCitations"),
-          .no_terminal_punct = flag(from, "noTerminalPunct"),
-          .lorem_ipsum = flag(from, "loremIpsum"),
-          .javascript = flag(from, "javascript"),
-          .curly_bracket = flag(from, "curlyBracket"),
-          .policy = flag(from, "policy"),
-          .min_num_sentences = limit("minNumSentences"),
-          .min_words_per_line = limit("minWordsPerLine"),
-          .max_word_length = limit("maxWordLength")};
+  return {.remove_citations = flag(from, "remove_citations"),
+          .no_terminal_punct = flag(from, "filter_no_terminal_punct"),
+          .lorem_ipsum = flag(from, "filter_lorem_ipsum"),
+          .javascript = flag(from, "filter_javascript"),
+          .curly_bracket = flag(from, "filter_curly_bracket"),
+          .policy = flag(from, "filter_policy"),
+          .min_num_sentences = limit("min_num_sentences"),
+          .min_words_per_line = limit("min_words_per_line"),
+          .max_word_length = limit("max_word_length")};
 }
 
 Fineweb fineweb(const Argument& from) {
-  return {.line_punct_thr = from.property("linePunctThr").number(),
-          .short_line_thr = from.property("shortLineThr").number(),
-          .char_duplicates_ratio = from.property("charDuplicatesRatio").number(),
-          .new_line_ratio = from.property("newLineRatio").number(),
-          .short_line_length = from.property("shortLineLength").integer(0, kMaxSafeInteger),
-          .line_punct_exclude_zero = flag(from, "linePunctExcludeZero")};
+  return {.line_punct_thr = from.property("line_punct_thr").number(),
+          .short_line_thr = from.property("short_line_thr").number(),
+          .char_duplicates_ratio = from.property("char_duplicates_ratio").number(),
+          .new_line_ratio = from.property("new_line_ratio").number(),
+          .short_line_length = from.property("short_line_length").integer(0, kMaxSafeInteger),
+          .line_punct_exclude_zero = flag(from, "line_punct_exclude_zero")};
 }
 
 void read_patterns(const Argument& from, std::initializer_list<std::pair<const char*, Rule>> names,
@@ -137,53 +139,86 @@ void read_patterns(const Argument& from, std::initializer_list<std::pair<const c
   }
 }
 
-CleanRules clean_rules(const Argument& from) {
+C4BadWords c4_badwords(const Argument& from, const Argument& words,
+                       const std::vector<std::string>& languages) {
+  C4BadWords rules{.lists = {languages.size(), nullptr},
+                   .default_list = nullptr,
+                   .lower_case = std::make_shared<const LowerCase>(copy<uint32_t, Napi::Uint32Array>(
+                       words.property("lowerCase"), napi_uint32_array, "a Uint32Array")),
+                   .keep_fraction = from.property("keep_fraction").number(),
+                   .seed = static_cast<uint64_t>(words.property("seed").integer(0, kMaxSafeInteger))};
+  const std::string default_language = from.property("default_language").string();
+  for (const Argument& list : words.property("lists").elements()) {
+    const std::string language = list.property("language").string();
+    const auto finder = std::make_shared<const WordFinder>(strings(list.property("words")),
+                                                           list.property("bordered").boolean());
+    const auto known = std::ranges::find(languages, language);
+    if (known != languages.end()) rules.lists[static_cast<size_t>(known - languages.begin())] = finder;
+    if (language == default_language) rules.default_list = finder;
+  }
+  return rules;
+}
+
+/// The codes of the languages that the options of a cleaner let it tell apart.
+std::vector<std::string> known_languages(const Argument& options) {
+  const Argument model = options.property("languageModel");
+  return model.is_absent() ? std::vector<std::string>() : strings(model.property("languages"));
+}
+
+/// The rules among the options of a cleaner.
+CleanRules clean_rules(const Argument& options, const std::vector<std::string>& languages) {
+  const Argument from = options.property("rules");
   CleanRules rules;
-  rules.mojibake = flag(from, "fixMojibake");
-  rules.nfc = flag(from, "nfc");
-  rules.control_characters = flag(from, "controlCharacters");
-  rules.max_line_length = size(from, "maxLineLength");
-  rules.min_document_length = size(from, "minDocumentLength");
-  rules.max_document_length = size(from, "maxDocumentLength");
-  if (const Argument lines = from.property("boilerplateLines"); !lines.is_absent()) {
+  rules.mojibake = flag(from, "fix_mojibake");
+  rules.nfc = flag(from, "unicode_nfc");
+  rules.control_characters = flag(from, "control_characters");
+  rules.max_line_length = size(from, "max_line_length");
+  rules.min_document_length = size(from, "min_document_length");
+  rules.max_document_length = size(from, "max_document_length");
+  if (const Argument lines = options.property("boilerplateLines"); !lines.is_absent()) {
     rules.boilerplate_lines =
         copy<uint64_t, Napi::BigUint64Array>(lines, napi_biguint64_array, "a BigUint64Array");
   }
-  if (const Argument language = from.property("language"); !language.is_absent()) {
-    rules.detector = std::make_shared<const LanguageDetector>(language_table(language.property("model")));
-    rules.languages = language_set(language.property("languages"), rules);
-    rules.min_language_score = threshold(language, "minScore");
+  if (const Argument model = options.property("languageModel"); !model.is_absent()) {
+    rules.detector = std::make_shared<const LanguageDetector>(language_table(model));
   }
-  if (const Argument group = from.property("gopherRepetition"); !group.is_absent()) {
-    rules.gopher_repetition = gopher_repetition(group);
-    rules.gopher_repetition_languages = language_set(group.property("languages"), rules);
-  }
-  if (const Argument group = from.property("gopherQuality"); !group.is_absent()) {
-    rules.gopher_quality = gopher_quality(group);
-    rules.gopher_quality_languages = language_set(group.property("languages"), rules);
-  }
-  if (const Argument group = from.property("c4"); !group.is_absent()) {
-    rules.c4 = c4(group);
-    rules.c4_languages = language_set(group.property("languages"), rules);
-  }
-  if (const Argument group = from.property("fineweb"); !group.is_absent()) {
-    rules.fineweb = fineweb(group);
-    rules.fineweb_languages = language_set(group.property("languages"), rules);
-  }
+  rules.languages = language_set(from.property("languages"), languages);
+  rules.min_language_score = threshold(from, "min_language_score");
+  const auto read_group = [&](const char* name, auto read, auto& group, std::vector<bool>& judged) {
+    const Argument settings = from.property(name);
+    if (settings.is_absent()) return;
+    group = read(settings);
+    judged = language_set(settings.property("languages"), languages);
+  };
+  read_group("gopher_repetition", gopher_repetition, rules.gopher_repetition,
+             rules.gopher_repetition_languages);
+  read_group("gopher_quality", gopher_quality, rules.gopher_quality, rules.gopher_quality_languages);
+  read_group("c4", c4, rules.c4, rules.c4_languages);
+  const auto with_words = [&](const Argument& settings) {
+    return c4_badwords(settings, options.property("badWords"), languages);
+  };
+  read_group("c4_badwords", with_words, rules.c4_badwords, rules.c4_badwords_languages);
+  read_group("fineweb", fineweb, rules.fineweb, rules.fineweb_languages);
   read_patterns(
       from.property("pii"),
-      {{"email", kEmail}, {"ip", kIp}, {"phone", kPhone}, {"creditCard", kCreditCard}, {"iban", kIban}},
+      {{"email", kEmail}, {"ip", kIp}, {"phone", kPhone}, {"credit_card", kCreditCard}, {"iban", kIban}},
       rules);
   read_patterns(from.property("secrets"),
-                {{"awsKey", kAwsKey},
-                 {"githubToken", kGithubToken},
-                 {"privateKey", kPrivateKey},
+                {{"aws_key", kAwsKey},
+                 {"github_token", kGithubToken},
+                 {"private_key", kPrivateKey},
                  {"jwt", kJwt},
-                 {"slackToken", kSlackToken},
-                 {"googleApiKey", kGoogleApiKey},
-                 {"genericSecret", kGenericSecret}},
+                 {"slack_token", kSlackToken},
+                 {"google_api_key", kGoogleApiKey},
+                 {"generic_secret", kGenericSecret}},
                 rules);
   return rules;
+}
+
+Napi::Value to_js_strings(Napi::Env env, const std::vector<std::string>& strings) {
+  auto array = Napi::Array::New(env, strings.size());
+  for (uint32_t i = 0; i < strings.size(); ++i) array.Set(i, strings[i]);
+  return array;
 }
 
 }  // namespace
@@ -191,7 +226,8 @@ CleanRules clean_rules(const Argument& from) {
 Napi::Function CleanerObject::define(Napi::Env env) {
   return DefineClass(
       env, "Cleaner",
-      {InstanceAccessor<&CleanerObject::rules>("rules"), InstanceMethod<&CleanerObject::run>("run")});
+      {InstanceAccessor<&CleanerObject::rules>("rules"),
+       InstanceAccessor<&CleanerObject::languages>("languages"), InstanceMethod<&CleanerObject::run>("run")});
 }
 
 CleanerObject::CleanerObject(const Napi::CallbackInfo& info)
@@ -199,16 +235,19 @@ CleanerObject::CleanerObject(const Napi::CallbackInfo& info)
       calls_(info.Env(), "anneal cleaning", [this](bool keep) { keep ? Ref() : Unref(); }) {
   synchronous(info.Env(), [&] {
     const Argument options = argument(info, 0, "options");
-    cleaner_ = std::make_unique<Cleaner>(clean_rules(options.property("rules")),
+    languages_ = known_languages(options);
+    cleaner_ = std::make_unique<Cleaner>(clean_rules(options, languages_),
                                          static_cast<int>(options.property("threads").integer(1, 1024)),
                                          static_cast<size_t>(options.property("examples").integer(0, 1000)));
   });
 }
 
 Napi::Value CleanerObject::rules(const Napi::CallbackInfo& info) {
-  auto names = Napi::Array::New(info.Env());
-  for (const std::string& name : cleaner_->names()) names.Set(names.Length(), name);
-  return names;
+  return to_js_strings(info.Env(), cleaner_->names());
+}
+
+Napi::Value CleanerObject::languages(const Napi::CallbackInfo& info) {
+  return to_js_strings(info.Env(), languages_);
 }
 
 Napi::Value CleanerObject::run(const Napi::CallbackInfo& info) {
@@ -221,6 +260,7 @@ Napi::Value CleanerObject::run(const Napi::CallbackInfo& info) {
           object.Set("texts", to_js(env, std::move(cleaned.texts)));
           object.Set("verdicts", to_typed_array<Napi::Uint16Array>(env, std::move(cleaned.verdicts)));
           object.Set("measures", to_typed_array<Napi::Float64Array>(env, std::move(cleaned.measures)));
+          object.Set("languages", to_typed_array<Napi::Int16Array>(env, std::move(cleaned.languages)));
           object.Set("changed", to_typed_array<Napi::Uint8Array>(env, std::move(cleaned.changed)));
           object.Set("changedDocuments",
                      to_typed_array<Napi::Float64Array>(env, std::move(cleaned.changed_documents)));

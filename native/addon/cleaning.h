@@ -4,6 +4,8 @@
 #include <napi.h>
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "addon/calls.h"
 #include "data/cleaner.h"
@@ -18,9 +20,11 @@ class CleanerObject : public Napi::ObjectWrap<CleanerObject> {
 
  private:
   Napi::Value rules(const Napi::CallbackInfo& info);
+  Napi::Value languages(const Napi::CallbackInfo& info);
   Napi::Value run(const Napi::CallbackInfo& info);
 
   Calls calls_;
+  std::vector<std::string> languages_;
   std::unique_ptr<Cleaner> cleaner_;
   TaskThread thread_;
 };

@@ -53,6 +53,11 @@ std::optional<Drop> fineweb(const Fineweb& rules, CleanText& text, FilterScratch
 /// Leaves the lines that are kept in scratch.text; the changes are told in `findings`.
 std::optional<Drop> c4(const C4& rules, CleanText& text, FilterScratch& scratch, Findings& findings);
 
+/// `language` is the index of the text's language, -1 where it is not known. A drop has its word's place (in
+/// lower case) among the findings.
+std::optional<Drop> c4_badwords(const C4BadWords& rules, const CleanText& text, int language,
+                                FilterScratch& scratch, Findings& findings);
+
 struct Duplicates {
   size_t elements = 0, characters = 0;
 };

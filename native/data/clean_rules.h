@@ -13,6 +13,8 @@
 namespace anneal {
 
 class LanguageDetector;
+class LowerCase;
+class WordFinder;
 
 /// Rules by their place in the list of names; n-gram rules of GopherRepetition follow the last one.
 enum Rule : uint16_t {
@@ -25,6 +27,7 @@ enum Rule : uint16_t {
   kMinDocumentLength,
   kMaxDocumentLength,
   kLanguage,
+  kLanguageScore,
   kDupParaFrac,
   kDupParaCharFrac,
   kDupLineFrac,
@@ -48,6 +51,7 @@ enum Rule : uint16_t {
   kC4CurlyBracket,
   kC4Policy,
   kC4MinSentences,
+  kC4BadWords,
   kEmpty,
   kLinePunctRatio,
   kShortLineRatio,
@@ -87,6 +91,17 @@ struct C4 {
   int64_t min_num_sentences, min_words_per_line, max_word_length;
 };
 
+struct C4BadWords {
+  /// By index of a language: its words; null: it has none. The other one is for texts whose language is not
+  /// known.
+  std::vector<std::shared_ptr<const WordFinder>> lists;
+  std::shared_ptr<const WordFinder> default_list;
+  std::shared_ptr<const LowerCase> lower_case;
+  /// The share of the documents with such words that stay, chosen by a hash of their text.
+  double keep_fraction;
+  uint64_t seed;
+};
+
 struct Fineweb {
   double line_punct_thr, short_line_thr, char_duplicates_ratio, new_line_ratio;
   int64_t short_line_length;
@@ -106,9 +121,11 @@ struct CleanRules {
   std::optional<GopherRepetition> gopher_repetition;
   std::optional<GopherQuality> gopher_quality;
   std::optional<C4> c4;
+  std::optional<C4BadWords> c4_badwords;
   std::optional<Fineweb> fineweb;
   /// Empty: all languages.
-  std::vector<bool> gopher_repetition_languages, gopher_quality_languages, c4_languages, fineweb_languages;
+  std::vector<bool> gopher_repetition_languages, gopher_quality_languages, c4_languages,
+      c4_badwords_languages, fineweb_languages;
   /// From kEmail to kGenericSecret.
   std::array<PatternAction, kFixedRules - kEmail> patterns{};
 };

@@ -58,7 +58,9 @@ class DocumentCleaner {
       document_ = static_cast<uint32_t>(i);
       findings_.clear();
       seen_ = 0;
+      language_ = {};
       const std::optional<Drop> drop = clean(batch[i]);
+      out.languages[i] = static_cast<int16_t>(language_.index);
       out.changed[i] = text_.view() != batch[i] ? 1 : 0;
       out.verdicts[i] = drop ? static_cast<uint16_t>(drop->rule + 1) : 0;
       out.measures[i] = drop ? drop->measure : std::numeric_limits<double>::quiet_NaN();
@@ -69,7 +71,7 @@ class DocumentCleaner {
           --shown_[part.examples.back().rule];
           part.examples.pop_back();
         }
-        show(drop->rule, place_of(drop->rule));
+        show(drop->rule, left_or_original(batch[i]), place_of(drop->rule));
         continue;
       }
       for (const Findings::Change& change : findings_.changes) {
@@ -139,7 +141,8 @@ class DocumentCleaner {
     language_ = rules_.detector->detect(text_.view(), language_scratch_);
     const bool wanted = rules_.languages.empty() ||
                         (language_.index >= 0 && rules_.languages[static_cast<size_t>(language_.index)]);
-    if (!wanted || language_.score < rules_.min_language_score) return Drop{kLanguage, language_.score};
+    if (!wanted) return Drop{kLanguage, language_.score};
+    if (language_.score < rules_.min_language_score) return Drop{kLanguageScore, language_.score};
     return std::nullopt;
   }
 
@@ -158,6 +161,10 @@ class DocumentCleaner {
       if (auto drop = c4(*rules_.c4, text_, scratch_, findings_)) return drop;
       take_changed();
     }
+    if (rules_.c4_badwords && applies(rules_.c4_badwords_languages)) {
+      if (auto drop = c4_badwords(*rules_.c4_badwords, text_, language_.index, scratch_, findings_))
+        return drop;
+    }
     if (rules_.fineweb && applies(rules_.fineweb_languages)) return fineweb(*rules_.fineweb, text_, scratch_);
     return std::nullopt;
   }
@@ -173,7 +180,7 @@ class DocumentCleaner {
   void take_changed() {
     if (scratch_.text != text_.view()) text_.assign(scratch_.text);
     for (; seen_ < findings_.changes.size(); ++seen_) {
-      show(findings_.changes[seen_].rule, findings_.changes[seen_].first);
+      show(findings_.changes[seen_].rule, text_.view(), findings_.changes[seen_].first);
     }
   }
 
@@ -183,10 +190,18 @@ class DocumentCleaner {
     return found == findings_.changes.end() ? 0 : found->first;
   }
 
-  void show(uint16_t rule, size_t place) {
+  /// What a dropped document shows: what is left of it, or how it began where nothing is.
+  std::string_view left_or_original(std::string_view document) {
+    if (!text_.view().empty()) return text_.view();
+    scratch_.text.clear();
+    append_valid_utf8(document.substr(0, 2 * kExcerptBytes), scratch_.text);
+    return scratch_.text;
+  }
+
+  void show(uint16_t rule, std::string_view from, size_t place) {
     if (shown_[rule] >= examples_) return;
     ++shown_[rule];
-    std::string text(excerpt(text_.view(), place));
+    std::string text(excerpt(from, place));
     // A report must not tell what the dataset may not hold.
     std::string masked;
     Findings findings;
@@ -221,6 +236,7 @@ CleanedBatch Cleaner::run(const TextBatch& batch) const {
   CleanedBatch out;
   out.verdicts.resize(batch.size());
   out.measures.resize(batch.size());
+  out.languages.resize(batch.size());
   out.changed.resize(batch.size());
   out.changed_documents.assign(names_.size(), 0);
   out.changes.assign(names_.size(), 0);

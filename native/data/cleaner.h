@@ -14,6 +14,7 @@ struct CleanedBatch {
   TextBatch texts;
   std::vector<uint16_t> verdicts;  // 0: kept, else 1 + the rule that dropped the document
   std::vector<double> measures;
+  std::vector<int16_t> languages;  // by index, -1: none found or not looked for
   std::vector<uint8_t> changed;
   std::vector<double> changed_documents, changes;  // by rule
   std::vector<uint32_t> example_documents;

@@ -11,78 +11,89 @@ export type PatternAction = 'drop' | 'mask';
 type Threshold = number | null;
 
 interface OfLanguages {
-  /** Indices of the languages to whose documents it is applied (needs `language`); left out: all. */
-  languages?: Int32Array | undefined;
+  /** Codes of the languages to whose documents it is applied (needs `languageModel`); left out: all. */
+  languages?: readonly string[] | undefined;
 }
 
-/** The rules of a cleaner, applied in this order. */
+/** By length of an n-gram: its bound. */
+type NGrams = Record<string, number>;
+
+/** The rules of a cleaner, by the names of the settings and applied in this order. */
 export interface CleaningRules {
-  /** Repairs UTF-8 that was decoded as Latin-1 or Windows-1252. */
-  fixMojibake?: boolean;
-  /** Unicode's canonical composition. */
-  nfc?: boolean;
-  /** Removes control characters and byte order marks; line ends become \n. */
-  controlCharacters?: boolean;
-  /** Removes lines with one of these hashes (line_hash of native/data/line_hash.h). */
-  boilerplateLines?: BigUint64Array;
+  fix_mojibake?: boolean;
+  control_characters?: boolean;
+  unicode_nfc?: boolean;
   /** Lengths in characters. */
-  maxLineLength?: number;
-  minDocumentLength?: number;
-  maxDocumentLength?: number;
-  language?: {
-    model: LanguageModel;
-    /** Indices in the model's `languages`; other documents are dropped. Left out: none is. */
-    languages?: Int32Array;
-    minScore?: number;
-  };
-  gopherRepetition?: OfLanguages & {
-    dupLineFrac: Threshold;
-    dupParaFrac: Threshold;
-    dupLineCharFrac: Threshold;
-    dupParaCharFrac: Threshold;
-    /** By length of the n-gram: its bound. */
-    topNGrams: [length: number, bound: number][];
-    dupNGrams: [length: number, bound: number][];
-  };
-  gopherQuality?: OfLanguages & {
-    minDocWords: Threshold;
-    maxDocWords: Threshold;
-    minAvgWordLength: Threshold;
-    maxAvgWordLength: Threshold;
-    maxSymbolWordRatio: Threshold;
-    maxBulletLinesRatio: Threshold;
-    maxEllipsisLinesRatio: Threshold;
-    minAlphaWordsRatio: Threshold;
-    minStopWords: Threshold;
-    stopWords: string[];
-  };
-  c4?: OfLanguages & {
-    removeCitations: boolean;
-    noTerminalPunct: boolean;
-    /** -1: not applied; as the next two. */
-    minNumSentences: number;
-    minWordsPerLine: number;
-    maxWordLength: number;
-    loremIpsum: boolean;
-    javascript: boolean;
-    curlyBracket: boolean;
-    policy: boolean;
-  };
-  fineweb?: OfLanguages & {
-    linePunctThr: number;
-    linePunctExcludeZero: boolean;
-    shortLineThr: number;
-    shortLineLength: number;
-    charDuplicatesRatio: number;
-    newLineRatio: number;
-  };
-  pii?: Partial<Record<'email' | 'ip' | 'phone' | 'creditCard' | 'iban', PatternAction>>;
-  secrets?: Partial<
-    Record<
-      'awsKey' | 'githubToken' | 'privateKey' | 'jwt' | 'slackToken' | 'googleApiKey' | 'genericSecret',
-      PatternAction
-    >
-  >;
+  max_line_length?: number | undefined;
+  min_document_length?: number | undefined;
+  max_document_length?: number | undefined;
+  languages?: readonly string[] | undefined;
+  min_language_score?: number | undefined;
+  gopher_repetition?:
+    | (OfLanguages & {
+        dup_line_frac: Threshold;
+        dup_para_frac: Threshold;
+        dup_line_char_frac: Threshold;
+        dup_para_char_frac: Threshold;
+        top_n_grams: NGrams;
+        dup_n_grams: NGrams;
+      })
+    | undefined;
+  gopher_quality?:
+    | (OfLanguages & {
+        min_doc_words: Threshold;
+        max_doc_words: Threshold;
+        min_avg_word_length: Threshold;
+        max_avg_word_length: Threshold;
+        max_symbol_word_ratio: Threshold;
+        max_bullet_lines_ratio: Threshold;
+        max_ellipsis_lines_ratio: Threshold;
+        min_alpha_words_ratio: Threshold;
+        min_stop_words: Threshold;
+        stop_words: readonly string[];
+      })
+    | undefined;
+  c4?:
+    | (OfLanguages & {
+        remove_citations: boolean;
+        filter_no_terminal_punct: boolean;
+        /** -1: not applied; as the next two. */
+        min_num_sentences: number;
+        min_words_per_line: number;
+        max_word_length: number;
+        filter_lorem_ipsum: boolean;
+        filter_javascript: boolean;
+        filter_curly_bracket: boolean;
+        filter_policy: boolean;
+      })
+    | undefined;
+  /** Needs `badWords`. */
+  c4_badwords?: (OfLanguages & { default_language: string; keep_fraction: number }) | undefined;
+  fineweb?:
+    | (OfLanguages & {
+        line_punct_thr: number;
+        line_punct_exclude_zero: boolean;
+        short_line_thr: number;
+        short_line_length: number;
+        char_duplicates_ratio: number;
+        new_line_ratio: number;
+      })
+    | undefined;
+  pii?: Partial<Record<'email' | 'ip' | 'phone' | 'credit_card' | 'iban', PatternAction>> | undefined;
+  secrets?:
+    | Partial<
+        Record<
+          | 'aws_key'
+          | 'github_token'
+          | 'private_key'
+          | 'jwt'
+          | 'slack_token'
+          | 'google_api_key'
+          | 'generic_secret',
+          PatternAction
+        >
+      >
+    | undefined;
 }
 
 /** A table of byte n-grams and their scores by language (src/data/cleaning/language.ts reads it from `eld`). */
@@ -101,8 +112,23 @@ export interface LanguageModel {
   lower: Uint32Array;
 }
 
+/** The words that `c4_badwords` looks for (src/data/cleaning/bad_words.ts). */
+export interface BadWords {
+  /** Words in lower case; `bordered` ones count only between characters that are no letter, number or underscore. */
+  lists: { language: string; words: readonly string[]; bordered: boolean }[];
+  /** Upper and lower case of letters in turn. */
+  lowerCase: Uint32Array;
+  /** Chooses, with their content, the documents of `keep_fraction`. */
+  seed: number;
+}
+
 export interface CleanerOptions {
   rules: CleaningRules;
+  /** Where the language of documents is looked at. */
+  languageModel?: LanguageModel | undefined;
+  badWords?: BadWords | undefined;
+  /** Lines with one of these hashes are removed (line_hash of native/data/line_hash.h). */
+  boilerplateLines?: BigUint64Array | undefined;
   threads: number;
   /** Examples kept a rule and batch, the first ones in document order. */
   examples: number;
@@ -115,6 +141,8 @@ export interface CleanedBatch {
   verdicts: Uint16Array;
   /** What the rule measured where it dropped a document, or NaN. */
   measures: Float64Array;
+  /** Index of its language among the model's; -1: none was found, or looked for. */
+  languages: Int16Array;
   /** Changed documents: 1, others 0. */
   changed: Uint8Array;
   /** By index in `Cleaner.rules`: documents that the rule changed, and places that it changed in them. */
@@ -129,6 +157,8 @@ export interface CleanedBatch {
 export interface Cleaner {
   /** Names of the rules, as published. */
   readonly rules: string[];
+  /** Codes of the languages that it tells apart; empty: it does not look. */
+  readonly languages: string[];
   /** Cleans the batch off the event loop; results are in the order of documents, whatever the threads. */
   run(batch: TextBatch): Promise<CleanedBatch>;
 }

@@ -1,6 +1,6 @@
 /** Cleaning as stages use it: settings, Unicode against this JavaScript engine, languages against `eld`, reports. */
 import { describe, expect, it } from 'vitest';
-import { cleaningRules, createCleaner } from '../../src/data/cleaning/cleaner.ts';
+import { createCleaner } from '../../src/data/cleaning/cleaner.ts';
 import { loadLanguageModel } from '../../src/data/cleaning/language.ts';
 import {
   addBatch,
@@ -25,30 +25,38 @@ function textsOf({ texts }: CleanedBatch): string[] {
 }
 
 function cleanerOf(settings: object, examples = 3) {
-  return createCleaner(cleaningSettings.parse(settings), { addon, threads: 2, examples });
+  return createCleaner(cleaningSettings.parse(settings), { addon, threads: 2, seed: 0, examples });
 }
 
 describe('settings', () => {
   it('true stands for the published thresholds', () => {
-    const rules = cleaningRules(
-      cleaningSettings.parse({ gopher_quality: true, gopher_repetition: {}, c4: false }),
-    );
-    expect(rules.gopherQuality).toMatchObject({ minDocWords: 50, maxDocWords: 100_000, minStopWords: 2 });
-    expect(rules.gopherRepetition?.dupNGrams).toEqual([
-      [5, 0.15],
-      [6, 0.14],
-      [7, 0.13],
-      [8, 0.12],
-      [9, 0.11],
-      [10, 0.1],
-    ]);
+    const rules = cleaningSettings.parse({ gopher_quality: true, gopher_repetition: {}, c4: false });
+    expect(rules.gopher_quality).toMatchObject({
+      min_doc_words: 50,
+      max_doc_words: 100_000,
+      min_stop_words: 2,
+    });
+    expect(rules.gopher_repetition?.dup_n_grams).toEqual({
+      5: 0.15,
+      6: 0.14,
+      7: 0.13,
+      8: 0.12,
+      9: 0.11,
+      10: 0.1,
+    });
     expect(rules.c4).toBeUndefined();
   });
 
   it('one action stands for all patterns of a family', () => {
-    const rules = cleaningRules(cleaningSettings.parse({ pii: 'mask', secrets: { aws_key: 'drop' } }));
-    expect(rules.pii).toEqual({ email: 'mask', ip: 'mask', phone: 'mask', creditCard: 'mask', iban: 'mask' });
-    expect(rules.secrets).toEqual({ awsKey: 'drop' });
+    const rules = cleaningSettings.parse({ pii: 'mask', secrets: { aws_key: 'drop' } });
+    expect(rules.pii).toEqual({
+      email: 'mask',
+      ip: 'mask',
+      phone: 'mask',
+      credit_card: 'mask',
+      iban: 'mask',
+    });
+    expect(rules.secrets).toEqual({ aws_key: 'drop' });
   });
 
   it('an unknown language is an error with the known ones', async () => {
@@ -119,14 +127,15 @@ describe('languages', () => {
     const documents = Array.from({ length: 5000 }, () =>
       Array.from({ length: 1 + random.below(20) }, () => PIECES[random.below(PIECES.length)]).join(''),
     );
-    const model = await loadLanguageModel();
+    const languageModel = await loadLanguageModel();
     // A bound that nothing reaches: the measure of each document is its score. Then, whether its language is wanted.
     const scored = addon.createCleaner({
-      rules: { language: { model, minScore: 2 } },
+      rules: { min_language_score: 2 },
+      languageModel,
       threads: 2,
       examples: 0,
     });
-    const { measures } = await scored.run(batchOf(documents));
+    const { measures, languages } = await scored.run(batchOf(documents));
     const wanted = ['en', 'de', 'zh', 'ru', 'fr'];
     const { verdicts } = await (await cleanerOf({ languages: wanted })).run(batchOf(documents));
     const seen = new Set<string>();
@@ -135,9 +144,38 @@ describe('languages', () => {
       seen.add(found.language);
       const score = Math.max(0, ...Object.values(found.getScores() as Record<string, number>));
       expect(measures[i], text).toBeCloseTo(score, 12);
+      expect(languageModel.languages[languages[i]!] ?? '', text).toBe(found.language);
       expect(verdicts[i] === 0, `${text} is ${found.language}`).toBe(wanted.includes(found.language));
     });
     expect(seen.size).toBeGreaterThan(10);
+  });
+
+  it('name the rule and the language in examples of what they drop', async () => {
+    const documents = [
+      'Der Himmel über der Stadt ist heute grau und es regnet.',
+      '123 456',
+      'It is a short text of the English kind.',
+    ];
+    const rulesOf = async (settings: object) => {
+      const cleaner = await cleanerOf(settings);
+      const report = emptyCleaningReport();
+      const batch = batchOf(documents);
+      addBatch(report, batch, await cleaner.run(batch), cleaner, (i) => `file:${i + 1}`);
+      return Object.fromEntries(
+        Object.entries(report.rules).map(([name, { examples }]) => [
+          name,
+          examples.map(({ language, excerpt }) => [language, excerpt]),
+        ]),
+      );
+    };
+    const [german, none, english] = documents;
+    expect(await rulesOf({ languages: ['en'], min_language_score: 0.99 })).toEqual({
+      languages: [
+        ['de', german],
+        ['none', none],
+      ],
+      min_language_score: [['en', english]],
+    });
   });
 
   it('restrict a group of filters to documents of theirs', async () => {
@@ -166,12 +204,12 @@ describe('report', () => {
     const cleaner = await cleanerOf(settings);
     const whole = emptyCleaningReport();
     const batch = batchOf(DOCUMENTS);
-    addBatch(whole, batch, await cleaner.run(batch), cleaner.rules, (i) => `file:${i + 1}`);
+    addBatch(whole, batch, await cleaner.run(batch), cleaner, (i) => `file:${i + 1}`);
     const parts = await Promise.all(
       DOCUMENTS.map(async (text, i) => {
         const report = emptyCleaningReport();
         const one = batchOf([text]);
-        addBatch(report, one, await cleaner.run(one), cleaner.rules, () => `file:${i + 1}`);
+        addBatch(report, one, await cleaner.run(one), cleaner, () => `file:${i + 1}`);
         return report;
       }),
     );
@@ -218,12 +256,22 @@ describe('report', () => {
     expect(examples).toMatchObject({ rows: [{ label: 'min_document_length: 1' }, {}, {}] });
   });
 
+  it('a document of which nothing is left is shown as it was', async () => {
+    const cleaner = await cleanerOf({ max_line_length: 5, min_document_length: 1 });
+    const report = emptyCleaningReport();
+    const batch = batchOf([`${'a long line '.repeat(20)}é`]);
+    addBatch(report, batch, await cleaner.run(batch), cleaner, () => 'file:1');
+    expect(report.rules.min_document_length?.examples).toEqual([
+      { origin: 'file:1', excerpt: 'a long line '.repeat(20).slice(0, 160), measure: 0 },
+    ]);
+  });
+
   it('examples are the first documents, whatever the threads', async () => {
     const documents = Array.from({ length: 3000 }, (_, i) => `${i} ${'many words here '.repeat(30)} a@b.org`);
     const settings = cleaningSettings.parse({ pii: 'mask' });
     const cleaned = await Promise.all(
       [1, 4].map(async (threads) =>
-        (await createCleaner(settings, { addon, threads, examples: 2 })).run(batchOf(documents)),
+        (await createCleaner(settings, { addon, threads, seed: 0, examples: 2 })).run(batchOf(documents)),
       ),
     );
     expect([...cleaned[0]!.exampleDocuments]).toEqual([0, 1]);
@@ -245,6 +293,7 @@ describe('report', () => {
     const cleaner = await createCleaner(cleaningSettings.parse({ boilerplate_lines: {} }), {
       addon,
       threads: 1,
+      seed: 0,
       boilerplateLines: BigUint64Array.of(hash),
     });
     expect(textsOf(await cleaner.run(batchOf(['Home\nA text.\n  Home \nHomework'])))).toEqual([

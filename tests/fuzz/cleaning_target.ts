@@ -1,6 +1,5 @@
 /** Documents of any bytes through every cleaning rule: valid UTF-8 comes out, composed, and the same for any threads. */
-import { cleaningRules } from '../../src/data/cleaning/cleaner.ts';
-import { loadLanguageModel } from '../../src/data/cleaning/language.ts';
+import { createCleaner } from '../../src/data/cleaning/cleaner.ts';
 import { cleaningSettings } from '../../src/data/cleaning/settings.ts';
 import { type Cleaner, loadAddon } from '../../src/native/addon.ts';
 import { documentOf, TextBatchBuilder } from '../../src/native/text_batch.ts';
@@ -19,6 +18,7 @@ const SETTINGS = {
   },
   gopher_quality: { min_doc_words: 2, min_avg_word_length: 1, min_alpha_words_ratio: 0.1, min_stop_words: 0 },
   c4: { filter_no_terminal_punct: false, filter_curly_bracket: false, min_num_sentences: 1 },
+  c4_badwords: { keep_fraction: 0.5 },
   fineweb: { line_punct_thr: 0, short_line_thr: 1, char_duplicates_ratio: 1 },
   pii: 'mask',
   secrets: 'mask',
@@ -33,12 +33,13 @@ let cleaners: Promise<Cleaners> | undefined;
 const builder = new TextBatchBuilder();
 
 async function makeCleaners(): Promise<Cleaners> {
-  const rules = cleaningRules(cleaningSettings.parse(SETTINGS), await loadLanguageModel());
   const addon = loadAddon();
+  const of = (settings: object, threads: number) =>
+    createCleaner(cleaningSettings.parse(settings), { addon, threads, seed: 1, examples: 1 });
   return {
-    alone: addon.createCleaner({ rules, threads: 1, examples: 1 }),
-    together: addon.createCleaner({ rules, threads: 3, examples: 1 }),
-    composing: addon.createCleaner({ rules: { nfc: true }, threads: 1, examples: 0 }),
+    alone: await of(SETTINGS, 1),
+    together: await of(SETTINGS, 3),
+    composing: await of({ unicode_nfc: true }, 1),
   };
 }
 

@@ -1,22 +1,30 @@
 """Answers one request (JSON on stdin, JSON on stdout) with what datatrove's filters say of documents.
 
-documents, filter (gopher_quality, gopher_repetition, c4, fineweb), options -> for each [reason or null, text]
+documents, filter (gopher_quality, gopher_repetition, c4, fineweb, c4_badwords), options -> for each [reason or null,
+text]; for c4_badwords also lists (words by language) and languages (of the documents; null: not known). A text with
+characters that Python's Unicode has not yet is judged "unknown characters" there.
 
 datatrove cuts English into words with spaCy, which is not there; it gets instead the words of docs/cleaning.md, written
-down once more here as an expression. Sentences are those of datatrove's own splitter for languages without a model.
+down once more here as an expression. Sentences are those of datatrove's own splitter for languages without a model. Its
+lists of bad words, which it would download, it gets from the request.
 """
 
 import json
+import os
 import sys
+import tempfile
+import unicodedata
 
 import regex
 from datatrove.data import Document
 from datatrove.pipeline.filters import (
+    C4BadWordsFilter,
     C4QualityFilter,
     FineWebQualityFilter,
     GopherQualityFilter,
     GopherRepetitionFilter,
 )
+from datatrove.pipeline.filters import c4_filters
 from datatrove.utils.word_tokenizers import WhitespaceTokenizer
 
 FILTERS = {
@@ -40,8 +48,21 @@ class Words(WhitespaceTokenizer):
         return WORD.findall(text)
 
 
-def judge(filter_, text):
-    document = Document(text=text, id="0")
+def bad_words_filter(lists, options):
+    folder = tempfile.mkdtemp()
+    for language, words in lists.items():
+        with open(os.path.join(folder, language), "w", encoding="utf-8") as file:
+            file.writelines(word + "\n" for word in words)
+
+    def path_of(url, **_):
+        return os.path.join(folder, url.rsplit("/", 1)[1])
+
+    c4_filters.cached_asset_path_or_download = path_of
+    return C4BadWordsFilter(fail_on_missing_language=False, **options)
+
+
+def judge(filter_, text, language=None):
+    document = Document(text=text, id="0", metadata={} if language is None else {"language": language})
     result = filter_.filter(document)
     kept, reason = result if isinstance(result, tuple) else (result, None)
     return [None if kept else reason, document.text]
@@ -49,8 +70,18 @@ def judge(filter_, text):
 
 def main():
     request = json.load(sys.stdin)
-    filter_ = FILTERS[request["filter"]](language=Words(), **request["options"])
-    json.dump([judge(filter_, text) for text in request["documents"]], sys.stdout)
+    documents = request["documents"]
+    if request["filter"] == "c4_badwords":
+        filter_ = bad_words_filter(request["lists"], request["options"])
+    else:
+        filter_ = FILTERS[request["filter"]](language=Words(), **request["options"])
+    languages = request.get("languages", [None] * len(documents))
+    verdicts = [judge(filter_, text, language) for text, language in zip(documents, languages)]
+    if request["filter"] == "c4_badwords":
+        for verdict in verdicts:
+            if any(unicodedata.category(c) == "Cn" for c in verdict[1]):
+                verdict[0] = "unknown characters"
+    json.dump(verdicts, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
  * native cleaner takes. It is read from the package as it is installed, once.
  */
 import type { LanguageModel } from '../../native/cleaning.ts';
+import { lowerCasePairs } from './lower_case.ts';
 
 /** What the package's files export; its own entries keep it to themselves. */
 interface EldData {
@@ -50,7 +51,7 @@ async function readModel(): Promise<LanguageModel> {
     scoreLanguages: Uint8Array.from(scoreLanguages),
     scorePoints: Uint8Array.from(scorePoints),
     letters: Uint8Array.from({ length: 256 }, (_, byte) => dictionary[byte]?.charCodeAt(0) ?? 32),
-    lower: lowerCase(),
+    lower: lowerCasePairs(),
   };
 }
 
@@ -58,14 +59,4 @@ function keyOf(gram: string): bigint {
   let key = BigInt(gram.length) << 56n;
   for (let i = 0; i < gram.length; i++) key |= BigInt(gram.charCodeAt(i)) << BigInt(8 * i);
   return key;
-}
-
-/** Pairs of a code point and its lower case, where that is one other code point. */
-function lowerCase(): Uint32Array {
-  const pairs: number[] = [];
-  for (let point = 0; point < 0x10000; point++) {
-    const lower = String.fromCharCode(point).toLowerCase();
-    if (lower.length === 1 && lower.charCodeAt(0) !== point) pairs.push(point, lower.charCodeAt(0));
-  }
-  return Uint32Array.from(pairs);
 }

@@ -1,11 +1,14 @@
 /** What the cleaning of a dataset came to: counts and examples by rule, unit by unit and for all of them. */
 import { z } from 'zod';
 import type { Section } from '../../../proto/page.ts';
-import type { CleanedBatch } from '../../native/addon.ts';
+import type { CleanedBatch, Cleaner } from '../../native/addon.ts';
 import { documentOf, type TextBatch } from '../../native/text_batch.ts';
 
 /** Examples that a report keeps of a rule. */
 const EXAMPLES = 3;
+
+/** Rules whose examples say the document's language. */
+const OF_LANGUAGE = new Set(['languages', 'min_language_score', 'c4_badwords']);
 
 const ruleReport = z.strictObject({
   dropped: z.number(),
@@ -13,7 +16,12 @@ const ruleReport = z.strictObject({
   changed: z.number(),
   changes: z.number(),
   examples: z.array(
-    z.strictObject({ origin: z.string(), excerpt: z.string(), measure: z.number().optional() }),
+    z.strictObject({
+      origin: z.string(),
+      excerpt: z.string(),
+      measure: z.number().optional(),
+      language: z.string().optional(),
+    }),
   ),
 });
 type RuleReport = z.output<typeof ruleReport>;
@@ -32,12 +40,12 @@ export function emptyCleaningReport(): CleaningReport {
   return { documents: 0, dropped: 0, changed: 0, bytes_in: 0, bytes_out: 0, rules: {} };
 }
 
-/** Adds a batch; `names` are the cleaner's rules, `originOf` names a document's place (`file:12`). */
+/** Adds a batch; `originOf` names a document's place (`file:12`). */
 export function addBatch(
   report: CleaningReport,
   batch: TextBatch,
   cleaned: CleanedBatch,
-  names: readonly string[],
+  { rules: names, languages }: Pick<Cleaner, 'rules' | 'languages'>,
   originOf: (document: number) => string,
 ): void {
   const { verdicts, changed, texts, measures } = cleaned;
@@ -61,14 +69,17 @@ export function addBatch(
   });
   const decoder = new TextDecoder();
   cleaned.exampleRules.forEach((index, i) => {
-    const { examples } = ruleOf(report, names[index]!);
+    const name = names[index]!;
+    const { examples } = ruleOf(report, name);
     if (examples.length >= EXAMPLES) return;
     const document = cleaned.exampleDocuments[i]!;
     const measure = measures[document]!;
+    const says = OF_LANGUAGE.has(name) && languages.length > 0;
     examples.push({
       origin: originOf(document),
       excerpt: decoder.decode(documentOf(cleaned.excerpts, i)),
       ...(Number.isNaN(measure) ? {} : { measure }),
+      ...(says && { language: languages[cleaned.languages[document]!] ?? 'none' }),
     });
   });
 }
@@ -130,14 +141,21 @@ export function cleaningSections(report: CleaningReport): Section[] {
     {
       kind: 'rows',
       title: 'Examples of what was cleaned',
-      note: 'Of drops the beginning of the document, of changes the text around one, after it.',
+      note: 'Of drops the beginning of the document or what was found in it, of changes the text around one, after it.',
       rows: rules.flatMap(([name, rule]) =>
-        rule.examples.map(({ origin, excerpt, measure }) => ({
+        rule.examples.map(({ origin, excerpt, measure, language }) => ({
           origin,
-          label: measure === undefined ? name : `${name}: ${Number(measure.toPrecision(3))}`,
+          label: labelOf(name, language, measure),
           spans: [{ text: excerpt, marked: false }],
         })),
       ),
     },
   ];
+}
+
+/** `languages: de 0.624`. */
+function labelOf(name: string, language: string | undefined, measure: number | undefined): string {
+  const found = [language, measure === undefined ? undefined : Number(measure.toPrecision(3))];
+  const text = found.filter((part) => part !== undefined).join(' ');
+  return text === '' ? name : `${name}: ${text}`;
 }

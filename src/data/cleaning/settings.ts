@@ -72,6 +72,20 @@ const c4 = z.strictObject({
   filter_policy: z.boolean().default(true).describe('Removes lines about cookies, privacy and terms of use.'),
 });
 
+const c4Badwords = z.strictObject({
+  languages,
+  default_language: z
+    .string()
+    .default('en')
+    .describe('Whose words the documents are judged by whose language is not known or not looked for.'),
+  keep_fraction: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0)
+    .describe('Share of the documents with such words that stay, chosen by a hash of seed and content.'),
+});
+
 const fineweb = z.strictObject({
   languages,
   line_punct_thr: z
@@ -166,6 +180,10 @@ export const cleaningSettings = z.strictObject({
   gopher_repetition: group(gopherRepetition, "Gopher's rules about repeated lines, paragraphs and n-grams."),
   gopher_quality: group(gopherQuality, "Gopher's rules about words and lines."),
   c4: group(c4, "C4's rules: lines and documents that are no prose."),
+  c4_badwords: group(
+    c4Badwords,
+    "C4's bad words: documents with a word of their language's list are dropped.",
+  ),
   fineweb: group(fineweb, "FineWeb's rules about lines."),
   pii: patterns(PII, 'Personal data: what is done where some is found.'),
   secrets: patterns(SECRETS, 'Keys, tokens and passwords: what is done where some are found.'),
@@ -185,6 +203,7 @@ export function namedLanguages(settings: CleaningSettings): { key: string; langu
     'gopher_repetition.languages': settings.gopher_repetition?.languages,
     'gopher_quality.languages': settings.gopher_quality?.languages,
     'c4.languages': settings.c4?.languages,
+    'c4_badwords.languages': settings.c4_badwords?.languages,
     'fineweb.languages': settings.fineweb?.languages,
   };
   return Object.entries(lists).flatMap(([key, list]) =>

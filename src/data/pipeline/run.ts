@@ -146,7 +146,7 @@ class Preparation {
     repeated: Repeated | undefined,
     check: Decontamination | undefined,
   ): Promise<DocumentSteps[]> {
-    const { addon, threads, settings } = this.#context;
+    const { addon, threads, seed, settings } = this.#context;
     const { append_eos, dedup, decontamination } = settings;
     const near = dedup?.near && nearOptions(dedup.near);
     const common = {
@@ -161,10 +161,9 @@ class Preparation {
     const steps: DocumentSteps[] = [];
     for (const [i, { cleaning }] of this.#sources.entries()) {
       const key = canonicalJson(cleaning ?? null);
-      const boilerplateLines = repeated?.boilerplate[i];
       if (cleaning && !cleaners.has(key)) {
-        const options = { addon, threads, ...(boilerplateLines && { boilerplateLines }) };
-        cleaners.set(key, await createCleaner(cleaning, options));
+        const boilerplateLines = repeated?.boilerplate[i];
+        cleaners.set(key, await createCleaner(cleaning, { addon, threads, seed, boilerplateLines }));
       }
       steps.push(
         new DocumentSteps({ ...common, cleaner: cleaners.get(key), repeated: repeated?.steps[i] ?? [] }),
@@ -231,7 +230,7 @@ class Preparation {
 
   /** All that decides what documents' units hold. Weights and the like come in later: changing them redoes no unit. */
   async #inputs(): Promise<Record<string, unknown>> {
-    const { settings, baseDir } = this.#context;
+    const { settings, seed, baseDir } = this.#context;
     const { append_eos, max_documents, dedup, decontamination } = settings;
     const near = dedup?.near && nearOptions(dedup.near);
     const evaluated: string[] = [];
@@ -243,6 +242,7 @@ class Preparation {
       append_eos,
       max_documents,
       cleaning: this.#counted.cleaning,
+      seed: this.#counted.cleaning.some((rules) => rules?.c4_badwords?.keep_fraction) ? seed : undefined,
       fingerprints: isFingerprinted(settings) ? { near } : undefined,
       removed: dedup && { lines: dedup.lines, paragraphs: dedup.paragraphs, across: dedup.across_sources },
       decontamination: decontamination && { ...decontamination, files: evaluated },

@@ -194,7 +194,7 @@ async function removeRepeated(
 async function clean(cleaner: Cleaner, batch: DocumentBatch, kept: Kept, { report }: Tally): Promise<Kept> {
   const cleaned = await cleaner.run(kept.texts);
   report.cleaning ??= emptyCleaningReport();
-  addBatch(report.cleaning, kept.texts, cleaned, cleaner.rules, (i) => batch.origin(kept.rows[i]!));
+  addBatch(report.cleaning, kept.texts, cleaned, cleaner, (i) => batch.origin(kept.rows[i]!));
   releaseTexts(batch, kept.texts);
   return keep({ texts: cleaned.texts, rows: kept.rows }, (i) => cleaned.verdicts[i] === 0);
 }

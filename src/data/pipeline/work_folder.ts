@@ -11,7 +11,7 @@ import { LockFile } from '../../util/lock_file.ts';
 import { type DoneUnit, isUndamaged, openUnit, unitPath } from './unit_folder.ts';
 
 /** Goes up when units hold something else than before for the same settings. */
-const UNITS_VERSION = 2;
+const UNITS_VERSION = 3;
 
 /** How long a unit that somebody else is at is left alone before the next look. */
 const WAIT_MS = 200;
