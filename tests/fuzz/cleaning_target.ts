@@ -100,6 +100,7 @@ export const cleaningTarget = {
     '::',
     '+1 ',
     'U.S. ',
+    'Arsehole',
     '”',
   ],
   run,
