@@ -22,28 +22,28 @@ const overlapBody = z.strictObject({
         .array(
           z.strictObject({
             dataset: z.string().describe('`job/stage`'),
-            artifact: z.string().describe('Hash.'),
+            artifact: z.string().describe('Hash of what the stage made.'),
             rows: z.int().describe('Rows that it was compared with.'),
             contaminated: z.int().describe('Rows that it has.'),
           }),
         )
         .describe(
-          'Prepared datasets that the model comes from and that were compared with rows of this evaluation.',
+          'What the model comes from and was compared with rows of this evaluation: prepared datasets, and stages by the files that they read.',
         ),
       not_checked: z
         .array(
           z.strictObject({
             source: z.string().describe('`job/stage`, or a folder.'),
             reason: z
-              .enum(['not_decontaminated', 'other_rows', 'read_from_files', 'unknown'])
+              .enum(['not_decontaminated', 'other_rows', 'files_changed', 'own_stage', 'unknown'])
               .describe(
-                'A dataset prepared without `decontamination`; one compared with other rows; files that a stage read as they are; a model whose training data no lineage names.',
+                'A dataset prepared without `decontamination`; one compared with other rows; files that have changed or gone since a stage read them; data of a stage that a module defines; a model whose training data no lineage names.',
               ),
             rows: z.int().describe('Rows that it was not compared with.'),
           }),
         )
         .describe('What else the model was trained on.'),
-      text: z.string().describe('For people: `contaminated 2 of 12 rows (by story/prepare)`.'),
+      text: z.string().describe('For people: `contaminated 2 of 12 rows (by story/sft)`.'),
     }),
   ),
   others: z

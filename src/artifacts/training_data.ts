@@ -1,5 +1,4 @@
 /** What a model has been trained on: the data at the end of every way back through the lineages of what made it. */
-import { basename } from 'node:path';
 import type { Artifact } from '../stages/stage.ts';
 import { exists } from '../util/files.ts';
 import type { Lineage } from './lineage.ts';
@@ -8,8 +7,8 @@ import { type ArtifactStore, readLineage } from './store.ts';
 export type TrainingData =
   /** A dataset of a `prepare` stage. `name`: `job/stage`. */
   | { kind: 'prepared'; name: string; artifact: Artifact }
-  /** Files that a stage read itself. */
-  | { kind: 'files'; name: string; files: string[] }
+  /** Files that a stage read itself; `artifact` is what it made of them. */
+  | { kind: 'files'; name: string; artifact: Artifact; lineage: Lineage }
   /** A model from elsewhere, or an artifact that is no longer in the store. */
   | { kind: 'unknown'; name: string };
 
@@ -36,8 +35,8 @@ export async function trainingDataOf(
       found.push({ kind: 'prepared', name: stage, artifact: at.artifact });
       continue;
     }
-    const files = filesOf(lineage);
-    if (files.length > 0) found.push({ kind: 'files', name: stage, files });
+    if (lineage.data_files.length > 0 && lineage.inputs.dataset === undefined)
+      found.push({ kind: 'files', name: stage, artifact: at.artifact, lineage });
     for (const [key, hash] of Object.entries(lineage.inputs)) {
       if (seen.has(hash)) continue;
       seen.add(hash);
@@ -48,13 +47,6 @@ export async function trainingDataOf(
     }
   }
   return found;
-}
-
-/** Data files of a stage as its recipe names them; all files that it read where it has no `dataset`. */
-function filesOf({ settings, inputs, data_files }: Lineage): string[] {
-  if (inputs.dataset !== undefined) return [];
-  const named = [settings.dataset].flat().filter((file) => typeof file === 'string');
-  return named.length > 0 ? named : data_files.map(({ path }) => basename(path));
 }
 
 /** An input as the recipe names it: a stage, or a folder. */

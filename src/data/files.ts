@@ -3,12 +3,12 @@
  * their own.
  */
 import { glob, readdir, stat } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { basename, join, matchesGlob, resolve } from 'node:path';
 import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import { asFileError, exists } from '../util/files.ts';
 import { isKnownName } from './sources/detect.ts';
-import { fetchSource, isUrl } from './sources/http.ts';
+import { fetchedBefore, fetchSource, isUrl } from './sources/http.ts';
 import type { SourceOptions, SourceSettings } from './sources/settings.ts';
 
 /** The setting of a recipe that names data files: one name or pattern, or a list of them. */
@@ -33,23 +33,57 @@ export interface SourceFile {
 /**
  * All files that the patterns name, relative ones starting from `baseDir`: patterns in the order given, the files of
  * one pattern by name, each file once. A folder stands for the data files below it, `archive!/pattern` for members
- * of an archive. A pattern that matches nothing is an error.
+ * of an archive. A pattern that matches nothing is an error. Files that were found before are themselves.
  */
 export async function resolveSources(
-  patterns: readonly string[],
+  patterns: readonly (string | SourceFile)[],
   baseDir: string,
   settings: Pick<SourceSettings, 'format'> = { format: 'auto' },
   options: SourceOptions = {},
 ): Promise<SourceFile[]> {
   const found = new Map<string, SourceFile>();
   for (const pattern of patterns) {
-    const { outer, members } = await splitMembers(pattern, baseDir);
-    const files = isUrl(outer)
-      ? [{ path: await fetchSource(outer, options), location: outer }]
-      : (await filesOf(outer, baseDir, settings)).map((path) => ({ path, location: path }));
-    for (const file of files) found.set(`${file.location}!${members ?? ''}`, { ...file, members });
+    const files =
+      typeof pattern === 'string' ? await sourcesOf(pattern, baseDir, settings, options) : [pattern];
+    for (const file of files) found.set(`${file.location}!${file.members ?? ''}`, file);
   }
   return [...found.values()];
+}
+
+async function sourcesOf(
+  pattern: string,
+  baseDir: string,
+  settings: Pick<SourceSettings, 'format'>,
+  options: SourceOptions,
+): Promise<SourceFile[]> {
+  const { outer, members } = await splitMembers(pattern, (path) => exists(resolve(baseDir, path)));
+  if (isUrl(outer)) return [{ path: await fetchSource(outer, options), location: outer, members }];
+  return (await filesOf(outer, baseDir, settings)).map((path) => ({ path, location: path, members }));
+}
+
+/**
+ * Of files that `resolveSources` found once, those that a pattern named then, whether they are still there or not. Of
+ * a URL that is what it had when it was last fetched; nobody is asked.
+ */
+export async function sourcesAmong(
+  paths: readonly string[],
+  pattern: string,
+  baseDir: string,
+  settings: Pick<SourceSettings, 'format'>,
+): Promise<SourceFile[]> {
+  const { outer, members } = await splitMembers(pattern, async (name) =>
+    paths.includes(resolve(baseDir, name)),
+  );
+  if (isUrl(outer)) {
+    const path = await fetchedBefore(outer);
+    return path !== undefined && paths.includes(path) ? [{ path, location: outer, members }] : [];
+  }
+  const name = resolve(baseDir, outer);
+  const below = (path: string) =>
+    path.startsWith(`${name}/`) && (settings.format !== 'auto' || isKnownName(basename(path)));
+  return paths
+    .filter((path) => path === name || below(path) || matchesGlob(path, name))
+    .map((path) => ({ path, location: path, members }));
 }
 
 /** The paths of all files that the patterns name. */
@@ -64,10 +98,10 @@ export async function resolveFiles(
 /** `archive!/members` in its two parts; a file may have such a name itself. */
 async function splitMembers(
   pattern: string,
-  baseDir: string,
+  isFile: (name: string) => Promise<boolean>,
 ): Promise<{ outer: string; members: string | undefined }> {
   const border = pattern.indexOf('!/');
-  if (border <= 0 || (!isUrl(pattern) && (await exists(resolve(baseDir, pattern))))) {
+  if (border <= 0 || (!isUrl(pattern) && (await isFile(pattern)))) {
     return { outer: pattern, members: undefined };
   }
   return { outer: pattern.slice(0, border), members: pattern.slice(border + 2) };

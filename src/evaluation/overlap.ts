@@ -3,14 +3,16 @@ import { join } from 'node:path';
 import type { ReportOverlap } from '../../proto/events.ts';
 import { ArtifactStore } from '../artifacts/store.ts';
 import { type TrainingData, trainingDataOf } from '../artifacts/training_data.ts';
-import { rowKey } from '../data/dedup/evaluation_sets.ts';
-import { OVERLAP_FILE, overlapOf, overlapSchema } from '../data/dedup/overlap.ts';
+import { type AskedRow, rowKey } from '../data/dedup/evaluation_sets.ts';
+import { OVERLAP_FILE, overlapOf, overlapSchema, type RowOverlap } from '../data/dedup/overlap.ts';
 import { parsedJson } from '../data/shapes/messages.ts';
 import type { RawPromptRow } from '../rollout/prompts.ts';
 import type { StageContext } from '../stages/stage.ts';
 import { exists, readJson } from '../util/files.ts';
+import { FileOverlaps } from './file_overlap.ts';
 
 type ModelReport = ReportOverlap['models'][number];
+type Reason = ModelReport['not_checked'][number]['reason'];
 
 /** A model's part of the report, and which rows are contaminated. */
 export interface ModelOverlap {
@@ -18,81 +20,91 @@ export interface ModelOverlap {
   report: ModelReport;
 }
 
-/** The key of a prompt: that of the row of an evaluation that asks it and has its answer. */
-export function promptKey({ asked, fields }: Pick<RawPromptRow, 'asked' | 'fields'>): string {
+/** What some training data has of the rows, or why that is not known; `detail` is for people. */
+type Finding = RowOverlap | { reason: Reason; detail: string };
+
+/** A prompt as the row of an evaluation that asks it and has its answer. */
+export function promptRow({ asked, fields }: Pick<RawPromptRow, 'asked' | 'fields'>): AskedRow {
   const question = typeof asked === 'string' ? { prompt: asked } : { messages: asked };
   const answer = [parsedJson(fields.answer ?? fields.completion)].flat()[0];
-  return rowKey({ question, answers: typeof answer === 'string' ? [answer] : [], text: undefined });
+  return { question, answers: typeof answer === 'string' ? [answer] : [], text: undefined };
 }
 
-/** Looks up the rows of an evaluation, by their keys, in the lineages of its models (inputs `models.<label>`). */
+/** Looks for the rows of an evaluation in what its models (inputs `models.<label>`) were trained on. */
 export async function modelOverlaps(
-  keys: readonly string[],
-  { home, inputs }: Pick<StageContext<unknown>, 'home' | 'inputs'>,
+  rows: readonly AskedRow[],
+  context: StageContext<unknown>,
   models: Readonly<Record<string, string>>,
 ): Promise<Map<string, ModelOverlap>> {
+  const { home, inputs } = context;
   const store = new ArtifactStore(home);
+  const keys = rows.map(rowKey);
+  const files = new FileOverlaps(rows, context);
+  // Models have much of their training data in common: each is looked at once.
+  const findings = new Map<string, Finding>();
   const overlaps = new Map<string, ModelOverlap>();
   for (const [label, reference] of Object.entries(models)) {
     const data = await trainingDataOf(inputs[`models.${label}`]!, reference, store);
-    overlaps.set(label, await modelOverlap(keys, label, data));
+    for (const one of data) {
+      if (findings.has(dataKey(one))) continue;
+      findings.set(dataKey(one), await findRows(keys, one, files));
+    }
+    overlaps.set(label, modelOverlap(keys.length, label, data, findings));
   }
   return overlaps;
 }
 
-async function modelOverlap(
-  keys: readonly string[],
+function dataKey(data: TrainingData): string {
+  return data.kind === 'unknown' ? data.name : data.artifact.hash;
+}
+
+async function findRows(keys: readonly string[], data: TrainingData, files: FileOverlaps): Promise<Finding> {
+  if (data.kind === 'unknown') return { reason: 'unknown', detail: 'its training data is unknown' };
+  if (data.kind === 'files') {
+    const found = await files.of(data.lineage);
+    return 'overlap' in found ? overlapOf(keys, found.overlap) : found;
+  }
+  const file = join(data.artifact.path, OVERLAP_FILE);
+  if (!(await exists(file))) return { reason: 'not_decontaminated', detail: 'has no decontamination' };
+  return overlapOf(keys, overlapSchema.parse(await readJson(file, 'artifact_corrupt')));
+}
+
+function modelOverlap(
+  rows: number,
   model: string,
   data: readonly TrainingData[],
-): Promise<ModelOverlap> {
-  const contaminated = keys.map(() => false);
+  findings: ReadonlyMap<string, Finding>,
+): ModelOverlap {
+  const contaminated = Array.from({ length: rows }, () => false);
   const compared: ModelReport['compared'] = [];
   const not_checked: ModelReport['not_checked'] = [];
   const details: string[] = [];
-  const leave = (
-    source: string,
-    reason: ModelReport['not_checked'][number]['reason'],
-    detail: string,
-    rows = keys.length,
-  ) => {
-    not_checked.push({ source, reason, rows });
+  const leave = (source: string, reason: Reason, detail: string, of = rows) => {
+    not_checked.push({ source, reason, rows: of });
     details.push(`${source} (${detail})`);
   };
   for (const one of data) {
-    if (one.kind === 'unknown') leave(one.name, 'unknown', 'its training data is unknown');
-    else if (one.kind === 'files') leave(one.name, 'read_from_files', `reads ${shortList(one.files)}`);
-    else {
-      const { name, artifact } = one;
-      const file = join(artifact.path, OVERLAP_FILE);
-      if (!(await exists(file))) {
-        leave(name, 'not_decontaminated', 'has no decontamination');
-        continue;
-      }
-      const overlap = overlapOf(keys, [overlapSchema.parse(await readJson(file, 'artifact_corrupt'))]);
-      const rows = count(overlap.compared);
-      if (rows > 0) {
-        compared.push({
-          dataset: name,
-          artifact: artifact.hash,
-          rows,
-          contaminated: count(overlap.contaminated),
-        });
-      }
-      overlap.contaminated.forEach((is, i) => {
-        contaminated[i] ||= is;
-      });
-      if (rows < keys.length) {
-        leave(
-          name,
-          'other_rows',
-          rows === 0 ? 'was compared with other rows' : `was compared with ${rows} of the rows`,
-          keys.length - rows,
-        );
-      }
+    const { name } = one;
+    const finding = findings.get(dataKey(one))!;
+    if ('reason' in finding) {
+      leave(name, finding.reason, finding.detail);
+      continue;
+    }
+    const among = count(finding.compared);
+    if (among > 0) {
+      const has = count(finding.contaminated);
+      compared.push({ dataset: name, artifact: dataKey(one), rows: among, contaminated: has });
+    }
+    finding.contaminated.forEach((is, i) => {
+      contaminated[i] ||= is;
+    });
+    if (among < rows) {
+      const detail = among === 0 ? 'was compared with other rows' : `was compared with ${among} of the rows`;
+      leave(name, 'other_rows', detail, rows - among);
     }
   }
   const text = [
-    ...(compared.length > 0 ? [contaminatedText(count(contaminated), keys.length, compared)] : []),
+    ...(compared.length > 0 ? [contaminatedText(count(contaminated), rows, compared)] : []),
     ...(details.length > 0 ? [`not checked: ${details.join(', ')}`] : []),
   ].join('; ');
   return { contaminated, report: { model, contaminated: count(contaminated), compared, not_checked, text } };
@@ -112,8 +124,10 @@ export function overlapReport(
           `A prepare stage with decontamination: { sets: [{ files: [${[dataset].flat().join(', ')}] }], action: report } has its dataset checked.`,
         ]
       : []),
-    ...(reasons.has('read_from_files')
-      ? ['Files that a stage reads itself are compared by a prepare stage over them; its report tells.']
+    ...(reasons.has('files_changed')
+      ? [
+          'Files are compared as long as they are what the stage read: put them back and evaluate again (--fresh), or train on what is there now.',
+        ]
       : []),
   ].join(' ');
   return {
@@ -128,11 +142,6 @@ function contaminatedText(rows: number, of: number, compared: ModelReport['compa
   const guilty = compared.filter(({ contaminated }) => contaminated > 0);
   const names = (guilty.length > 0 ? guilty : compared).map(({ dataset }) => dataset).join(', ');
   return `contaminated ${rows} of ${of} rows (${guilty.length > 0 ? 'by' : 'compared with'} ${names})`;
-}
-
-function shortList(names: readonly string[]): string {
-  const most = 3;
-  return `${names.slice(0, most).join(', ')}${names.length > most ? ', ...' : ''}`;
 }
 
 function count(flags: readonly boolean[]): number {

@@ -114,7 +114,7 @@ export class PromptOrder {
   }
 }
 
-const PROMPTS: RowKind<'messages' | 'prompt' | 'instruction', Omit<RawPromptRow, 'origin'>> = {
+export const PROMPTS: RowKind<'messages' | 'prompt' | 'instruction', Omit<RawPromptRow, 'origin'>> = {
   takes: ['messages', 'prompt', 'instruction'],
   parse: parsePrompt,
 };

@@ -16,7 +16,7 @@ import {
   judgeContestant,
   openContestant,
 } from '../evaluation/contestant.ts';
-import { type ModelOverlap, modelOverlaps, overlapReport, promptKey } from '../evaluation/overlap.ts';
+import { type ModelOverlap, modelOverlaps, overlapReport, promptRow } from '../evaluation/overlap.ts';
 import { reportMarkdown } from '../evaluation/report.ts';
 import { readingOptions } from '../models/reading.ts';
 import { rewardFiles } from '../rewards/index.ts';
@@ -67,7 +67,7 @@ export const compareStage = defineStage({
     const { settings, outDir, name } = context;
     const labels = Object.keys(settings.models);
     const rows = await readPromptRows(stageRows(context, settings.dataset));
-    const overlaps = await modelOverlaps(rows.map(promptKey), context, settings.models);
+    const overlaps = await modelOverlaps(rows.map(promptRow), context, settings.models);
     const against = await openContestant(context, settings.against, rows);
     const judged = new Map<string, Judged>();
     try {

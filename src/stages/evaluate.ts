@@ -5,7 +5,6 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { EventBody } from '../../proto/events.ts';
-import { rowKey } from '../data/dedup/evaluation_sets.ts';
 import { dataFiles } from '../data/files.ts';
 import { rowFiles, stageRows } from '../data/shapes/read.ts';
 import { rowSettings } from '../data/shapes/settings.ts';
@@ -78,7 +77,7 @@ export const evaluateStage = defineStage({
   async run(context) {
     const { settings, name, outDir } = context;
     const rows = await readEvaluationRows(stageRows(context, settings.dataset));
-    const overlaps = await modelOverlaps(rows.map(rowKey), context, settings.models);
+    const overlaps = await modelOverlaps(rows, context, settings.models);
     const outcomes = new Map<string, Outcome[]>();
     for (const [model, artifact] of Object.entries(context.inputs)) {
       const label = model.slice('models.'.length);

@@ -20,6 +20,7 @@ const lines = (text: string) => text.trim().split('\n');
 const path = (name: string) => join(folder, name);
 
 const template =
+  '{% if refused is defined %}{{ raise_exception(refused) }}{% endif %}' +
   "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{{ eos_token }}" +
   '{% endgeneration %}{% else %}{{ m.content }}\\n{% endif %}{% endfor %}';
 const recipe = `name: tiny
@@ -177,6 +178,9 @@ describe('a job', { timeout: 120_000 }, () => {
     expect(report.rows[0].slice(0, 2)).toEqual(['tiny/sft', 8]);
     expect(report.examples).toHaveLength(1);
     expect((await run('evaluate', 'tiny/pretrain', path('texts.jsonl'))).stdout).toMatch(/perplexity/);
+    const variables = ['--chat-template-kwargs', '{"refused": "not today"}'];
+    const refused = await run('evaluate', 'tiny/sft', path('questions.jsonl'), ...variables);
+    expect([refused.status, refused.stderr]).toEqual([1, expect.stringContaining('not today')]);
     expect((await run('evaluate', 'tiny/none', path('texts.jsonl'))).status).toBe(4);
     expect((await run('generate', 'tiny/none', 'x')).stderr).toContain('(model_not_found)');
   });

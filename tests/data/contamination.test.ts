@@ -189,7 +189,7 @@ describe('a decontamination', () => {
       ],
     });
     const [a, b, c] = overlap.sets[0]!.keys;
-    expect(overlapOf([c!, 'unknown', b!, a!], [overlap])).toEqual({
+    expect(overlapOf([c!, 'unknown', b!, a!], overlap)).toEqual({
       compared: [true, false, true, true],
       contaminated: [true, false, false, true],
     });

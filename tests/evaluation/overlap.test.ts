@@ -71,21 +71,22 @@ describe('evaluate', () => {
   it('says how many rows are contaminated, by which dataset, and what was not compared', () => {
     const { overlap } = report(marked);
     expect(overlap!.rows).toBe(4);
-    const compared = [
-      { dataset: 'tiny/prepare', artifact: artifact(marked, 'prepare'), rows: 4, contaminated: 2 },
-    ];
-    const contaminated = 'contaminated 2 of 4 rows (by tiny/prepare)';
+    const compared = (stage: string, contaminated: number) => ({
+      dataset: `tiny/${stage}`,
+      artifact: artifact(marked, stage),
+      rows: 4,
+      contaminated,
+    });
+    const same = {
+      contaminated: 2,
+      not_checked: [],
+      text: 'contaminated 2 of 4 rows (by tiny/prepare)',
+    };
     expect(overlap!.models).toEqual([
-      { model: 'base', contaminated: 2, compared, not_checked: [], text: contaminated },
-      {
-        model: 'assistant',
-        contaminated: 2,
-        compared,
-        not_checked: [{ source: 'tiny/sft', reason: 'read_from_files', rows: 4 }],
-        text: `${contaminated}; not checked: tiny/sft (reads chats.jsonl)`,
-      },
+      { model: 'base', compared: [compared('prepare', 2)], ...same },
+      { model: 'assistant', compared: [compared('sft', 0), compared('prepare', 2)], ...same },
     ]);
-    expect(overlap!.hint).toMatch(/^Files that a stage reads itself/);
+    expect(overlap!.hint).toBeUndefined();
   });
 
   it('gives each score again on the other rows, as an evaluation of those alone gives it', async () => {
@@ -155,7 +156,10 @@ describe('evaluate', () => {
     const { overlap } = report(channel);
     expect(texts(overlap!)).toEqual([
       ['base', 'not checked: tiny/prepare (has no decontamination)'],
-      ['assistant', 'not checked: tiny/sft (reads chats.jsonl), tiny/prepare (has no decontamination)'],
+      [
+        'assistant',
+        'contaminated 0 of 4 rows (compared with tiny/sft); not checked: tiny/prepare (has no decontamination)',
+      ],
     ]);
     expect(overlap!.hint).toContain('decontamination: { sets: [{ files: [quiz.jsonl] }], action: report }');
     expect(overlap!.models.map(({ contaminated }) => contaminated)).toEqual([0, 0]);
@@ -188,7 +192,7 @@ describe('evaluate', () => {
     const text = decontaminated('report').replace('max_steps: 20', (line) => `${line}\n    lora: { r: 2 }`);
     const models = '{ adapter: sft, merged: merge }';
     const channel = await run(`${text}  merge: { model: sft }\n${evaluate('quiz.jsonl', models)}`, 'lora');
-    const found = 'contaminated 2 of 4 rows (by tiny/prepare); not checked: tiny/sft (reads chats.jsonl)';
+    const found = 'contaminated 2 of 4 rows (by tiny/prepare)';
     expect(texts(report(channel).overlap!)).toEqual([
       ['adapter', found],
       ['merged', found],
@@ -203,7 +207,10 @@ describe('evaluate', () => {
     const text = `name: tuned\nthreads: 2\nstages:\n${tuned}${evaluate('quiz.jsonl', '{ raw: elsewhere, tuned: sft }')}`;
     expect(texts(report(await run(text, 'tuned')).overlap!)).toEqual([
       ['raw', 'not checked: elsewhere (its training data is unknown)'],
-      ['tuned', 'not checked: tuned/sft (reads chats.jsonl), elsewhere (its training data is unknown)'],
+      [
+        'tuned',
+        'contaminated 0 of 4 rows (compared with tuned/sft); not checked: elsewhere (its training data is unknown)',
+      ],
     ]);
   });
 });
@@ -217,7 +224,7 @@ describe('compare', () => {
     const { columns, rows, overlap } = report(channel, 'compare');
     expect(texts(overlap!)).toEqual([
       ['base', 'contaminated 2 of 4 rows (by tiny/prepare)'],
-      ['assistant', expect.stringMatching(/^contaminated 2 of 4 .*not checked: tiny\/sft/)],
+      ['assistant', 'contaminated 2 of 4 rows (by tiny/prepare)'],
     ]);
     const outputs = readFileSync(join(folder(channel, 'compare'), 'outputs.jsonl'), 'utf8')
       .trim()

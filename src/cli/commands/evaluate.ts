@@ -8,7 +8,7 @@ import { AnnealError, type ErrorBody } from '../../../proto/errors.ts';
 import type { Client } from '../../client/client.ts';
 import { type CommandContext, defineCommand } from '../command.ts';
 import { eventsUntilSettled, withInterrupt } from '../events.ts';
-import { modelPath } from '../generation.ts';
+import { jsonObject, modelPath } from '../generation.ts';
 import { exitStatus, reportError } from '../output.ts';
 import { integer, readTextFile } from '../recipe.ts';
 import { renderBlock } from '../view/blocks.ts';
@@ -19,6 +19,7 @@ interface Options {
   groupBy?: string;
   examples?: number;
   prompting?: 'raw' | 'chat';
+  chatTemplateKwargs?: Record<string, unknown>;
 }
 
 export default defineCommand<Options>({
@@ -33,7 +34,8 @@ export default defineCommand<Options>({
           '--prompting <how>',
           'ask by the chat template, or as plain text (by how it was trained)',
         ).choices(['chat', 'raw']),
-      ),
+      )
+      .option('--chat-template-kwargs <json>', 'variables for the chat template, an object', jsonObject),
   examples: [
     ['anneal evaluate quickstart/sft questions.jsonl', 'rows with `prompt` and `answer`: exact match'],
     ['anneal evaluate ./my-model texts.jsonl', 'rows with `text`: perplexity'],
@@ -76,7 +78,7 @@ async function evaluationRecipe(
   const [model = '', file = ''] = args;
   await readTextFile(file, 'Name a JSONL file with `prompt` and `answer`, or with `text`, in each row.');
   const path = await modelPath(client, model);
-  const { maxNewTokens, groupBy, examples, prompting } = options;
+  const { maxNewTokens, groupBy, examples, prompting, chatTemplateKwargs } = options;
   return {
     name: 'evaluate',
     stages: {
@@ -87,6 +89,7 @@ async function evaluationRecipe(
         ...(groupBy !== undefined && { group_by: groupBy }),
         ...(examples !== undefined && { examples }),
         ...(prompting !== undefined && { prompting: { [model]: prompting } }),
+        ...(chatTemplateKwargs && { chat_template_kwargs: chatTemplateKwargs }),
       },
     },
   };

@@ -4,7 +4,7 @@ import type { Addon, Contamination, ContaminationCheck } from '../../native/addo
 import { type TextBatch, textBatch } from '../../native/text_batch.ts';
 import { type EvaluationSet, readEvaluationSets } from './evaluation_sets.ts';
 import type { OverlapFile } from './overlap.ts';
-import type { DecontaminationSettings } from './settings.ts';
+import type { DecontaminationRules, DecontaminationSettings } from './settings.ts';
 
 export interface CheckedBatch extends ContaminationCheck {
   /** By document: its greatest share, and the set of it (the first of equals); 0 and -1 where nothing is shared. */
@@ -16,14 +16,10 @@ export interface CheckedBatch extends ContaminationCheck {
 
 export class Decontamination {
   readonly sets: readonly EvaluationSet[];
-  readonly #settings: DecontaminationSettings;
+  readonly #settings: DecontaminationRules;
   readonly #native: Contamination;
 
-  private constructor(
-    settings: DecontaminationSettings,
-    sets: readonly EvaluationSet[],
-    native: Contamination,
-  ) {
+  private constructor(settings: DecontaminationRules, sets: readonly EvaluationSet[], native: Contamination) {
     this.#settings = settings;
     this.sets = sets;
     this.#native = native;
@@ -41,7 +37,19 @@ export class Decontamination {
         hint: 'Rows of fewer words than an n-gram, but at least min_words, count as one n-gram.',
       });
     }
-    const sets = await readEvaluationSets(settings, { stage, baseDir });
+    return Decontamination.over(await readEvaluationSets(settings, { stage, baseDir }), settings, {
+      addon,
+      threads,
+    });
+  }
+
+  /** Of evaluation sets that have been read. */
+  static async over(
+    sets: readonly EvaluationSet[],
+    settings: DecontaminationRules,
+    { addon, threads }: { addon: Addon; threads: number },
+  ): Promise<Decontamination> {
+    const { ngram, min_words } = settings;
     const native = addon.createContamination({ ngram, minWords: min_words, sets: sets.length, threads });
     for (const [i, { texts }] of sets.entries()) await native.add(textBatch(texts), i);
     return new Decontamination(settings, sets, native);
@@ -72,6 +80,13 @@ export class Decontamination {
   /** Counts n-grams, as `check` gave them, of documents that stay in the dataset. */
   tally(documents: Uint32Array, grams: Uint32Array): Promise<void> {
     return this.#native.tally(documents, grams);
+  }
+
+  /** Compares documents that all stay, and counts what they share. */
+  async count(batch: TextBatch): Promise<void> {
+    const { threshold } = this.#settings;
+    const { documents, grams } = await this.#native.check(batch, { threshold });
+    await this.#native.tally(documents, grams);
   }
 
   /** What is stored with the dataset, after all has been counted. */

@@ -1,6 +1,7 @@
 /** Evaluation sets as decontamination sees them: each row a text, and a key that the stage `evaluate` knows it by. */
 import { createHash } from 'node:crypto';
 import { type EvaluationRow, readEvaluationRows } from '../../evaluation/rows.ts';
+import { messagesText } from '../shapes/content.ts';
 import { rowSettings } from '../shapes/settings.ts';
 import type { DecontaminationSettings } from './settings.ts';
 
@@ -10,14 +11,18 @@ export interface EvaluationSet {
   keys: string[];
 }
 
-type AskedRow = Pick<EvaluationRow, 'question' | 'answers' | 'text'>;
+export type AskedRow = Pick<EvaluationRow, 'question' | 'answers' | 'text'>;
 
 /** What training must not have seen of a row: its question and its first answer, or its text. */
-export function rowText({ question, answers, text }: AskedRow): string {
-  if (question === undefined) return text ?? '';
-  const asked =
-    'prompt' in question ? question.prompt : question.messages.map(({ content }) => content ?? '').join('\n');
-  return answers.length === 0 ? asked : `${asked}\n${answers[0]}`;
+export function rowText(row: AskedRow): string {
+  const asked = askedText(row);
+  return row.answers.length === 0 ? asked : `${asked}\n${row.answers[0]}`;
+}
+
+/** What a row asks, or its text. */
+export function askedText({ question, text = '' }: AskedRow): string {
+  if (question === undefined) return text;
+  return 'prompt' in question ? question.prompt : messagesText(question.messages);
 }
 
 /** A hash of the row's text: the same row in another file, or in a file with fewer rows, has the same. */

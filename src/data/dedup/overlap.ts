@@ -35,14 +35,12 @@ export interface RowOverlap {
 }
 
 /** Looks up rows by their keys. */
-export function overlapOf(keys: readonly string[], files: readonly OverlapFile[]): RowOverlap {
+export function overlapOf(keys: readonly string[], { sets, threshold }: OverlapFile): RowOverlap {
   const compared = new Set<string>();
   const contaminated = new Set<string>();
-  for (const { sets, threshold } of files) {
-    for (const set of sets) {
-      for (const key of set.keys) compared.add(key);
-      for (const { row, best } of set.rows) if (best >= threshold) contaminated.add(set.keys[row]!);
-    }
+  for (const set of sets) {
+    for (const key of set.keys) compared.add(key);
+    for (const { row, best } of set.rows) if (best >= threshold) contaminated.add(set.keys[row]!);
   }
   return {
     compared: keys.map((key) => compared.has(key)),

@@ -99,8 +99,8 @@ const evaluationSet = rowSettings.extend({
   files: z.array(z.string().min(1)).min(1).describe('Rows as the stage `evaluate` reads them.'),
 });
 
-export const decontaminationSettings = z.strictObject({
-  sets: z.array(evaluationSet).min(1).describe('Evaluation sets that training must not have seen.'),
+/** What counts as contaminated, and what becomes of it. */
+export const decontaminationRules = z.strictObject({
   ngram: z.int().min(1).max(1000).default(13).describe('Words of an n-gram.'),
   min_words: z
     .int()
@@ -126,5 +126,11 @@ export const decontaminationSettings = z.strictObject({
     .default(200)
     .describe('`cut`: bytes that go with the shared text on both sides, to the border of a word.'),
   min_piece: z.int().min(1).default(200).describe('`cut`: pieces that remain with fewer bytes go as well.'),
+});
+export type DecontaminationRules = z.output<typeof decontaminationRules>;
+
+export const decontaminationSettings = z.strictObject({
+  sets: z.array(evaluationSet).min(1).describe('Evaluation sets that training must not have seen.'),
+  ...decontaminationRules.shape,
 });
 export type DecontaminationSettings = z.output<typeof decontaminationSettings>;

@@ -10,7 +10,7 @@ import { encodeChat } from '../../tokenizer/chat.ts';
 import { templateInputs } from '../../tokenizer/chat_template.ts';
 import type { Tokenizer } from '../../tokenizer/tokenizer.ts';
 import { LengthHistogram } from '../page/histogram.ts';
-import { type RowContent, SupervisedShaper } from '../shapes/content.ts';
+import { plainText, type RowContent, SupervisedShaper } from '../shapes/content.ts';
 import { rowErrorOf } from '../shapes/errors.ts';
 import { rejectedLine } from '../shapes/rejects.ts';
 import { readUnit } from '../sources/read.ts';
@@ -150,12 +150,8 @@ export class UnitMapper {
     if (filling.places.length > 0 && plain !== (filling.rendered.length === 0)) {
       return this.#flush().then(() => this.#add(content, place, end));
     }
-    if (plain) {
-      filling.texts.add(content.text);
-    } else {
-      filling.rendered.push(renderedIds(this.#options.tokenizer, content));
-      filling.texts.add(plainText(content));
-    }
+    if (!plain) filling.rendered.push(renderedIds(this.#options.tokenizer, content));
+    filling.texts.add(plainText(content));
     filling.places.push(place);
     filling.parts.push(this.#part);
     filling.end = end;
@@ -225,10 +221,4 @@ function renderedIds(tokenizer: Tokenizer, row: Conversation): Int32Array {
   }
   const { ids, scored } = encodeChat(tokenizer, row.messages, templateInputs(row));
   return row.messages.at(-1)!.role === 'assistant' ? ids.subarray(0, scored.lastIndexOf(1) + 1) : ids;
-}
-
-/** What a conversation says, for finding what is alike. */
-function plainText(row: Conversation): string {
-  if (row.kind === 'completion') return `${row.prompt}${row.completion}`;
-  return row.messages.map(({ role, content }) => `${role}\n${content ?? ''}`).join('\n\n');
 }

@@ -58,6 +58,23 @@ export class SupervisedShaper extends Shaper<SupervisedShape, RowContent> {
   }
 }
 
+/** What a row says, for finding what is alike: of a conversation the texts without whose they are. */
+export function plainText(row: RowContent): Buffer | string {
+  switch (row.kind) {
+    case 'text':
+      return row.text;
+    case 'completion':
+      return `${row.prompt}\n${row.completion}`;
+    case 'messages':
+      return messagesText(row.messages);
+  }
+}
+
+/** The texts of messages, one below the other. */
+export function messagesText(messages: readonly Pick<ChatMessage, 'content'>[]): string {
+  return messages.map(({ content }) => content ?? '').join('\n');
+}
+
 function conversation(row: FieldRow, messages: ChatMessage[], completionFrom?: number): RowContent {
   return {
     kind: 'messages',

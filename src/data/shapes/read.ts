@@ -4,7 +4,7 @@
  */
 import { join } from 'node:path';
 import { AnnealError } from '../../../proto/errors.ts';
-import { resolveFiles } from '../files.ts';
+import { resolveFiles, type SourceFile } from '../files.ts';
 import { readRecords } from '../sources/read.ts';
 import { recordOrigin, type SourceUnit } from '../sources/unit.ts';
 import { RowError, rowErrorOf } from './errors.ts';
@@ -17,6 +17,8 @@ import { ShapeCounts, type ShapeName } from './shapes.ts';
 export interface RowSource {
   /** Names of files or patterns. */
   patterns: readonly string[];
+  /** The files, where they were found before; absent: those that the patterns name now. */
+  files?: readonly SourceFile[];
   /** Folder that relative names start from. */
   baseDir: string;
   settings: RowSettings;
@@ -113,7 +115,7 @@ export async function* readRows<Name extends ShapeName, T>(
   source: RowSource,
   kind: RowKind<Name, T>,
 ): AsyncGenerator<ReadRow<T>> {
-  const { patterns, baseDir, settings, stage, setting, outDir, tell } = source;
+  const { patterns, files = patterns, baseDir, settings, stage, setting, outDir, tell } = source;
   const shaper = new Shaper(settings, kind);
   const shapes = new ShapeCounts();
   const rejects = new Rejects({
@@ -125,7 +127,7 @@ export async function* readRows<Name extends ShapeName, T>(
   let current: SourceUnit | undefined;
   let before = 0;
   let number = -1;
-  for await (const { unit, records } of readRecords(patterns, settings, baseDir)) {
+  for await (const { unit, records } of readRecords(files, settings, baseDir)) {
     if (current !== unit) before += current?.bytes ?? 0;
     current = unit;
     for (const record of records) {

@@ -58,10 +58,21 @@ export async function fetchSource(source: string, options: FetchOptions = {}): P
   const [url, expected] = splitChecksum(source);
   const cache = options.cacheDir ?? defaultCacheDir();
   for (const folder of ['blobs', 'urls', 'partial']) await makeDir(join(cache, folder));
-  const key = createHash('sha256').update(url).digest('hex').slice(0, 40);
+  const key = keyOf(url);
   return withLock(join(cache, 'partial', `${key}.lock`), () =>
     new Download(url, expected, cache, key, options).run(),
   );
+}
+
+/** The path of what a URL had when it was last fetched, if that is still here; asks nobody. */
+export async function fetchedBefore(source: string, cache = defaultCacheDir()): Promise<string | undefined> {
+  const [url, expected] = splitChecksum(source);
+  return new Download(url, expected, cache, keyOf(url), {}).before();
+}
+
+/** What the files about a URL are called. */
+function keyOf(url: string): string {
+  return createHash('sha256').update(url).digest('hex').slice(0, 40);
 }
 
 function splitChecksum(source: string): [url: string, sha256: string | undefined] {
@@ -97,6 +108,11 @@ class Download {
     this.#partial = join(cache, 'partial', key);
     this.#record = join(cache, 'urls', `${key}.json`);
     this.#options = options;
+  }
+
+  async before(): Promise<string | undefined> {
+    const known = await this.#known();
+    return known && this.#blob(known.sha256);
   }
 
   async run(): Promise<string> {

@@ -13,9 +13,9 @@ import type { ArchiveFile, Member } from './member.ts';
 import { DEFAULT_UNIT_BYTES, type SourceOptions, type SourceSettings } from './settings.ts';
 import type { SourceUnit } from './unit.ts';
 
-/** The units of all files that the patterns name, relative ones starting from `baseDir`. */
+/** The units of all files that the patterns name, relative ones starting from `baseDir`, or of files found before. */
 export async function listUnits(
-  patterns: readonly string[],
+  patterns: readonly (string | SourceFile)[],
   settings: SourceSettings,
   baseDir: string,
   options: SourceOptions = {},

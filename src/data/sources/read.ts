@@ -1,4 +1,5 @@
 /** Reading units and whole sources. */
+import type { SourceFile } from '../files.ts';
 import { isColumnar, readColumnar } from './columnar.ts';
 import { listUnits } from './list.ts';
 import { readUnitHere } from './read_here.ts';
@@ -14,9 +15,9 @@ export function readUnit(unit: SourceUnit, settings: SourceSettings): AsyncGener
   return isColumnar(unit.format) ? readColumnar(unit, settings) : readUnitHere(unit, settings);
 }
 
-/** The records of all files that the patterns name, in order and in groups, each file as one unit. */
+/** The records of all files, named or found before, in order and in groups, each file as one unit. */
 export async function* readRecords(
-  patterns: readonly string[],
+  patterns: readonly (string | SourceFile)[],
   settings: SourceSettings,
   baseDir: string,
   options: SourceOptions = {},

@@ -1,0 +1,124 @@
+/**
+ * The files that a stage trained on, compared with the rows of an evaluation by the rules of `decontamination`: read
+ * as the stage read them, where they still are what it read. Results are kept under the home.
+ */
+import { basename, join } from 'node:path';
+import { ANNEAL_VERSION } from '../../proto/version.ts';
+import type { Lineage } from '../artifacts/lineage.ts';
+import { Decontamination } from '../data/dedup/decontamination.ts';
+import { type AskedRow, type EvaluationSet, rowKey } from '../data/dedup/evaluation_sets.ts';
+import { type OverlapFile, overlapSchema } from '../data/dedup/overlap.ts';
+import { decontaminationRules } from '../data/dedup/settings.ts';
+import { type SourceFile, sourcesAmong } from '../data/files.ts';
+import { type RowSource, readRows } from '../data/shapes/read.ts';
+import { type RowSettings, rowSettings } from '../data/shapes/settings.ts';
+import { TextBatchBuilder } from '../native/text_batch.ts';
+import { type StageContext, StageStopped } from '../stages/stage.ts';
+import { makeDir, readJson, writeFileAtomic } from '../util/files.ts';
+import { hashFile, hashValue } from '../util/hash.ts';
+import { soughtText, type TrainingRows, trainingRows } from './training_rows.ts';
+
+type Context = Pick<
+  StageContext<unknown>,
+  'addon' | 'threads' | 'cacheDir' | 'checkpointRequested' | 'log' | 'name'
+>;
+
+/** What was found, or why the files cannot be compared any more. */
+export type FileOverlap =
+  | { overlap: OverlapFile }
+  | { reason: 'files_changed' | 'own_stage'; detail: string };
+
+const RULES = decontaminationRules.parse({ action: 'report' });
+
+/** Texts are compared in batches of about this size. */
+const BATCH_BYTES = 4 << 20;
+
+export class FileOverlaps {
+  readonly #rows: readonly AskedRow[];
+  readonly #context: Context;
+  /** By path. */
+  readonly #hashes = new Map<string, string | undefined>();
+
+  constructor(rows: readonly AskedRow[], context: Context) {
+    this.#rows = rows;
+    this.#context = context;
+  }
+
+  /** Of the files that the stage's `dataset` names. */
+  async of(lineage: Lineage): Promise<FileOverlap> {
+    const rows = trainingRows(lineage);
+    if (!rows) return { reason: 'own_stage', detail: 'reads its data in a way of its own' };
+    const settings = rowSettingsOf(lineage);
+    const patterns = [lineage.settings.dataset].flat() as string[];
+    const paths = lineage.data_files.map(({ path }) => path);
+    const files: SourceFile[] = [];
+    for (const pattern of patterns) {
+      const found = await sourcesAmong(paths, pattern, lineage.recipe.base_dir, settings);
+      if (found.length === 0) return { reason: 'files_changed', detail: `${pattern} is gone` };
+      files.push(...found);
+    }
+    for (const { path, location } of files) {
+      const hash = await this.#hash(path);
+      if (hash === lineage.data_files.find((file) => file.path === path)!.sha256) continue;
+      const change = hash === undefined ? 'is gone' : 'has changed since';
+      return { reason: 'files_changed', detail: `${basename(location)} ${change}` };
+    }
+    const { type, job_name, stage } = lineage;
+    const { kind, sought } = rows;
+    const set: EvaluationSet = {
+      name: 'evaluation',
+      texts: this.#rows.map((row) => soughtText(row, sought)),
+      keys: this.#rows.map(rowKey),
+    };
+    const read = files.map((file) => ({ ...file, path: this.#hashes.get(file.path) }));
+    const key = hashValue({ version: ANNEAL_VERSION, rules: RULES, type, settings, read, set });
+    const kept = join(this.#context.cacheDir, 'overlap', `${key}.json`);
+    const known = await readKept(kept);
+    if (known) return { overlap: known };
+    const { name, log } = this.#context;
+    log('info', `${name}: compares its rows with ${patterns.join(', ')} of ${job_name}/${stage}`);
+    const source = { patterns, files, baseDir: lineage.recipe.base_dir, settings, stage, setting: 'dataset' };
+    const overlap = await this.#compare(set, source, kind);
+    await makeDir(join(this.#context.cacheDir, 'overlap'));
+    await writeFileAtomic(kept, JSON.stringify(overlap));
+    return { overlap };
+  }
+
+  /** The checksum of a file as it is now; undefined: it cannot be read. */
+  async #hash(path: string): Promise<string | undefined> {
+    if (!this.#hashes.has(path)) this.#hashes.set(path, await hashFile(path).catch(() => undefined));
+    return this.#hashes.get(path);
+  }
+
+  async #compare(set: EvaluationSet, source: RowSource, kind: TrainingRows['kind']): Promise<OverlapFile> {
+    const { checkpointRequested } = this.#context;
+    const decontamination = await Decontamination.over([set], RULES, this.#context);
+    const batch = new TextBatchBuilder();
+    let working = Promise.resolve();
+    const flush = async () => {
+      await working;
+      if (checkpointRequested()) throw new StageStopped();
+      working = decontamination.count(batch.take());
+      // Its failure is met where it is awaited; until then nobody may take it for unhandled.
+      working.catch(() => undefined);
+    };
+    for await (const { content } of readRows(source, kind)) {
+      for (const text of content) batch.add(text);
+      if (batch.byteLength >= BATCH_BYTES) await flush();
+    }
+    await flush();
+    await working;
+    return decontamination.overlap();
+  }
+}
+
+/** How the stage's rows were read. */
+function rowSettingsOf({ settings }: Lineage): RowSettings {
+  const own = Object.entries(settings).filter(([key]) => Object.hasOwn(rowSettings.shape, key));
+  return rowSettings.parse(Object.fromEntries(own));
+}
+
+/** What was found before; what is damaged is found anew. */
+async function readKept(path: string): Promise<OverlapFile | undefined> {
+  return overlapSchema.safeParse(await readJson(path, 'artifact_corrupt').catch(() => undefined)).data;
+}
