@@ -93,18 +93,21 @@ export class FileOverlaps {
   async #compare(set: EvaluationSet, source: RowSource, kind: TrainingRows['kind']): Promise<OverlapFile> {
     const { checkpointRequested } = this.#context;
     const decontamination = await Decontamination.over([set], RULES, this.#context);
-    const batch = new TextBatchBuilder();
+    // One is filled while the other is compared.
+    let filling = new TextBatchBuilder();
+    let spare = new TextBatchBuilder();
     let working = Promise.resolve();
     const flush = async () => {
       await working;
       if (checkpointRequested()) throw new StageStopped();
-      working = decontamination.count(batch.take());
+      [filling, spare] = [spare, filling];
+      working = decontamination.count(spare.take());
       // Its failure is met where it is awaited; until then nobody may take it for unhandled.
       working.catch(() => undefined);
     };
     for await (const { content } of readRows(source, kind)) {
-      for (const text of content) batch.add(text);
-      if (batch.byteLength >= BATCH_BYTES) await flush();
+      for (const text of content) filling.add(text);
+      if (filling.byteLength >= BATCH_BYTES) await flush();
     }
     await flush();
     await working;

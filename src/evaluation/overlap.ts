@@ -126,7 +126,7 @@ export function overlapReport(
       : []),
     ...(reasons.has('files_changed')
       ? [
-          'Files are compared as long as they are what the stage read: put them back and evaluate again (--fresh), or train on what is there now.',
+          'Files are compared as long as they are what the stage read: put them back, or train on what is there now.',
         ]
       : []),
   ].join(' ');
