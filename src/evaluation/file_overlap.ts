@@ -2,7 +2,7 @@
  * The files that a stage trained on, compared with the rows of an evaluation by the rules of `decontamination`: read
  * as the stage read them, where they still are what it read. Results are kept under the home.
  */
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { ANNEAL_VERSION } from '../../proto/version.ts';
 import type { Lineage } from '../artifacts/lineage.ts';
 import { Decontamination } from '../data/dedup/decontamination.ts';
@@ -44,26 +44,15 @@ export class FileOverlaps {
     this.#context = context;
   }
 
-  /** Of the files that the stage's `dataset` names. */
+  /** Of the files that the stage's `dataset` named. */
   async of(lineage: Lineage): Promise<FileOverlap> {
     const rows = trainingRows(lineage);
     if (!rows) return { reason: 'own_stage', detail: 'reads its data in a way of its own' };
     const settings = rowSettingsOf(lineage);
     const patterns = [lineage.settings.dataset].flat() as string[];
-    const paths = lineage.data_files.map(({ path }) => path);
-    const files: SourceFile[] = [];
-    for (const pattern of patterns) {
-      const found = await sourcesAmong(paths, pattern, lineage.recipe.base_dir, settings);
-      if (found.length === 0) return { reason: 'files_changed', detail: `${pattern} is gone` };
-      files.push(...found);
-    }
-    for (const { path, location } of files) {
-      const hash = await this.#hash(path);
-      if (hash === lineage.data_files.find((file) => file.path === path)!.sha256) continue;
-      const change = hash === undefined ? 'is gone' : 'has changed since';
-      return { reason: 'files_changed', detail: `${basename(location)} ${change}` };
-    }
-    const { type, job_name, stage } = lineage;
+    const files = await this.#unchanged(lineage, patterns, settings);
+    if (typeof files === 'string') return { reason: 'files_changed', detail: files };
+    const { type, job_name } = lineage;
     const { kind, sought } = rows;
     const set: EvaluationSet = {
       name: 'evaluation',
@@ -71,17 +60,39 @@ export class FileOverlaps {
       keys: this.#rows.map(rowKey),
     };
     const read = files.map((file) => ({ ...file, path: this.#hashes.get(file.path) }));
-    const key = hashValue({ version: ANNEAL_VERSION, rules: RULES, type, settings, read, set });
+    const key = hashValue({ version: ANNEAL_VERSION, rules: RULES, type, sought, settings, read, set });
     const kept = join(this.#context.cacheDir, 'overlap', `${key}.json`);
     const known = await readKept(kept);
     if (known) return { overlap: known };
     const { name, log } = this.#context;
-    log('info', `${name}: compares its rows with ${patterns.join(', ')} of ${job_name}/${stage}`);
+    const stage = `${job_name}/${lineage.stage}`;
+    log('info', `${name}: compares its rows with ${patterns.join(', ')} of ${stage}`);
     const source = { patterns, files, baseDir: lineage.recipe.base_dir, settings, stage, setting: 'dataset' };
     const overlap = await this.#compare(set, source, kind);
-    await makeDir(join(this.#context.cacheDir, 'overlap'));
+    await makeDir(dirname(kept));
     await writeFileAtomic(kept, JSON.stringify(overlap));
     return { overlap };
+  }
+
+  /** The files that the patterns named, where all are what the stage read; else what has become of one. */
+  async #unchanged(
+    { data_files, recipe }: Lineage,
+    patterns: readonly string[],
+    settings: RowSettings,
+  ): Promise<SourceFile[] | string> {
+    const known = new Map(data_files.map(({ path, sha256 }) => [path, sha256]));
+    const files: SourceFile[] = [];
+    for (const pattern of patterns) {
+      const named = await sourcesAmong([...known.keys()], pattern, recipe.base_dir, settings);
+      if (named.length === 0) return `${pattern} is gone`;
+      files.push(...named);
+    }
+    for (const { path, location } of files) {
+      const hash = await this.#hash(path);
+      if (hash === undefined) return `${basename(location)} is gone`;
+      if (hash !== known.get(path)) return `${basename(location)} has changed since`;
+    }
+    return files;
   }
 
   /** The checksum of a file as it is now; undefined: it cannot be read. */
