@@ -1,56 +1,13 @@
 /** Preference data: every form of row as the same ids, what is left out and counted, and what is refused. */
-import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import {
-  type AnswerGroup,
-  encodeGroup,
-  fitGroups,
-  type Skips,
-  scoredTokens,
-} from '../../src/data/preference.ts';
-import type { RawGroup } from '../../src/data/shapes/answers.ts';
-import { type GroupKind, readGroups } from '../../src/data/shapes/groups.ts';
-import { plainRows } from '../../src/data/shapes/read.ts';
+import { describe, expect, it } from 'vitest';
+import { type AnswerGroup, encodeGroup } from '../../src/data/preference.ts';
+import type { GroupKind } from '../../src/data/shapes/groups.ts';
 import { DEFAULT_CHAT_TEMPLATE } from '../../src/tokenizer/chat_template.ts';
-import type { Tokenizer } from '../../src/tokenizer/tokenizer.ts';
-import { temporaryFolder } from '../data/stage_context.ts';
 import { trainTokenizer } from '../tokenizer/fixture.ts';
+import { groupEncoder, turn } from './group_encoder.ts';
 
-const folder = temporaryFolder();
-afterAll(folder.remove);
-let tokenizer: Tokenizer;
-beforeAll(async () => {
-  tokenizer = await trainTokenizer(join(folder.path, 'tokenizer'), 'gpt2');
-});
-
-let files = 0;
-async function raw(kind: GroupKind, ...rows: unknown[]): Promise<RawGroup[]> {
-  const path = join(folder.path, `rows-${files++}.jsonl`);
-  writeFileSync(path, `${rows.map((row) => JSON.stringify(row)).join('\n')}\n`);
-  const groups: RawGroup[] = [];
-  for await (const { content } of readGroups(plainRows([path]), kind)) groups.push(...content);
-  return groups;
-}
-
-async function encoded(
-  kind: GroupKind,
-  rows: unknown[],
-  options: { takeIds?: boolean; maxLength?: number; tooLong?: 'drop' | 'truncate' } = {},
-): Promise<{ groups: AnswerGroup[]; skips: Skips }> {
-  const skips: Skips = new Map();
-  const { takeIds = false, maxLength = 1000, tooLong = 'truncate' } = options;
-  const all = (await raw(kind, ...rows)).map((row) => encodeGroup(row, tokenizer, { kind, takeIds }, skips));
-  const groups = all.filter((group) => group !== undefined);
-  return { groups: fitGroups(groups, { kind, maxLength, tooLong }, skips), skips };
-}
-
-/** A group as text, special tokens shown. */
-function shown({ prompt, answers }: AnswerGroup): string[] {
-  return [prompt, ...answers].map((ids) => tokenizer.decode(ids));
-}
-
-const turn = (role: string, content: string) => ({ role, content });
+const { folder, raw, encoded, shown } = groupEncoder();
 
 describe('pairs', () => {
   it('of text are closed by EOS', async () => {
@@ -161,57 +118,6 @@ describe('pairs', () => {
     const [prompt, ...answers] = texts(plain!);
     expect(texts(told!)).toEqual([`Think.${prompt}`, ...answers]);
     expect(answers).toEqual(['Blue.<|im_end|>', 'Green.<|im_end|>']);
-  });
-
-  describe('with sides of several messages', () => {
-    const prompt = [turn('user', 'Sky?')];
-    const [why, more] = [turn('user', 'Why?'), turn('assistant', 'Light.')];
-    const row = {
-      prompt,
-      chosen: [turn('assistant', 'Blue.'), why, more],
-      rejected: [turn('assistant', 'Green.')],
-    };
-    /** What counts of each answer, as text. */
-    const counting = ({ answers, scored }: AnswerGroup) =>
-      answers.map((ids, i) => tokenizer.decode(ids.filter((_, t) => scored === undefined || scored[i]![t])));
-
-    it('count what the assistant writes', async () => {
-      const { groups } = await encoded('pairs', [row]);
-      expect(shown(groups[0]!).slice(1)).toEqual([
-        'Blue.<|im_end|>\n<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\nLight.<|im_end|>',
-        'Green.<|im_end|>',
-      ]);
-      expect(counting(groups[0]!)).toEqual(['Blue.<|im_end|>Light.<|im_end|>', 'Green.<|im_end|>']);
-      expect([0, 1].map((i) => scoredTokens(groups[0]!, i))).toEqual(
-        counting(groups[0]!).map((text) => tokenizer.encodeWithSpecials(text).length),
-      );
-    });
-
-    it('are the same with the prompt at the beginning of both, and as labelled completions', async () => {
-      const implicit = { chosen: [...prompt, ...row.chosen], rejected: [...prompt, ...row.rejected] };
-      const { groups } = await encoded('pairs', [row, implicit]);
-      const { origin: _, ...expected } = groups[0]!;
-      expect(groups[1]).toMatchObject(expected);
-      const { groups: labelled } = await encoded('labels', [{ prompt, completion: row.chosen, label: true }]);
-      expect(labelled[0]).toMatchObject({ answers: [expected.answers[0]], scored: [expected.scored![0]] });
-    });
-
-    it('are cut to a token that counts', async () => {
-      const { groups: whole } = await encoded('pairs', [row]);
-      const blue = tokenizer.encodeWithSpecials('Blue.<|im_end|>').length;
-      const maxLength = whole[0]!.prompt.length + blue + 3;
-      const { groups } = await encoded('pairs', [row], { maxLength });
-      expect(shown(groups[0]!).slice(1)).toEqual(['Blue.<|im_end|>', 'Green.<|im_end|>']);
-      expect(groups[0]!.scored!.map((marks) => marks.length)).toEqual(
-        groups[0]!.answers.map((ids) => ids.length),
-      );
-    });
-
-    it('that differ only in what the assistant does not write are two', async () => {
-      const other = { ...row, rejected: [turn('assistant', 'Blue.'), turn('user', 'How?'), more] };
-      const { groups } = await encoded('pairs', [other]);
-      expect(counting(groups[0]!)).toEqual(Array(2).fill('Blue.<|im_end|>Light.<|im_end|>'));
-    });
   });
 
   it('that teach nothing are left out and counted', async () => {
