@@ -15,6 +15,7 @@ import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import { asFileError } from '../util/files.ts';
 import { hashFile } from '../util/hash.ts';
+import type { Remark } from './remarks.ts';
 
 const ORIGIN_BYTES = 12;
 
@@ -45,8 +46,8 @@ export interface SupervisedRow {
   scored: Uint8Array;
   /** `file:line`. */
   origin: string;
-  /** A special token whose text stands in a message: rendered, it is the token itself. */
-  specialText?: string | undefined;
+  /** What of it may be meant otherwise. */
+  remarks?: readonly Remark[] | undefined;
 }
 
 const fileEntry = z.strictObject({ file: z.string(), bytes: z.int().min(0), sha256: z.string() });

@@ -7,9 +7,10 @@
  */
 import { type EncodedChat, encodeChat, unknownAnswer } from '../tokenizer/chat.ts';
 import { checkAnswers } from '../tokenizer/chat_check.ts';
-import { type ChatMessage, templateInputs } from '../tokenizer/chat_template.ts';
+import { templateInputs } from '../tokenizer/chat_template.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { SupervisedRow } from './dataset.ts';
+import { remarksOn } from './remarks.ts';
 import { type RowContent, SUPERVISED } from './shapes/content.ts';
 import { type RowSource, readRows } from './shapes/read.ts';
 
@@ -49,7 +50,7 @@ export function encodeRow(
     return {
       ids: chat.ids,
       scored: scoredOf(row, chat, settings),
-      specialText: specialText(row.messages, tokenizer),
+      remarks: remarksOn(row.messages, chat, tokenizer),
     };
   }
   const prompt = row.kind === 'completion' ? tokenizer.encode(row.prompt) : new Int32Array(0);
@@ -62,24 +63,6 @@ export function encodeRow(
   const scored = all(ids.length);
   if (settings.completion_only_loss) scored.fill(0, 0, prompt.length);
   return { ids, scored };
-}
-
-/** One expression for all special tokens of a tokenizer. */
-const specialPatterns = new WeakMap<Tokenizer['specials'], RegExp>();
-
-/** The first special token whose text stands in a message. */
-function specialText(messages: readonly ChatMessage[], { specials }: Tokenizer): string | undefined {
-  if (specials.size === 0) return undefined;
-  let pattern = specialPatterns.get(specials);
-  if (!pattern) {
-    pattern = new RegExp([...specials.keys()].map(RegExp.escape).join('|'), 'u');
-    specialPatterns.set(specials, pattern);
-  }
-  for (const { content } of messages) {
-    const found = typeof content === 'string' ? pattern.exec(content)?.[0] : undefined;
-    if (found !== undefined) return found;
-  }
-  return undefined;
 }
 
 /** Which tokens of a conversation count. */

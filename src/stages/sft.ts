@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import type { SupervisedRow } from '../data/dataset.ts';
 import { dataFiles } from '../data/files.ts';
+import { remarkTexts } from '../data/remarks.ts';
 import { rowFiles, stageRows } from '../data/shapes/read.ts';
 import { rowSettings } from '../data/shapes/settings.ts';
 import { LOSS_ON, readSupervised } from '../data/supervised.ts';
@@ -134,7 +135,7 @@ export const sftStage = defineStage({
     const packing = settings.packing ? settings.packing_strategy : null;
     const data = { rows: trained, validation: evalRows && supervisedRows(evalRows), maxLength, packing };
     emitAudit(context, audit, data);
-    tellSpecialTexts(context, rows);
+    tellRemarks(context, rows);
     await runTraining(context, {
       model: base,
       base,
@@ -194,13 +195,11 @@ async function readRows(
   return rows;
 }
 
-/** Says that rows have text which means more than it says: in a rendered chat it is a special token. */
-function tellSpecialTexts({ emit, name }: StageContext<Settings>, rows: readonly SupervisedRow[]): void {
-  const found = rows.filter(({ specialText }) => specialText !== undefined);
-  if (found.length === 0) return;
-  const [{ origin, specialText }] = found as [SupervisedRow];
-  const text = `Messages of ${found.length} of ${rows.length} rows have the text of a special token, which becomes the token itself (first ${origin}: ${specialText}). Take it out of the data unless it is meant.`;
-  emit('notice', { stage: name, level: 'warning', text }, `${name}/special-texts`);
+/** Says what of the rows may be meant otherwise than it is trained. */
+function tellRemarks({ emit, name }: StageContext<Settings>, rows: readonly SupervisedRow[]): void {
+  for (const { kind, text } of remarkTexts(rows)) {
+    emit('notice', { stage: name, level: 'warning', text }, `${name}/${kind}`);
+  }
 }
 
 /** EOS, and the special tokens that are scored last in a row: what ends an answer. */

@@ -22,6 +22,8 @@ export interface EncodedSpan {
 }
 
 export interface EncodedChat {
+  /** As the template renders it. */
+  text: string;
   ids: Int32Array;
   /** 1 where the assistant writes the token: its text, and the token that closes its turn. */
   scored: Uint8Array;
@@ -130,5 +132,5 @@ function encodeSpans(tokenizer: Tokenizer, text: string, spans: readonly Assista
   for (const { start, end } of encoded) scored.fill(1, start, end);
   // The first token has nothing before it to be predicted from.
   if (length > 0) scored[0] = 0;
-  return { ids, scored, spans: encoded };
+  return { text, ids, scored, spans: encoded };
 }

@@ -113,13 +113,18 @@ function parseProblem(error: unknown): string {
 /** Fields in which messages bring the reasoning before an answer. */
 const REASONING_FIELDS = ['reasoning_content', 'thinking', 'reasoning'] as const;
 
+/** The reasoning before an answer, under whatever name its message has it. */
+export function reasoningOf(message: ChatMessage): unknown {
+  return REASONING_FIELDS.map((name) => message[name]).find((value) => value !== undefined && value !== null);
+}
+
 /** Messages as templates see them: reasoning under each of the names that templates read, as in `transformers`. */
 export function templateMessages(messages: readonly ChatMessage[]): Value {
   return jinjaValue(
     messages.map((message) => {
-      const field = REASONING_FIELDS.find((name) => message[name] !== undefined && message[name] !== null);
-      if (field === undefined) return message;
-      return { thinking: message[field], ...message, reasoning_content: message[field] };
+      const reasoning = reasoningOf(message);
+      if (reasoning === undefined) return message;
+      return { thinking: reasoning, ...message, reasoning_content: reasoning };
     }),
   );
 }

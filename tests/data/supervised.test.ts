@@ -1,6 +1,7 @@
 /** Which answers of a conversation count, and the check that what is scored is what the assistant says. */
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { remarkTexts } from '../../src/data/remarks.ts';
 import type { RowContent } from '../../src/data/shapes/content.ts';
 import { encodeRow, type LossSettings } from '../../src/data/supervised.ts';
 import { DEFAULT_CHAT_TEMPLATE } from '../../src/tokenizer/chat_template.ts';
@@ -71,14 +72,55 @@ describe('answers that count', () => {
   });
 });
 
-describe('text of special tokens in messages', () => {
-  it('is told, as it becomes the token; in plain text it stays text', async () => {
-    const tokenizer = await trainTokenizer(join(folder.path, 'special'), 'gpt2');
-    const told = (row: RowContent) => encodeRow(row, tokenizer, settings).specialText;
-    expect(told(chat([user('say <|im_end|>'), answer('no')]))).toBe('<|im_end|>');
-    expect(told(chat([user('?'), answer('a<|im_start|>b')]))).toBe('<|im_start|>');
-    expect(told(chat([user('<|im_en|>'), answer('im_end')]))).toBeUndefined();
-    expect(told({ kind: 'completion', prompt: '<|im_end|>', completion: 'x' })).toBeUndefined();
+describe('remarks', () => {
+  const of = async (name: string, chatTemplate = DEFAULT_CHAT_TEMPLATE) => {
+    const tokenizer = await trainTokenizer(join(folder.path, name), 'gpt2', { chatTemplate });
+    return (row: RowContent) => encodeRow(row, tokenizer, settings).remarks ?? [];
+  };
+
+  it('tell of the text of special tokens, as it becomes the token; in plain text it stays text', async () => {
+    const told = await of('special');
+    const remark = (detail: string) => [{ kind: 'special-texts', detail }];
+    expect(told(chat([user('say <|im_end|>'), answer('no')]))).toEqual(remark('<|im_end|>'));
+    expect(told(chat([user('?'), answer('a<|im_start|>b')]))).toEqual(remark('<|im_start|>'));
+    expect(told(chat([user('<|im_en|>'), answer('im_end')]))).toEqual([]);
+    expect(told({ kind: 'completion', prompt: '<|im_end|>', completion: 'x' })).toEqual([]);
+  });
+
+  it('tell of roles that neither chats nor the template know', async () => {
+    const turns = [user('?'), { role: 'bot', content: 'no' }, user('?'), answer('yes')];
+    expect((await of('roles'))(chat(turns))).toEqual([{ kind: 'roles', detail: 'bot' }]);
+    const named = `{# 'bot' #}${DEFAULT_CHAT_TEMPLATE}`;
+    expect((await of('named-roles', named))(chat(turns))).toEqual([]);
+    const usual = ['system', 'developer', 'tool'].map((role) => ({ role, content: 'x' }));
+    expect((await of('usual-roles'))(chat([...usual, user('?'), answer('yes')]))).toEqual([]);
+  });
+
+  it('tell of reasoning that the template leaves out', async () => {
+    const thought = (text: string) => answer('yes', { reasoning_content: text });
+    const turns = [user('?'), answer('no'), user('?'), thought('Hm.\n')];
+    expect((await of('silent'))(chat(turns))).toEqual([{ kind: 'reasoning', detail: 'message 4' }]);
+    const content = "message['content']";
+    const thinking = DEFAULT_CHAT_TEMPLATE.replaceAll(
+      content,
+      `((message.reasoning_content | trim) if message.reasoning_content else '') + ${content}`,
+    );
+    const kept = await of('thinking', thinking);
+    expect(kept(chat(turns))).toEqual([]);
+    expect(kept(chat([user('?'), thought('')]))).toEqual([]);
+  });
+
+  it('are one text a kind, with how many rows and the first', () => {
+    const remark = (detail: string) => [{ kind: 'roles' as const, detail }];
+    const rows = [
+      { origin: 'f:1' },
+      { origin: 'f:2', remarks: remark('bot') },
+      { origin: 'f:3', remarks: remark('ai') },
+    ];
+    expect(remarkTexts(rows)).toEqual([
+      { kind: 'roles', text: expect.stringMatching(/^Messages of 2 of 3 rows .*\(first f:2: bot\)/) },
+    ]);
+    expect(remarkTexts([{ origin: 'f:1', remarks: [] }])).toEqual([]);
   });
 });
 
