@@ -152,6 +152,20 @@ describe('Parquet', () => {
     },
   );
 
+  it.each(['none', 'zstd'])('of the encodings and pages of its second version in %s too', async (codec) => {
+    const value = (i: number): object => ({
+      small: 7 * i - 3,
+      large: i < 4 ? i * 2 ** 51 : String(BigInt(i) * 2n ** 51n),
+      text: `row ${i} é`,
+      path: i % 3 === 0 ? null : `a/b/${i}`,
+      score: i / 4,
+      good: i % 2 === 0,
+    });
+    expect(await contents(fixture(`encodings_${codec}.parquet`))).toEqual(
+      Array.from({ length: 6 }, (_, i) => value(i)),
+    );
+  });
+
   it('within gzip is read as well', async () => {
     const path = write('inner.parquet.gz', gzipSync(readFileSync(fixture('zstd.parquet'))));
     expect(await contents(path)).toEqual(all);

@@ -7,7 +7,6 @@ import type { Target } from './targets.ts';
 export interface Finding {
   number: number;
   problem: string;
-  bytes: Buffer;
 }
 
 export interface FuzzReport {
@@ -32,13 +31,17 @@ export function inputOf({ corpus, words, mend }: Target, seed: number, number: n
   return mend !== undefined && number % 2 === 1 ? mend(bytes) : bytes;
 }
 
-/** Runs inputs `from` up to `from + inputs`; one that takes longer than `maxInputMs` of the processor is a finding. */
+/**
+ * Runs inputs `from` up to `from + inputs`, each announced to `begins`; one that takes longer than `maxInputMs` of the
+ * processor is a finding.
+ */
 export async function fuzz(
   target: Target,
   seed: number,
   from: number,
   inputs: number,
   maxInputMs = Number.POSITIVE_INFINITY,
+  begins: (number: number) => void = () => undefined,
 ): Promise<FuzzReport> {
   const report: FuzzReport = {
     inputs: 0,
@@ -50,18 +53,16 @@ export async function fuzz(
   };
   let current = from;
   const find = (problem: string): void => {
-    report.findings.push({ number: current, problem, bytes: inputOf(target, seed, current) });
+    report.findings.push({ number: current, problem });
   };
   // A promise that nobody waits for is as bad as an exception.
   const unhandled = (error: unknown): void => {
     if (!target.leavesPromises) find(`unhandled: ${describe(error)}`);
   };
-  // Where nothing is left to wait for, the process ends in the middle of the input.
-  const unsettled = (): void => console.error(`input ${current} comes to no end: nobody settles its promise`);
   process.on('unhandledRejection', unhandled);
-  process.on('exit', unsettled);
   try {
     for (; current < from + inputs && report.findings.length < MAX_FINDINGS; current++) {
+      begins(current);
       const bytes = inputOf(target, seed, current);
       const start = process.cpuUsage();
       try {
@@ -84,7 +85,6 @@ export async function fuzz(
     await new Promise((resolve) => setImmediate(resolve));
   } finally {
     process.off('unhandledRejection', unhandled);
-    process.off('exit', unsettled);
   }
   return report;
 }

@@ -348,6 +348,10 @@ export const TARGETS: Readonly<Record<string, Target>> = {
     ['none', 'snappy', 'gzip', 'zstd', 'brotli', 'lz4'].map((codec) => fixture(`${codec}.parquet`)),
     ['PAR1', '\0\0\0\0', '\xff\xff\xff\xff\x0f', '\x15\x00\x15', '\x1c', '\x19\x1c'],
   ),
+  'parquet-v2': parquetTarget(
+    ['none', 'zstd'].map((codec) => fixture(`encodings_${codec}.parquet`)),
+    ['PAR1', '\0\0\0\0', '\xff\xff\xff\xff\x0f', '\x80\x01\x04', '\x15\x06', '\x2c'],
+  ),
   gzip: compressionTarget('gzip', [gzipSync(sample), Buffer.concat([gzipSync('a'), gzipSync(sample)])]),
   zstd: compressionTarget('zstd', [
     zstdCompressSync(sample),

@@ -20,6 +20,7 @@ import type { Fields, RawRecord, SourceUnit } from '../sources/unit.ts';
 import { badEncoding } from './bad.ts';
 import { damagedContainer, requireContent } from './damaged.ts';
 import { decodeLz4Block } from './lz4.ts';
+import { checkPages } from './parquet_check.ts';
 import { plainValue } from './plain_values.ts';
 
 const KIND = 'Parquet file';
@@ -51,7 +52,7 @@ export async function* readParquet(
     try {
       checkSizes(group, settings.max_expansion);
       rows = await parquetReadObjects({
-        file: asyncBuffer(file),
+        file: checkingBuffer(file, group),
         metadata,
         rowStart,
         rowEnd,
@@ -147,6 +148,26 @@ function asyncBuffer(file: RandomAccess): AsyncBuffer {
         throw new Error(`bytes ${start} to ${end} are not in it`);
       // The memory is the chunk's own, from its first byte to its last.
       return (await file.read(start, end)).buffer as ArrayBuffer;
+    },
+  };
+}
+
+/** Reads column chunks of the group with a look at their pages. */
+function checkingBuffer(file: RandomAccess, { columns }: RowGroup): AsyncBuffer {
+  const chunks = columns.map(({ meta_data: column }) => {
+    const start = Number(column!.dictionary_page_offset || column!.data_page_offset);
+    return { start, end: start + Number(column!.total_compressed_size) };
+  });
+  const { byteLength, slice } = asyncBuffer(file);
+  return {
+    byteLength,
+    async slice(from, to = byteLength) {
+      const bytes = await slice(from, to);
+      for (const { start, end } of chunks) {
+        if (from <= start && start <= end && end <= to)
+          checkPages(new DataView(bytes, start - from, end - start));
+      }
+      return bytes;
     },
   };
 }
