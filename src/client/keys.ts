@@ -1,9 +1,10 @@
 /**
  * Makes and authorises CURVE keys, which clients and daemons on different machines know each other by. A client
  * needs its own pair (`keys/client.key`) and the daemon's public key (`keys/server.pub`); the daemon its own pair
- * (`keys/server.key`) and the public keys of its clients (`keys/authorized`). Secret files have mode 0600.
+ * (`keys/server.key`) and the public keys of its clients (`keys/authorized`). Secret files have mode 0600; whoever writes
+ * one has made its folder.
  */
-import { mkdir, open, readFile, rename } from 'node:fs/promises';
+import { open, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { curveKeyPair } from 'zeromq';
 import { AnnealError } from '../../proto/errors.ts';
@@ -99,7 +100,6 @@ async function writeAuthorized(folder: string, keys: AuthorizedKey[]): Promise<v
 
 /** Atomic, and never readable for others, not even for a moment. */
 async function writeSecret(path: string, text: string): Promise<void> {
-  await mkdir(join(path, '..'), { recursive: true, mode: 0o700 });
   const temporary = `${path}.${process.pid}.tmp`;
   const file = await open(temporary, 'w', 0o600);
   try {

@@ -7,7 +7,7 @@
 import { Router, type Socket } from 'zeromq';
 import { z85Encode } from '../../proto/keys.ts';
 import { ensureKeyPair, keyFiles, listAuthorized } from '../client/keys.ts';
-import { writeFileAtomic } from '../util/files.ts';
+import { makeDir, writeFileAtomic } from '../util/files.ts';
 import type { Log } from './log.ts';
 
 const ZAP_ADDRESS = 'inproc://zeromq.zap.01';
@@ -38,6 +38,7 @@ export class Gatekeeper {
   /** Makes a socket one that only authorised clients get through to. Call before bind. */
   async guard(socket: Socket & CurveOptions): Promise<void> {
     const files = keyFiles(this.#keys);
+    await makeDir(this.#keys, 0o700);
     const pair = await ensureKeyPair(files.server, 'CURVE key pair of this anneald: keep it secret');
     await writeFileAtomic(files.serverPublic, `${pair.publicKey}\n`);
     socket.curveServer = true;

@@ -12,6 +12,9 @@ export interface RecipeDocument {
 /** Parses the text and applies the overrides; syntax errors carry line and column. */
 export function readDocument(source: RecipeSource): RecipeDocument {
   const lines = new LineCounter();
+  /** Where a place is; a text of one line, as commands make for their options, is a place itself. */
+  const placeOf = (offset: number): string =>
+    lines.lineStarts.length < 2 ? source.source : `${source.source}:${lines.linePos(offset).line}`;
   const document = parseDocument(source.text, { lineCounter: lines, prettyErrors: false });
   const [error] = document.errors;
   if (error) {
@@ -37,7 +40,7 @@ export function readDocument(source: RecipeSource): RecipeDocument {
         ({ key }) => key === part.join('.') || (!node?.range && key.startsWith(`${part.join('.')}.`)),
       );
       if (override) return `--set ${override.key}`;
-      if (node?.range) return `${source.source}:${lines.linePos(node.range[0]).line}`;
+      if (node?.range) return placeOf(node.range[0]);
     }
     return source.source;
   };

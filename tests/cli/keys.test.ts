@@ -1,5 +1,5 @@
 /** `anneal keys` on two homes, as on two machines: the client reaches the daemon over tcp:// only while it may. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -40,6 +40,7 @@ test('make, authorise, trust, revoke', { timeout: 60_000 }, async () => {
 
   expect((await onClient('keys')).stdout).toContain('anneal keys make');
   const { client: key } = JSON.parse((await onClient('keys', 'make', '--json')).stdout);
+  expect(statSync(join(client, 'keys')).mode & 0o777).toBe(0o700);
   // Making them again keeps them.
   expect(JSON.parse((await onClient('keys', 'make', '--json')).stdout).client).toBe(key);
   expect((await onServer('keys', 'authorise', key, '--name', 'laptop')).status).toBe(0);
@@ -59,4 +60,6 @@ test('make, authorise, trust, revoke', { timeout: 60_000 }, async () => {
   expect((await onServer('keys', 'revoke', 'laptop')).status).toBe(4);
   expect((await onClient('keys', 'trust', 'no key')).stderr).toContain('40 characters');
   expect((await onClient('keys', 'authorise')).stderr).toContain('needs a public key');
+  const nowhere = await anneal(['keys', 'make'], { home: '/proc/anneal' });
+  expect(nowhere).toMatchObject({ status: 4, stderr: expect.stringContaining('/proc') });
 });

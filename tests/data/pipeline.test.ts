@@ -1,5 +1,13 @@
 /** Preparation in units: the same bytes however it is shared out, interrupted or damaged; rules over all of them. */
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { openTokenDataset, readManifest } from '../../src/data/dataset.ts';
@@ -135,6 +143,26 @@ describe('units', () => {
     // Weights come in when units are merged.
     await prepare('reuse-3', { sources: [{ ...sources[0], weight: 2 }, sources[1]] }, { workDir });
     expect(readdirSync(workDir)).toHaveLength(2);
+  });
+
+  it('of other data are told of, as long as there is something to do', async () => {
+    const folder = { work_dir: 'changed' };
+    const noticeOf = ({ events }: StageRun) =>
+      events
+        .filter(({ key }) => key === 'prepare/other-inputs')
+        .map(({ body }) => (body as { text: string }).text);
+    writeFileSync(path('grows.jsonl'), web.map((text) => `${JSON.stringify({ text })}\n`).join(''));
+    const growing = { ...folder, sources: [{ name: 'web', files: ['grows.jsonl'] }] };
+    expect(noticeOf(await prepare('grows-1', { ...growing, part: '1/2' }))).toEqual([]);
+    appendFileSync(path('grows.jsonl'), '{"text": "one more"}\n');
+    expect(noticeOf(await prepare('grows-2', { ...growing, part: '2/2' }))).toEqual([
+      expect.stringMatching(
+        /^changed has units of other inputs \(different: the files, or how they are read\)/,
+      ),
+    ]);
+    const [merging] = noticeOf(await prepare('grows-merged', growing));
+    expect(merging).toMatch(/ (\d+) of (?!\1)\d+ units are left to do\.$/);
+    expect(noticeOf(await prepare('grows-again', growing))).toEqual([]);
   });
 
   it('of parts need a folder to meet in, and parts that exist', () => {

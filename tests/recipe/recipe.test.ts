@@ -111,6 +111,11 @@ describe('a mistake', () => {
       },
     ],
     [
+      'a key of one line, such as commands make of their options',
+      JSON.stringify({ stages: { tokenizer: { file: ['a.txt'] } } }),
+      { path: /^stages\.tokenizer\.file$/, message: /^r\.yaml: stages\.tokenizer/ },
+    ],
+    [
       'an unknown key deeper down',
       GOOD.replace('hidden_size', 'hiden_size'),
       { path: /^stages\.pretrain\.model\.hiden_size$/, hint: /hidden_size\?/ },

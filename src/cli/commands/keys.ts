@@ -58,6 +58,7 @@ function required(key: string | undefined, action: string): string {
 
 async function make({ out }: CommandContext<Options>, folder: string): Promise<undefined> {
   const { ensureKeyPair, keyFiles } = await import('../../client/keys.ts');
+  await makeDir(folder, 0o700);
   const { publicKey } = await ensureKeyPair(keyFiles(folder).client, `Key pair of the client ${hostname()}`);
   out.value({ client: publicKey, folder });
   out.line(`client  ${publicKey}`);
@@ -72,6 +73,7 @@ async function authorise(
 ): Promise<undefined> {
   const { authorize } = await import('../../client/keys.ts');
   const name = options.name ?? 'client';
+  await makeDir(folder, 0o700);
   await authorize(folder, key, name);
   out.value({ authorised: key, name });
   out.line(`${name} may connect; a running daemon heeds it at once`);

@@ -38,6 +38,17 @@ import { WorkFolder } from './work_folder.ts';
 
 type Context = StageContext<PrepareSettings>;
 
+/** What decides the content of units, in the words of people where it is no setting. */
+const INPUT_WORDS: Readonly<Record<string, string>> = {
+  sources: 'the files, or how they are read',
+  units: 'the files, or how they are read',
+  unit_bytes: 'the files, or how they are read',
+  fingerprints: 'dedup',
+  removed: 'dedup',
+  units_version: 'the version of anneal',
+  code_version: 'the version of anneal',
+};
+
 /** Prepares the dataset, or a part of its work, into the stage's folder. */
 export async function runPreparation(context: Context, tokenizer: Tokenizer): Promise<void> {
   const { settings, baseDir } = context;
@@ -78,10 +89,11 @@ class Preparation {
 
   async run(): Promise<void> {
     const { settings } = this.#context;
+    const folder = await WorkFolder.open(this.#workDir, 'documents', await this.#inputs());
+    if (settings.work_dir !== undefined) await this.#tellOtherInputs(settings.work_dir, folder);
     const repeated = this.#passes === 2 ? await this.#countParts() : undefined;
     const decontamination = await this.#openDecontamination();
     const steps = await this.#documentSteps(repeated, decontamination);
-    const folder = await WorkFolder.open(this.#workDir, 'documents', await this.#inputs());
     const pass = this.#pass({
       folder,
       stepsOf: (unit) => steps[unit.source]!,
@@ -93,6 +105,17 @@ class Preparation {
     await pass.complete(own);
     if (settings.part === undefined) await this.#merge(pass, decontamination, repeated);
     else await this.#writePart(settings.part, own.length, pass);
+  }
+
+  /** Says that units are left to do although the folder has some: those of other inputs are never used. */
+  async #tellOtherInputs(workDir: string, folder: WorkFolder): Promise<void> {
+    const { emit, name } = this.#context;
+    const different = await folder.otherInputs();
+    const left = this.#units.length - (await folder.count());
+    if (different === undefined || left === 0) return;
+    const words = [...new Set(different.map((key) => INPUT_WORDS[key] ?? key))].join(', ');
+    const text = `${workDir} has units of other inputs (different: ${words}). They are not used: of this dataset ${left} of ${this.#units.length} units are left to do.`;
+    emit('notice', { stage: name, level: 'warning', text }, `${name}/other-inputs`);
   }
 
   /** A pass over all units. */

@@ -2,11 +2,11 @@
  * The folder of work that is done and being done, which several processes may share: `<key>/units/NNNNNN`, with a key
  * of all that decides what the units hold, so that what was left by other settings, data or programs is never used.
  */
-import { readdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readdir, readFile, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { ANNEAL_VERSION } from '../../../proto/version.ts';
 import { makeDir, writeFileAtomic } from '../../util/files.ts';
-import { hashValue } from '../../util/hash.ts';
+import { canonicalJson, hashValue } from '../../util/hash.ts';
 import { LockFile } from '../../util/lock_file.ts';
 import { type DoneUnit, isUndamaged, openUnit, unitPath } from './unit_folder.ts';
 
@@ -19,11 +19,15 @@ const WAIT_MS = 200;
 /** Units of one kind: of the counting pass, or of the pass that makes documents. */
 export class WorkFolder {
   readonly root: string;
+  readonly #dir: string;
+  readonly #inputs: Record<string, unknown>;
   readonly #claimsDir: string;
   /** Who is at which unit: so that processes which share the folder do not do the same twice. */
   readonly #claims = new Map<number, LockFile>();
 
-  private constructor(dir: string) {
+  private constructor(dir: string, inputs: Record<string, unknown>) {
+    this.#dir = dir;
+    this.#inputs = inputs;
     this.root = join(dir, 'units');
     this.#claimsDir = join(dir, 'claims');
   }
@@ -36,7 +40,30 @@ export class WorkFolder {
     await makeDir(join(dir, 'claims'));
     // For people who wonder what a folder is of.
     await writeFileAtomic(join(dir, 'inputs.json'), `${JSON.stringify(decides, null, 2)}\n`);
-    return new WorkFolder(dir);
+    return new WorkFolder(dir, decides);
+  }
+
+  /**
+   * The inputs that differ from those of another folder of this kind beside it, of several from those of the nearest;
+   * undefined where there is none.
+   */
+  async otherInputs(): Promise<string[] | undefined> {
+    const [own, parent] = [basename(this.#dir), dirname(this.#dir)];
+    const [kind] = own.split('-');
+    let nearest: string[] | undefined;
+    for (const name of await readdir(parent)) {
+      if (name === own || !name.startsWith(`${kind}-`)) continue;
+      // Somebody may just be making it.
+      const text = await readFile(join(parent, name, 'inputs.json'), 'utf8').catch(() => '{}');
+      const different = differences(this.#inputs, JSON.parse(text) as Record<string, unknown>);
+      if (nearest === undefined || different.length < nearest.length) nearest = different;
+    }
+    return nearest;
+  }
+
+  /** Units that are done. */
+  async count(): Promise<number> {
+    return (await readdir(this.root)).filter((name) => /^\d+$/.test(name)).length;
   }
 
   done(index: number): Promise<DoneUnit | undefined> {
@@ -115,4 +142,10 @@ export class WorkFolder {
       if (name.startsWith(prefix)) await rm(join(this.root, name), { recursive: true, force: true });
     }
   }
+}
+
+/** Keys whose values are not the same. */
+function differences(a: Record<string, unknown>, b: Record<string, unknown>): string[] {
+  const text = (value: unknown): string => canonicalJson(value ?? null);
+  return [...new Set([...Object.keys(a), ...Object.keys(b)])].filter((key) => text(a[key]) !== text(b[key]));
 }
