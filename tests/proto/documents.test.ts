@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { COMMANDS } from '../../proto/commands.ts';
@@ -47,4 +47,19 @@ it('every error code of the catalogue is raised somewhere', () => {
 it('the version of the program is that of the package', () => {
   const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string };
   expect(ANNEAL_VERSION).toBe(manifest.version);
+});
+
+it('the tour names files that are there, and every folder of the source', () => {
+  const tour = readFileSync(join(ROOT, 'docs/tour.md'), 'utf8');
+  const folders = (under: string) =>
+    readdirSync(join(ROOT, under), { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map(({ name }) => join(under, name));
+  const tops = ['bench', 'examples', 'native', 'proto', 'recipes', 'scripts', 'src', 'tests'];
+  const named = [...tour.matchAll(/`([\w-]+\/[\w./-]*)`/g)]
+    .map(([, path]) => path!)
+    .filter((path) => tops.includes(path.split('/')[0]!));
+  expect(named.filter((path) => !existsSync(join(ROOT, path)))).toEqual([]);
+  const source = [...tops, ...['src', 'src/data', 'native', 'scripts'].flatMap(folders)];
+  expect(source.filter((folder) => !named.some((path) => `${path}/`.startsWith(`${folder}/`)))).toEqual([]);
 });
