@@ -7,8 +7,9 @@ import { basename, join, matchesGlob, resolve } from 'node:path';
 import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import { asFileError, exists } from '../util/files.ts';
+import { CachedUrl, isUrl } from './sources/cached_url.ts';
 import { isKnownName } from './sources/detect.ts';
-import { fetchedBefore, fetchSource, isUrl } from './sources/http.ts';
+import { fetchSources } from './sources/fetch.ts';
 import type { SourceOptions, SourceSettings } from './sources/settings.ts';
 
 /** The setting of a recipe that names data files: one name or pattern, or a list of them. */
@@ -41,23 +42,28 @@ export async function resolveSources(
   settings: Pick<SourceSettings, 'format'> = { format: 'auto' },
   options: SourceOptions = {},
 ): Promise<SourceFile[]> {
-  const found = new Map<string, SourceFile>();
+  const isFile = (name: string) => exists(resolve(baseDir, name));
+  const split: (Pattern | SourceFile)[] = [];
   for (const pattern of patterns) {
-    const files =
-      typeof pattern === 'string' ? await sourcesOf(pattern, baseDir, settings, options) : [pattern];
+    split.push(typeof pattern === 'string' ? await splitMembers(pattern, isFile) : pattern);
+  }
+  const urls = split.flatMap((each) => ('outer' in each && isUrl(each.outer) ? [each.outer] : []));
+  const fetched = urls.length > 0 ? await fetchSources(urls, options) : new Map<string, string>();
+  const found = new Map<string, SourceFile>();
+  for (const each of split) {
+    const files = 'outer' in each ? await sourcesOf(each, baseDir, settings, fetched) : [each];
     for (const file of files) found.set(`${file.location}!${file.members ?? ''}`, file);
   }
   return [...found.values()];
 }
 
 async function sourcesOf(
-  pattern: string,
+  { outer, members }: Pattern,
   baseDir: string,
   settings: Pick<SourceSettings, 'format'>,
-  options: SourceOptions,
+  fetched: ReadonlyMap<string, string>,
 ): Promise<SourceFile[]> {
-  const { outer, members } = await splitMembers(pattern, (path) => exists(resolve(baseDir, path)));
-  if (isUrl(outer)) return [{ path: await fetchSource(outer, options), location: outer, members }];
+  if (isUrl(outer)) return [{ path: fetched.get(outer)!, location: outer, members }];
   return (await filesOf(outer, baseDir, settings)).map((path) => ({ path, location: path, members }));
 }
 
@@ -75,7 +81,7 @@ export async function sourcesAmong(
     paths.includes(resolve(baseDir, name)),
   );
   if (isUrl(outer)) {
-    const path = await fetchedBefore(outer);
+    const path = await new CachedUrl(outer).before();
     return path !== undefined && paths.includes(path) ? [{ path, location: outer, members }] : [];
   }
   const name = resolve(baseDir, outer);
@@ -95,11 +101,14 @@ export async function resolveFiles(
   return [...new Set((await resolveSources(patterns, baseDir, settings)).map(({ path }) => path))];
 }
 
-/** `archive!/members` in its two parts; a file may have such a name itself. */
-async function splitMembers(
-  pattern: string,
-  isFile: (name: string) => Promise<boolean>,
-): Promise<{ outer: string; members: string | undefined }> {
+/** `archive!/members` in its two parts. */
+interface Pattern {
+  outer: string;
+  members: string | undefined;
+}
+
+/** A file may have such a name itself. */
+async function splitMembers(pattern: string, isFile: (name: string) => Promise<boolean>): Promise<Pattern> {
   const border = pattern.indexOf('!/');
   if (border <= 0 || (!isUrl(pattern) && (await isFile(pattern)))) {
     return { outer: pattern, members: undefined };

@@ -9,14 +9,12 @@
  */
 import { randomBytes } from 'node:crypto';
 import { type FileHandle, open, readFile, rename, rm, stat } from 'node:fs/promises';
-import { setTimeout as delay } from 'node:timers/promises';
 import { asFileError } from './files.ts';
 import { isAlive, processSpace } from './processes.ts';
 
 const TOUCH_MS = 2_000;
 /** Some touches may be late: a machine under load, a network file system. */
 const STALE_MS = 30_000;
-const POLL_MS = 200;
 
 /** Tells this process from an earlier one with the same number. */
 const NONCE = randomBytes(8).toString('hex');
@@ -135,17 +133,6 @@ export class LockFile {
     if (seen?.state === state) return this.#now() - seen.since > this.#staleMs ? content : undefined;
     this.#seen.set(path, { state, since: this.#now() });
     return undefined;
-  }
-}
-
-/** Does the work while this process holds the lock. */
-export async function withLock<T>(path: string, work: () => Promise<T>, options?: LockOptions): Promise<T> {
-  const lock = new LockFile(path, options);
-  while (!(await lock.take())) await delay(POLL_MS);
-  try {
-    return await work();
-  } finally {
-    await lock.release();
   }
 }
 

@@ -8,8 +8,8 @@ import { artifactHash, hashFolder, readLineage } from '../artifacts/store.ts';
 import { addonPath } from '../native/addon.ts';
 import { fileSettings, type Recipe, type RecipeStage } from '../recipe/recipe.ts';
 import type { Artifact } from '../stages/stage.ts';
+import { FILES_AT_ONCE, inOrder } from '../util/at_once.ts';
 import { hashFile, hashValue } from '../util/hash.ts';
-import { FILES_AT_ONCE, inOrder } from '../util/in_order.ts';
 
 export interface StageIdentity {
   hash: string;
@@ -20,11 +20,16 @@ export interface StageIdentity {
   dataFiles: Lineage['data_files'];
 }
 
-/** Computes the identities of all stages; reads every data file once. */
-export async function identifyStages(recipe: Recipe, home: string): Promise<Map<string, StageIdentity>> {
+/** Computes the identities of all stages; reads every data file once. `begin` is told of each stage in turn. */
+export async function identifyStages(
+  recipe: Recipe,
+  home: string,
+  begin: (stage: string) => void = () => undefined,
+): Promise<Map<string, StageIdentity>> {
   const identities = new Map<string, StageIdentity>();
   const files = new Map<string, Lineage['data_files'][number]>();
   for (const stage of recipe.stages) {
+    begin(stage.name);
     const inputs: Record<string, string> = {};
     const folders: Record<string, Artifact> = {};
     for (const [key, input] of Object.entries(stage.inputs)) {

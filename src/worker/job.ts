@@ -12,6 +12,7 @@ import { tensorboardFolder } from '../../proto/home.ts';
 import { ANNEAL_VERSION } from '../../proto/version.ts';
 import type { FromWorker, WorkerEvent, WorkerTask } from '../../proto/worker.ts';
 import { ArtifactStore, readLineage } from '../artifacts/store.ts';
+import { setFetching } from '../data/sources/fetch.ts';
 import { type Addon, loadAddon } from '../native/addon.ts';
 import { atStage } from '../recipe/errors.ts';
 import { needsOf, parseRecipe, type Recipe, type RecipeStage } from '../recipe/recipe.ts';
@@ -25,6 +26,9 @@ import { jobError, walkStages } from './graph.ts';
 import { codeHash, identifyStages, type StageIdentity } from './identity.ts';
 import { matrixSpeed } from './machine.ts';
 import { trackedAddon } from './tracked.ts';
+
+/** Between two reports of how far the fetching of URLs is. */
+const FETCH_REPORT_MS = 1000;
 
 type RecipeTask = Extract<WorkerTask, { task: 'recipe' }>;
 
@@ -55,7 +59,7 @@ class RecipeRun {
   readonly #queue: GenerateQueue;
   readonly #store: ArtifactStore;
   readonly #addon: Addon;
-  #stopRequested = false;
+  readonly #stop = new AbortController();
 
   constructor(task: RecipeTask, channel: WorkerChannel, queue: GenerateQueue) {
     this.#task = task;
@@ -63,18 +67,20 @@ class RecipeRun {
     this.#queue = queue;
     this.#store = new ArtifactStore(task.home);
     this.#addon = trackedAddon(loadAddon(), channel.track.bind(channel));
-    channel.onStop(() => {
-      this.#stopRequested = true;
-    });
+    channel.onStop(() => this.#stop.abort());
+  }
+
+  get #stopRequested(): boolean {
+    return this.#stop.signal.aborted;
   }
 
   async run(): Promise<void> {
     const recipe = await parseRecipe(this.#task.recipe, STAGES, this.#task.home);
-    const identities = await identifyStages(recipe, this.#task.home);
     const { selftest } = this.#task;
     const roles = selftest === null ? undefined : selftestRoles(recipe, selftest);
     const stages = roles ? recipe.stages.filter(({ name }) => roles.has(name)) : recipe.stages;
     this.#emitGraph(stages);
+    const identities = await this.#identify(recipe);
     const placeOf = (stage: RecipeStage, index: number): StagePlace => ({
       stage: stage.name,
       type: stage.definition.type,
@@ -103,6 +109,30 @@ class RecipeRun {
     });
     if (outcome.failed.size > 0) throw jobError(outcome);
     if (roles) requireTested(roles, outcome.skipped, selftest!);
+  }
+
+  /** Fetches what URLs name, and tells how far that is; from then on they have what they had at this look. */
+  async #identify(recipe: Recipe): Promise<Map<string, StageIdentity>> {
+    let stage = '';
+    let told = 0;
+    setFetching({
+      remembered: new Map(),
+      signal: this.#stop.signal,
+      onProgress: ({ bytes, done, urls }) => {
+        const now = performance.now();
+        if (now - told < FETCH_REPORT_MS) return;
+        told = now;
+        const metrics = { urls, fetched: done };
+        this.#emit('progress', { stage, done: bytes, total: null, unit: 'byte', metrics });
+      },
+    });
+    try {
+      return await identifyStages(recipe, this.#task.home, (name) => {
+        stage = name;
+      });
+    } catch (error) {
+      throw this.#stopRequested ? new StageStopped() : error;
+    }
   }
 
   /** The artifact of a stage, reused or made. */

@@ -4,15 +4,16 @@ import type { CommandReply } from '../../proto/commands.ts';
 import type { WorkerTask } from '../../proto/worker.ts';
 import { ArtifactStore } from '../artifacts/store.ts';
 import { requireFile } from '../data/files.ts';
+import { NotFetched, setFetching } from '../data/sources/fetch.ts';
 import { type Addon, loadAddon } from '../native/addon.ts';
 import { atStage } from '../recipe/errors.ts';
 import { fileSettings, parseRecipe, type Recipe } from '../recipe/recipe.ts';
 import { STAGES } from '../stages/registry.ts';
-import type { Artifact, PlannedInput } from '../stages/stage.ts';
+import type { Artifact, PlannedInput, StagePlan } from '../stages/stage.ts';
 import { freeDiskBytes } from '../util/files.ts';
 import { availableMemory } from '../util/memory.ts';
 import type { WorkerChannel } from './channel.ts';
-import { folderArtifact, identifyStages } from './identity.ts';
+import { folderArtifact, identifyStages, type StageIdentity } from './identity.ts';
 import { matrixSpeed } from './machine.ts';
 import { trackedAddon } from './tracked.ts';
 
@@ -23,6 +24,8 @@ export async function runPlan(
   task: Extract<WorkerTask, { task: 'plan' }>,
   channel: WorkerChannel,
 ): Promise<void> {
+  // A plan is there in seconds.
+  setFetching({ asksOnly: true });
   const recipe = await parseRecipe(task.recipe, STAGES, task.home);
   const addon = trackedAddon(loadAddon(), channel.track.bind(channel));
   const found = task.check_only ? new Map<string, Artifact>() : await findArtifacts(recipe, task.home);
@@ -34,15 +37,29 @@ export async function runPlan(
   channel.send({ type: 'planned', plan, recipe: { name, device, window, retry } });
 }
 
-/** Stages whose artifact exists already. */
+/** Stages whose artifact exists already; of what is still to be fetched nobody knows what it would make. */
 async function findArtifacts(recipe: Recipe, home: string): Promise<Map<string, Artifact>> {
   const store = new ArtifactStore(home);
   const found = new Map<string, Artifact>();
-  for (const [stage, { hash }] of await identifyStages(recipe, home)) {
+  const identities = await identifyStages(recipe, home).catch((error: unknown) => {
+    if (error instanceof NotFetched) return new Map<string, StageIdentity>();
+    throw error;
+  });
+  for (const [stage, { hash }] of identities) {
     const artifact = await store.find(hash, () => {});
     if (artifact) found.set(stage, artifact);
   }
   return found;
+}
+
+/** What is known of a stage whose data are still to be fetched. */
+function planOfFetching({ urls, bytes }: NotFetched): StagePlan {
+  return {
+    memoryBytes: 0,
+    diskBytes: bytes,
+    seconds: null,
+    detail: { urls_to_fetch: urls, to_fetch_bytes: bytes },
+  };
 }
 
 async function planRecipe(
@@ -75,7 +92,8 @@ async function planRecipe(
         matrixSpeed: speed,
       });
     };
-    const plan = await planStage().catch((error: unknown) => {
+    const plan = await planStage().catch((error: unknown): StagePlan => {
+      if (error instanceof NotFetched) return planOfFetching(error);
       throw atStage(error, stage, recipe.locate);
     });
     const reused = found.has(name);

@@ -3,6 +3,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import { AnnealError } from '../../proto/errors.ts';
+import { fetchSources } from '../../src/data/sources/fetch.ts';
+import type { FetchOptions } from '../../src/data/sources/http.ts';
 import { listUnits } from '../../src/data/sources/list.ts';
 import { readUnit } from '../../src/data/sources/read.ts';
 import { type SourceOptions, sourceSettings } from '../../src/data/sources/settings.ts';
@@ -35,6 +37,11 @@ export async function contents(
   return (await records(pattern, settings, options)).map(
     ({ text, fields, bad }) => text?.toString() ?? fields ?? bad!.message,
   );
+}
+
+/** The path of what a URL has. */
+export async function fetchSource(url: string, options: FetchOptions): Promise<string> {
+  return (await fetchSources([url], options)).get(url)!;
 }
 
 export async function failure(work: Promise<unknown>): Promise<AnnealError> {

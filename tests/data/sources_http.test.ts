@@ -5,8 +5,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { fetchSource } from '../../src/data/sources/http.ts';
-import { contents, failure } from './source_records.ts';
+import { contents, failure, fetchSource } from './source_records.ts';
 import { temporaryFolder } from './stage_context.ts';
 
 const folder = temporaryFolder();

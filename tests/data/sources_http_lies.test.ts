@@ -4,8 +4,7 @@ import { readFileSync } from 'node:fs';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { fetchSource } from '../../src/data/sources/http.ts';
-import { failure } from './source_records.ts';
+import { failure, fetchSource } from './source_records.ts';
 import { temporaryFolder } from './stage_context.ts';
 
 const folder = temporaryFolder();

@@ -4,8 +4,8 @@
  * pieces fit.
  */
 import { isAbsolute, relative } from 'node:path';
+import { FILES_AT_ONCE, inOrder } from '../../util/at_once.ts';
 import { hashFile } from '../../util/hash.ts';
-import { FILES_AT_ONCE, inOrder } from '../../util/in_order.ts';
 import { DataFile } from '../sources/bytes.ts';
 import { listUnits } from '../sources/list.ts';
 import type { SourceOptions } from '../sources/settings.ts';

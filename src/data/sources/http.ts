@@ -10,23 +10,24 @@
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { open, readFile, rename, rm, stat } from 'node:fs/promises';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { AnnealError } from '../../../proto/errors.ts';
-import { asFileError, fsyncDir, makeDir, requireDiskSpace, writeFileAtomic } from '../../util/files.ts';
-import { withLock } from '../../util/lock_file.ts';
+import { asFileError, fsyncDir, requireDiskSpace, writeFileAtomic } from '../../util/files.ts';
 import { ConnectionError, type Response, request } from './http_request.ts';
 import type { SourceOptions } from './settings.ts';
 
-export interface FetchOptions extends Pick<SourceOptions, 'cacheDir' | 'onFetch' | 'signal'> {
+export interface FetchOptions extends Pick<SourceOptions, 'cacheDir'> {
   /** No bytes for this long: the connection is given up and made anew. */
   stallMs?: number;
   /** Of the first wait before another try; it doubles. */
   backoffMs?: number;
   /** Tries in a row that bring no bytes. */
   attempts?: number;
+  signal?: AbortSignal;
+  /** Told of bytes as they come in. */
+  onBytes?: (bytes: number) => void;
 }
 
 const STALL_MS = 30_000;
@@ -43,53 +44,19 @@ const versionSchema = z.object({
 });
 type Version = z.output<typeof versionSchema>;
 const recordSchema = versionSchema.extend({ url: z.string(), sha256: z.string() });
+/** A version that is here. */
+type Known = z.output<typeof recordSchema>;
 
-export function isUrl(pattern: string): boolean {
-  return /^https?:\/\//i.test(pattern);
+/** A URL, what its content must be if that is known, and where the cache has it. */
+export interface UrlPlace {
+  url: string;
+  sha256: string | undefined;
+  cache: string;
+  /** What files about it are called. */
+  key: string;
 }
 
-/** The folder of fetched files unless told otherwise. */
-function defaultCacheDir(): string {
-  return join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'anneal', 'sources');
-}
-
-/** The path of a URL's content on this machine. `#sha256=HEX` behind a URL says what it must be. */
-export async function fetchSource(source: string, options: FetchOptions = {}): Promise<string> {
-  const [url, expected] = splitChecksum(source);
-  const cache = options.cacheDir ?? defaultCacheDir();
-  for (const folder of ['blobs', 'urls', 'partial']) await makeDir(join(cache, folder));
-  const key = keyOf(url);
-  return withLock(join(cache, 'partial', `${key}.lock`), () =>
-    new Download(url, expected, cache, key, options).run(),
-  );
-}
-
-/** The path of what a URL had when it was last fetched, if that is still here; asks nobody. */
-export async function fetchedBefore(source: string, cache = defaultCacheDir()): Promise<string | undefined> {
-  const [url, expected] = splitChecksum(source);
-  return new Download(url, expected, cache, keyOf(url), {}).before();
-}
-
-/** What the files about a URL are called. */
-function keyOf(url: string): string {
-  return createHash('sha256').update(url).digest('hex').slice(0, 40);
-}
-
-function splitChecksum(source: string): [url: string, sha256: string | undefined] {
-  const hash = source.indexOf('#');
-  if (hash < 0) return [source, undefined];
-  const fragment = source.slice(hash);
-  const sha256 = /^#sha256=([0-9a-f]{64})$/i.exec(fragment)?.[1];
-  if (sha256 === undefined && /^#sha256/i.test(fragment)) {
-    throw new AnnealError('file_unreadable', `${source} has no SHA-256 that a file could have.`, {
-      path: source,
-      hint: 'Write #sha256= and its 64 hexadecimal digits behind the address.',
-    });
-  }
-  return [source.slice(0, hash), sha256?.toLowerCase()];
-}
-
-class Download {
+export class Download {
   readonly #url: string;
   readonly #expected: string | undefined;
   readonly #cache: string;
@@ -101,44 +68,67 @@ class Download {
   #version: Version | undefined;
   #hash: Hash = createHash('sha256');
 
-  constructor(url: string, expected: string | undefined, cache: string, key: string, options: FetchOptions) {
+  constructor({ url, sha256, cache, key }: UrlPlace, options: FetchOptions) {
     this.#url = url;
-    this.#expected = expected;
+    this.#expected = sha256;
     this.#cache = cache;
     this.#partial = join(cache, 'partial', key);
     this.#record = join(cache, 'urls', `${key}.json`);
     this.#options = options;
   }
 
+  /** The path of what the URL had when it was last fetched, if that is still here; asks nobody. */
   async before(): Promise<string | undefined> {
     const known = await this.#known();
     return known && this.#blob(known.sha256);
   }
 
+  /** The path of its content, which is fetched unless it is here. */
   async run(): Promise<string> {
     const known = await this.#known();
     // A checksum in the recipe says all there is to ask.
     if (known !== undefined && known.sha256 === this.#expected) return this.#blob(known.sha256);
     await this.#resumePartial();
-    const { attempts = ATTEMPTS, backoffMs = BACKOFF_MS } = this.#options;
+    return this.#try(() => this.#attempt(known));
+  }
+
+  /** The path of its content if that is here, else how much it is; null where the server does not say. */
+  async ask(): Promise<string | { bytes: number | null }> {
+    const known = await this.#known();
+    if (known !== undefined && known.sha256 === this.#expected) return this.#blob(known.sha256);
+    return this.#try(async () => {
+      // A byte of it, as some servers answer nothing but requests for content.
+      const response = await this.#request({ ...questionAbout(known), range: 'bytes=0-0' });
+      try {
+        // Of an empty file not even that can be had.
+        if (response.status === 416) return { bytes: 0 };
+        return this.#unchanged(response, known, [200, 206]) ?? versionOf(response);
+      } finally {
+        response.discard();
+      }
+    });
+  }
+
+  /** Attempts until one has a result, with growing waits after those that broke without any progress. */
+  async #try<T>(attemptOnce: () => Promise<T | undefined>): Promise<T> {
+    const { attempts = ATTEMPTS, backoffMs = BACKOFF_MS, signal } = this.#options;
     for (let attempt = 1; ; ) {
       const before = this.#have;
       try {
-        const path = await this.#attempt(known);
-        if (path !== undefined) return path;
+        const result = await attemptOnce();
+        if (result !== undefined) return result;
       } catch (error) {
         if (!(error instanceof ConnectionError)) throw asFileError(error, this.#partial);
         attempt = this.#have > before ? 1 : attempt + 1;
         if (attempt > attempts) throw this.#unreachable(error.message, attempts);
-        await delay(Math.min(MAX_BACKOFF_MS, backoffMs * 2 ** (attempt - 1)), undefined, {
-          ...(this.#options.signal === undefined ? {} : { signal: this.#options.signal }),
-        });
+        const wait = Math.min(MAX_BACKOFF_MS, backoffMs * 2 ** (attempt - 1));
+        await delay(wait, undefined, signal && { signal });
       }
     }
   }
 
   /** What the URL had last, if it is still here. */
-  async #known(): Promise<z.output<typeof recordSchema> | undefined> {
+  async #known(): Promise<Known | undefined> {
     const record = recordSchema.safeParse(await readJsonOrNothing(this.#record)).data;
     if (record === undefined) return undefined;
     const size = await stat(this.#blob(record.sha256)).then(
@@ -161,40 +151,49 @@ class Download {
     this.#version = version;
   }
 
-  /** One request. Returns the path when the file is whole; throws ConnectionError when it is worth going on. */
-  async #attempt(known: z.output<typeof recordSchema> | undefined): Promise<string | undefined> {
-    const headers: Record<string, string> = {};
-    const same = this.#version?.etag ?? this.#version?.last_modified;
-    if (this.#have > 0 && same !== undefined) {
-      headers.range = `bytes=${this.#have}-`;
-      headers['if-range'] = same;
-    } else if (known !== undefined) {
-      if (known.etag !== undefined) headers['if-none-match'] = known.etag;
-      else if (known.last_modified !== undefined) headers['if-modified-since'] = known.last_modified;
-    }
+  async #request(headers: Record<string, string>): Promise<Response> {
     const { stallMs = STALL_MS, signal } = this.#options;
-    const response = await request(this.#url, headers, stallMs, signal).catch((error: unknown) => {
+    return request(this.#url, headers, stallMs, signal).catch((error: unknown) => {
       if (error instanceof ConnectionError || signal?.aborted) throw error;
       throw this.#unreachable((error as Error).message, 1);
     });
+  }
+
+  /** The path of what is here, if the answer to a question about it says that this is what there is. */
+  #unchanged(response: Response, known: Known | undefined, asked = [200]): string | undefined {
+    const { status } = response;
+    if (status === 304 && known !== undefined) return this.#checked(known.sha256);
+    // Ranges that nobody asked for are no file.
+    if (!asked.includes(status)) throw this.#refused(response);
+    return known !== undefined && isSame(known, versionOf(response))
+      ? this.#checked(known.sha256)
+      : undefined;
+  }
+
+  /** One request. Returns the path when the file is whole; throws ConnectionError when it is worth going on. */
+  async #attempt(known: Known | undefined): Promise<string | undefined> {
+    const same = this.#version?.etag ?? this.#version?.last_modified;
+    const goesOn = this.#have > 0 && same !== undefined;
+    const response = await this.#request(
+      goesOn ? { range: `bytes=${this.#have}-`, 'if-range': same } : questionAbout(known),
+    );
     try {
-      if (response.status === 304 && known !== undefined) return this.#checked(known.sha256);
-      // Ranges that nobody asked for are no file.
-      if (this.#have === 0 && (response.status === 206 || response.status === 416))
-        throw this.#refused(response);
-      if (response.status === 416) {
+      const { status } = response;
+      if (goesOn && status === 416) {
         // What is here is no beginning of what is there.
         await this.#startAnew(undefined);
         return undefined;
       }
-      if (response.status !== 200 && response.status !== 206) throw this.#refused(response);
       const version = versionOf(response);
-      if (response.status === 200) {
-        if (known !== undefined && isSame(known, version)) return this.#checked(known.sha256);
+      if (goesOn && status === 206) {
+        if (!this.#continues(response, version)) {
+          await this.#startAnew(undefined);
+          return undefined;
+        }
+      } else {
+        const here = this.#unchanged(response, known);
+        if (here !== undefined) return here;
         await this.#startAnew(version);
-      } else if (!this.#continues(response, version)) {
-        await this.#startAnew(undefined);
-        return undefined;
       }
       await this.#receive(response);
       return await this.#complete();
@@ -234,7 +233,7 @@ class Download {
         await handle.writeFile(chunk);
         this.#hash.update(chunk);
         this.#have += chunk.length;
-        this.#options.onFetch?.(this.#url, this.#have, total);
+        this.#options.onBytes?.(chunk.length);
       }
       await handle.sync();
     } finally {
@@ -328,6 +327,12 @@ function versionOf({ status, headers }: Response): Version {
     ...(lastModified === undefined ? {} : { last_modified: lastModified }),
     bytes: length !== undefined && /^\d+$/.test(length) ? Number(length) : null,
   };
+}
+
+/** Headers that ask whether what is here is still what there is. */
+function questionAbout(known: Known | undefined): Record<string, string> {
+  if (known?.etag !== undefined) return { 'if-none-match': known.etag };
+  return known?.last_modified === undefined ? {} : { 'if-modified-since': known.last_modified };
 }
 
 /** Whether an answer in full is the version that is here: the server did not heed the question. */

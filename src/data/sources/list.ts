@@ -1,7 +1,7 @@
 /** Finding the units that patterns name, in an order of their own: the same on every machine with the same files. */
 import { matchesGlob } from 'node:path';
 import { AnnealError } from '../../../proto/errors.ts';
-import { FILES_AT_ONCE, inOrder } from '../../util/in_order.ts';
+import { FILES_AT_ONCE, inOrder } from '../../util/at_once.ts';
 import { resolveSources, type SourceFile } from '../files.ts';
 import { damagedContainer } from '../formats/damaged.ts';
 import { listMembers } from './archive.ts';

@@ -62,9 +62,6 @@ export interface SourceOptions {
   unitBytes?: number;
   /** Folder of what was fetched from URLs; that of the user's caches unless set. */
   cacheDir?: string;
-  /** Called as bytes of a URL come in; `total` is null where the server does not say. */
-  onFetch?: (url: string, bytes: number, total: number | null) => void;
-  signal?: AbortSignal;
 }
 
 export const DEFAULT_UNIT_BYTES = 64 * 1024 * 1024;

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect, it } from 'vitest';
-import { inOrder } from '../../src/util/in_order.ts';
+import { inOrder } from '../../src/util/at_once.ts';
 
 it('gives results in order, whichever ends first, and begins no more than it may', async () => {
   let running = 0;
