@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect, it } from 'vitest';
-import { inOrder } from '../../src/util/at_once.ts';
+import { forEach, inOrder } from '../../src/util/at_once.ts';
 
 it('gives results in order, whichever ends first, and begins no more than it may', async () => {
   let running = 0;
@@ -48,4 +48,22 @@ it('waits for what was begun when its taker leaves', async () => {
   };
   for await (const result of inOrder([0, 1, 2, 3], 2, work)) if (result === 0) break;
   expect(running).toBe(0);
+});
+
+it('does the work for each, and tells what was begun when one fails', async () => {
+  const done: number[] = [];
+  await forEach([1, 2, 3, 4], 2, async (i) => {
+    await delay(i % 2);
+    done.push(i);
+  });
+  expect(done.sort()).toEqual([1, 2, 3, 4]);
+  const told: number[] = [];
+  const work = async (i: number, signal: AbortSignal) => {
+    if (i === 2) throw new Error('no 2');
+    await new Promise((resolve) => signal.addEventListener('abort', resolve));
+    told.push(i);
+    throw new Error('told');
+  };
+  await expect(forEach([1, 2, 3, 4], 2, work)).rejects.toThrow('no 2');
+  expect(told).toEqual([1]);
 });
