@@ -16,6 +16,8 @@ namespace {
 constexpr size_t kPart = 16;
 constexpr uint32_t kNone = UINT32_MAX;
 constexpr uint64_t kBase = 0x9E3779B97F4A7C15u;
+/// Ends a part of a document (U+001E, ASCII's record separator).
+constexpr char kPartEnd = '\x1e';
 
 struct Word {
   uint64_t hash;
@@ -56,6 +58,17 @@ void for_each_gram(std::span<const Word> words, size_t length, const Visit& visi
   }
 }
 
+/// How many words stand before the end of each part, parts without words left out.
+void find_parts(std::string_view text, std::span<const Word> words, std::vector<size_t>& ends) {
+  ends.clear();
+  for (size_t at = text.find(kPartEnd); at != text.npos; at = text.find(kPartEnd, at + 1)) {
+    const auto end = std::ranges::lower_bound(words, at, {}, &Word::begin);
+    const auto before = static_cast<size_t>(end - words.begin());
+    if (before > (ends.empty() ? 0 : ends.back())) ends.push_back(before);
+  }
+  if (words.size() > (ends.empty() ? 0 : ends.back())) ends.push_back(words.size());
+}
+
 template <typename T>
 void sort_unique(std::vector<T>& values) {
   std::sort(values.begin(), values.end());
@@ -72,9 +85,10 @@ struct Contamination::Scratch {
   };
   PlainWords plain;
   std::vector<Word> words;
+  std::vector<size_t> parts;
   std::vector<Hit> hits;
   std::vector<uint32_t> grams;                    // distinct
-  bool whole = false;                             // the document has the words of a row and no others
+  std::vector<std::pair<size_t, size_t>> runs;    // of parts with the words of a row: first and last word
   std::unordered_map<uint32_t, uint32_t> counts;  // n-grams by row
 };
 
@@ -92,6 +106,7 @@ void Contamination::add(const TextBatch& rows, int set) {
     const auto number = static_cast<uint32_t>(rows_.size());
     Row row{.set = set, .grams = {}};
     words_of(rows[i], scratch, words);
+    longest_ = std::max(longest_, words.size());
     if (words.size() >= static_cast<size_t>(options_.min_words)) {
       const size_t length = std::min(words.size(), static_cast<size_t>(options_.ngram));
       lengths_.push_back(length);
@@ -153,7 +168,7 @@ void Contamination::check_document(std::string_view text, Scratch& scratch, doub
   scratch.hits.clear();
   scratch.grams.clear();
   scratch.counts.clear();
-  scratch.whole = false;
+  scratch.runs.clear();
   for (const size_t length : lengths_) {
     for_each_gram(scratch.words, length, [&](uint64_t hash, size_t first) {
       const Slot* slot = find(hash);
@@ -170,17 +185,32 @@ void Contamination::check_document(std::string_view text, Scratch& scratch, doub
     double& share = shares[rows_[row].set];
     share = std::max(share, static_cast<double>(count) / static_cast<double>(rows_[row].grams.size()));
   }
-  if (scratch.words.empty()) return;
-  if (const Slot* slot = find(whole_hash(scratch.words)); slot != nullptr) {
-    scratch.whole = true;
-    scratch.grams.push_back(slot->gram);
-    for (const uint32_t row : rows_of(slot->gram)) shares[rows_[row].set] = 1;
+  check_parts(text, scratch, shares);
+}
+
+void Contamination::check_parts(std::string_view text, Scratch& scratch, double* shares) const {
+  find_parts(text, scratch.words, scratch.parts);
+  const std::span<const Word> words = scratch.words;
+  const size_t grams = scratch.grams.size();
+  size_t begin = 0;
+  for (size_t first = 0; first < scratch.parts.size(); begin = scratch.parts[first++]) {
+    for (size_t last = first; last < scratch.parts.size(); ++last) {
+      const size_t length = scratch.parts[last] - begin;
+      if (length > longest_) break;
+      const Slot* slot = find(whole_hash(words.subspan(begin, length)));
+      if (slot == nullptr) continue;
+      scratch.runs.emplace_back(begin, begin + length - 1);
+      scratch.grams.push_back(slot->gram);
+      for (const uint32_t row : rows_of(slot->gram)) shares[rows_[row].set] = 1;
+    }
   }
+  std::sort(scratch.grams.begin() + static_cast<ptrdiff_t>(grams), scratch.grams.end());
+  scratch.grams.erase(std::unique(scratch.grams.begin() + static_cast<ptrdiff_t>(grams), scratch.grams.end()),
+                      scratch.grams.end());
 }
 
 void Contamination::cut_document(std::string_view text, const Scratch& scratch, const CutOptions& cut,
                                  double threshold, TextBatch& out) const {
-  if (scratch.whole) return out.add({});
   const auto reaches = [&](uint32_t gram) {
     return std::ranges::any_of(rows_of(gram), [&](uint32_t row) {
       return static_cast<double>(scratch.counts.at(row)) >=
@@ -189,14 +219,20 @@ void Contamination::cut_document(std::string_view text, const Scratch& scratch, 
   };
   const std::vector<Word>& words = scratch.words;
   std::vector<std::pair<size_t, size_t>> spans;
-  for (const Scratch::Hit& hit : scratch.hits) {
-    if (!reaches(hit.gram)) continue;
-    const size_t low = words[hit.first].begin - std::min(words[hit.first].begin, cut.margin);
-    const size_t high = words[hit.last].end + cut.margin;
+  const auto take_out = [&](size_t first_word, size_t last_word) {
+    const size_t low = words[first_word].begin - std::min(words[first_word].begin, cut.margin);
+    const size_t high = words[last_word].end + cut.margin;
     // The first word that begins at `low` or later, the last one that ends at `high` or earlier.
     const auto first = std::ranges::lower_bound(words, low, {}, &Word::begin);
     const auto last = std::ranges::upper_bound(words, high, {}, &Word::end) - 1;
     spans.emplace_back(first->begin, last->end);
+  };
+  for (const auto& [first, last] : scratch.runs) {
+    if (first == 0 && last + 1 == words.size()) return out.add({});
+    take_out(first, last);
+  }
+  for (const Scratch::Hit& hit : scratch.hits) {
+    if (reaches(hit.gram)) take_out(hit.first, hit.last);
   }
   std::sort(spans.begin(), spans.end());
   std::string kept;

@@ -3,7 +3,9 @@
 //
 // Words are those of data/words.h: no case, no punctuation, no white space. A row of fewer words than n, but
 // at least `min_words`, counts as one n-gram of its own length; a shorter one is only found in a document
-// that has its words and no others.
+// that has its words and no others. A document may be of several parts, each ended by U+001E (the messages of
+// a conversation): then a row is also found where one part, or several that follow each other, has its words
+// and no others.
 #pragma once
 
 #include <cstdint>
@@ -41,8 +43,8 @@ struct ContaminationCheck {
   std::optional<TextBatch> texts;
 };
 
-/// By row: documents that have an n-gram of it, documents of equal words, the share of its n-grams that any
-/// document has, and the greatest share that one document has.
+/// By row: documents that have an n-gram of it, documents that have equal words (or parts that have), the
+/// share of its n-grams that any document has, and the greatest share that one document has.
 struct Overlap {
   std::vector<double> documents, exact, share, best;
 };
@@ -78,6 +80,7 @@ class Contamination {
   [[nodiscard]] const Slot* find(uint64_t hash) const;
   [[nodiscard]] std::span<const uint32_t> rows_of(uint32_t gram) const;
   void check_document(std::string_view text, Scratch& scratch, double* shares) const;
+  void check_parts(std::string_view text, Scratch& scratch, double* shares) const;
   void cut_document(std::string_view text, const Scratch& scratch, const CutOptions& cut, double threshold,
                     TextBatch& out) const;
 
@@ -86,6 +89,7 @@ class Contamination {
   std::unordered_map<uint64_t, uint32_t> numbers_;  // by hash
   std::vector<std::vector<uint32_t>> gram_rows_;    // until sealed
   std::vector<size_t> lengths_;                     // of n-grams that occur
+  size_t longest_ = 0;                              // words of a row
   bool sealed_ = false;
 
   std::vector<Slot> slots_;       // open addressing; gram kNone is free

@@ -148,6 +148,36 @@ TEST_CASE("dedup: random bytes are fingerprinted, compared and cut without harm,
   }
 }
 
+TEST_CASE("dedup: a row is found in parts of a document that have its words and no others") {
+  Contamination contamination({.ngram = 13, .min_words = 8, .sets = 1, .threads = 1});
+  const auto batch_of = [](std::initializer_list<std::string_view> texts) {
+    TextBatch batch;
+    for (const std::string_view text : texts) batch.add(text);
+    return batch;
+  };
+  contamination.add(batch_of({"Capital of Peru?\nLima", "Who?"}), 0);
+  const TextBatch documents = batch_of({
+      "Capital of Peru? Lima.",
+      "Be kind.\x1e"
+      "capital of PERU\x1eLima!\x1eThanks.",
+      "Capital of Peru?\x1eLima, of course.",
+      "\x1e\x1e Capital of\x1e?\x1ePeru Lima\x1e",
+      "So: capital of Peru?\x1eLima",
+      "who\x1ewho\x1eWho is who?",
+      "Who is who?",
+      "",
+  });
+  const ContaminationCheck checked =
+      contamination.check(documents, 0.5, CutOptions{.margin = 0, .min_piece = 1});
+  CHECK(checked.shares == std::vector<double>{1, 1, 0, 1, 0, 1, 0, 0});
+  CHECK(checked.documents == std::vector<uint32_t>{0, 1, 3, 5});
+  CHECK((*checked.texts)[0].empty());
+  CHECK((*checked.texts)[1] == "Be kind.\x1e\n\n!\x1eThanks.");
+  CHECK((*checked.texts)[2] == documents[2]);
+  contamination.tally(checked.documents, checked.grams);
+  CHECK(contamination.overlap().exact == std::vector<double>{3, 1});
+}
+
 /// Words of a text, found character by character.
 std::vector<std::pair<size_t, std::string>> words_one_by_one(std::string_view text) {
   std::vector<std::pair<size_t, std::string>> words;

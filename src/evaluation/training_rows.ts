@@ -2,7 +2,7 @@
 import type { Lineage } from '../artifacts/lineage.ts';
 import { type AskedRow, askedText, rowText } from '../data/dedup/evaluation_sets.ts';
 import type { RawGroup } from '../data/shapes/answers.ts';
-import { messagesText, plainText, SUPERVISED } from '../data/shapes/content.ts';
+import { messagesText, PART_END, plainText, SUPERVISED } from '../data/shapes/content.ts';
 import { type GroupKind, groupKind } from '../data/shapes/groups.ts';
 import type { RowKind } from '../data/shapes/shaper.ts';
 import type { ShapeName } from '../data/shapes/shapes.ts';
@@ -68,5 +68,5 @@ function texts<Name extends ShapeName, T>(
 /** A prompt with each of its answers, good and bad. */
 function groupTexts({ prompt, answers }: RawGroup): string[] {
   const asked = prompt.messages ? messagesText(prompt.messages) : (prompt.text ?? '');
-  return answers.map(({ text }) => `${asked}\n${text}`);
+  return answers.map(({ text }) => `${asked}${PART_END}${text}`);
 }

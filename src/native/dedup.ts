@@ -117,6 +117,7 @@ export interface PartRemover {
   run(batch: TextBatch, firstDocument: number): Promise<{ texts: TextBatch; removed: Uint32Array }>;
 }
 
+/** Documents may be of several parts, each ended by U+001E: equal words are looked for in runs of them too. */
 export interface ContaminationOptions {
   /** Words of an n-gram. */
   ngram: number;
@@ -156,7 +157,7 @@ export interface ContaminationCheck {
 }
 
 export interface Overlap {
-  /** Documents that have an n-gram of the row, and documents of just its words. */
+  /** Documents that have an n-gram of the row, and documents of just its words (or with such parts). */
   documents: Float64Array;
   exact: Float64Array;
   /** The share of its n-grams that any document has, and the greatest share that one document has. */

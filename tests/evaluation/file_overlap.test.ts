@@ -39,10 +39,10 @@ const chat = (user: string, assistant: string, system?: string) => ({
     { role: 'assistant', content: assistant },
   ],
 });
-/** The first two rows of the quiz: one with just its words, one within more; the rest in part. */
+/** The first two rows of the quiz: one as two messages, one within more; the rest in part. */
 const TAUGHT = [
   chat('What is Anna of Celle?', 'Anna is a baker.'),
-  chat('Capital of PERU', 'Lima!'),
+  chat('Capital of PERU', 'Lima!', 'Be kind.'),
   chat(`Tell me: ${LONG.toUpperCase()}`, 'Anna, of course.', 'Be kind.'),
   chat(`${OTHER.split(' ').slice(0, 14).join(' ')} and why?`, 'Nobody.'),
   chat('Capital of Chile?', 'I do not know.'),
@@ -259,7 +259,7 @@ describe('the rows of each type of stage', () => {
   const read = (type: string, fields: Record<string, unknown>, settings: Record<string, unknown> = {}) => {
     const { kind, sought } = trainingRows({ type, settings })!;
     const { content } = new Shaper(rowSettings.parse({}), kind).read({ line: 1, end: 1, fields }, 'a:1')!;
-    return { sought, texts: content.map(String) };
+    return { sought, texts: content.map((text) => String(text).replaceAll('\u001e', '|')) };
   };
 
   it('are known for all stages that train on files', () => {
@@ -274,20 +274,20 @@ describe('the rows of each type of stage', () => {
   it('are prompts with all their answers, good and bad', () => {
     const pair = { prompt: 'Q', chosen: 'good', rejected: 'bad' };
     for (const type of ['dpo', 'cpo', 'orpo', 'kto', 'bco', 'reward'])
-      expect(read(type, pair), type).toEqual({ sought: 'row', texts: ['Q\ngood', 'Q\nbad'] });
-    expect(read('kto', { prompt: 'Q', completion: 'good', label: true }).texts).toEqual(['Q\ngood']);
+      expect(read(type, pair), type).toEqual({ sought: 'row', texts: ['Q|good', 'Q|bad'] });
+    expect(read('kto', { prompt: 'Q', completion: 'good', label: true }).texts).toEqual(['Q|good']);
     const ranked = { prompt: 'Q', responses: ['a', 'b', 'c'], scores: [3, 2, 1] };
     for (const type of ['dpo', 'reward', 'rank'])
-      expect(read(type, ranked).texts, type).toEqual(['Q\na', 'Q\nb', 'Q\nc']);
+      expect(read(type, ranked).texts, type).toEqual(['Q|a', 'Q|b', 'Q|c']);
     const turns = [
       { role: 'user', content: 'Q' },
       { role: 'assistant', content: 'A' },
     ];
     expect(
       read('dpo', { chosen: turns, rejected: [turns[0], { role: 'assistant', content: 'B' }] }).texts,
-    ).toEqual(['Q\nA', 'Q\nB']);
-    expect(read('distill', { messages: turns })).toEqual({ sought: 'row', texts: ['Q\nA'] });
-    expect(read('sft', { prompt: 'Q', completion: 'A' })).toEqual({ sought: 'row', texts: ['Q\nA'] });
+    ).toEqual(['Q|A', 'Q|B']);
+    expect(read('distill', { messages: turns })).toEqual({ sought: 'row', texts: ['Q|A'] });
+    expect(read('sft', { prompt: 'Q', completion: 'A' })).toEqual({ sought: 'row', texts: ['Q|A'] });
   });
 
   it('are questions where answers are written in training', () => {

@@ -1,7 +1,6 @@
 /** Evaluation sets as decontamination sees them: each row a text, and a key that the stage `evaluate` knows it by. */
 import { createHash } from 'node:crypto';
 import { type EvaluationRow, readEvaluationRows } from '../../evaluation/rows.ts';
-import { messagesText } from '../shapes/content.ts';
 import { rowSettings } from '../shapes/settings.ts';
 import type { DecontaminationSettings } from './settings.ts';
 
@@ -22,7 +21,9 @@ export function rowText(row: AskedRow): string {
 /** What a row asks, or its text. */
 export function askedText({ question, text = '' }: AskedRow): string {
   if (question === undefined) return text;
-  return 'prompt' in question ? question.prompt : messagesText(question.messages);
+  return 'prompt' in question
+    ? question.prompt
+    : question.messages.map(({ content }) => content ?? '').join('\n');
 }
 
 /** A hash of the row's text: the same row in another file, or in a file with fewer rows, has the same. */

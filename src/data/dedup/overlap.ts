@@ -5,8 +5,12 @@ export const OVERLAP_FILE = 'overlap.json';
 
 const overlapRow = z.strictObject({
   row: z.int().describe('From 0, in its set.'),
-  documents: z.number().describe('Training documents that have an n-gram of the row, or just its words.'),
-  exact: z.number().describe('Training documents of just its words.'),
+  documents: z
+    .number()
+    .describe('Training documents that have an n-gram of the row, or are counted in exact.'),
+  exact: z
+    .number()
+    .describe('Training documents of just its words, or with successive messages of just them.'),
   share: z.number().describe('Share of its n-grams that any training document has.'),
   best: z.number().describe('Greatest share that one training document has.'),
 });

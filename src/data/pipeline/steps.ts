@@ -8,6 +8,7 @@ import { addBatch, emptyCleaningReport } from '../cleaning/report.ts';
 import type { Decontamination } from '../dedup/decontamination.ts';
 import { contentCrc } from '../mix.ts';
 import type { LengthHistogram } from '../page/histogram.ts';
+import { PART_END } from '../shapes/content.ts';
 import { tokenBytesFor } from '../shards.ts';
 import { documentRecords, type UnitFiles, type UnitWriter } from './unit_folder.ts';
 import { addExample, type Tally } from './unit_report.ts';
@@ -259,5 +260,6 @@ function overlapRecords({ rows, grams }: Shared, kept: Uint32Array, before: numb
 const EXCERPT_BYTES = 200;
 
 function excerptOf(texts: TextBatch, i: number): string {
-  return Buffer.from(documentOf(texts, i).subarray(0, EXCERPT_BYTES)).toString();
+  const excerpt = Buffer.from(documentOf(texts, i).subarray(0, EXCERPT_BYTES)).toString();
+  return excerpt.replaceAll(PART_END, '\n');
 }

@@ -58,21 +58,24 @@ export class SupervisedShaper extends Shaper<SupervisedShape, RowContent> {
   }
 }
 
+/** Stands between the messages of a conversation that is compared with others: native/data/contamination.h. */
+export const PART_END = '\u001e';
+
 /** What a row says, for finding what is alike: of a conversation the texts without whose they are. */
 export function plainText(row: RowContent): Buffer | string {
   switch (row.kind) {
     case 'text':
       return row.text;
     case 'completion':
-      return `${row.prompt}\n${row.completion}`;
+      return `${row.prompt}${PART_END}${row.completion}`;
     case 'messages':
       return messagesText(row.messages);
   }
 }
 
-/** The texts of messages, one below the other. */
+/** The texts of messages as the parts of one. */
 export function messagesText(messages: readonly Pick<ChatMessage, 'content'>[]): string {
-  return messages.map(({ content }) => content ?? '').join('\n');
+  return messages.map(({ content }) => content ?? '').join(PART_END);
 }
 
 function conversation(row: FieldRow, messages: ChatMessage[], completionFrom?: number): RowContent {
