@@ -1,7 +1,7 @@
 /** Runs a target over many inputs and says which of them it does not bear. */
 import { AnnealError } from '../../proto/errors.ts';
 import { mutated } from './mutate.ts';
-import type { Target } from './targets.ts';
+import type { Target } from './target.ts';
 
 /** An input that gave something else than records or an AnnealError. */
 export interface Finding {
