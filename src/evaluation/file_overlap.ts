@@ -20,7 +20,7 @@ import { soughtText, type TrainingRows, trainingRows } from './training_rows.ts'
 
 type Context = Pick<
   StageContext<unknown>,
-  'addon' | 'threads' | 'cacheDir' | 'checkpointRequested' | 'log' | 'name'
+  'addon' | 'threads' | 'cacheDir' | 'checkpointRequested' | 'emit' | 'log' | 'name'
 >;
 
 /** What was found, or why the files cannot be compared any more. */
@@ -64,11 +64,21 @@ export class FileOverlaps {
     const kept = join(this.#context.cacheDir, 'overlap', `${key}.json`);
     const known = await readKept(kept);
     if (known) return { overlap: known };
-    const { name, log } = this.#context;
+    const { name, log, emit } = this.#context;
     const stage = `${job_name}/${lineage.stage}`;
     log('info', `${name}: compares its rows with ${patterns.join(', ')} of ${stage}`);
     const source = { patterns, files, baseDir: lineage.recipe.base_dir, settings, stage, setting: 'dataset' };
-    const overlap = await this.#compare(set, source, kind);
+    const total = lineage.data_files.reduce(
+      (sum, { path, bytes }) => (files.some((file) => file.path === path) ? sum + bytes : sum),
+      0,
+    );
+    const overlap = await this.#compare(set, source, kind, (done) =>
+      emit(
+        'progress',
+        { stage: name, done, total, unit: 'byte', metrics: {} },
+        `${name}/${lineage.hash}/${done}`,
+      ),
+    );
     await makeDir(dirname(kept));
     await writeFileAtomic(kept, JSON.stringify(overlap));
     return { overlap };
@@ -101,7 +111,13 @@ export class FileOverlaps {
     return this.#hashes.get(path);
   }
 
-  async #compare(set: EvaluationSet, source: RowSource, kind: TrainingRows['kind']): Promise<OverlapFile> {
+  /** `progress` gets the bytes that were read, batch by batch. */
+  async #compare(
+    set: EvaluationSet,
+    source: RowSource,
+    kind: TrainingRows['kind'],
+    progress: (bytes: number) => void,
+  ): Promise<OverlapFile> {
     const { checkpointRequested } = this.#context;
     const decontamination = await Decontamination.over([set], RULES, this.#context);
     // One is filled while the other is compared.
@@ -116,9 +132,11 @@ export class FileOverlaps {
       // Its failure is met where it is awaited; until then nobody may take it for unhandled.
       working.catch(() => undefined);
     };
-    for await (const { content } of readRows(source, kind)) {
+    for await (const { content, bytesRead } of readRows(source, kind)) {
       for (const text of content) filling.add(text);
-      if (filling.byteLength >= BATCH_BYTES) await flush();
+      if (filling.byteLength < BATCH_BYTES) continue;
+      await flush();
+      progress(bytesRead);
     }
     await flush();
     await working;

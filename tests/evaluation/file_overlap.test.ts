@@ -6,6 +6,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { createServer } from 'node:http';
@@ -21,6 +22,7 @@ import { FileOverlaps } from '../../src/evaluation/file_overlap.ts';
 import { soughtText, trainingRows } from '../../src/evaluation/training_rows.ts';
 import { loadAddon } from '../../src/native/addon.ts';
 import { STAGES } from '../../src/stages/registry.ts';
+import { StageStopped } from '../../src/stages/stage.ts';
 import { type Fixture, makeFixture, recipeText, runHere, type TestChannel } from '../training/fixture.ts';
 
 const LONG = 'Anna lives in Celle and Ben lives in Dresden, so who of them lives in the town of Celle?';
@@ -105,6 +107,7 @@ const context = () => ({
   cacheDir: join(fixture.home, 'cache'),
   checkpointRequested: () => false,
   log: () => undefined,
+  emit: () => undefined,
 });
 
 describe('the files of a stage', () => {
@@ -197,6 +200,24 @@ describe('the files of a stage', () => {
     renameSync(file('chats/b.jsonl'), file('chats/d.jsonl'));
     await expect(found(made, 'sft')).rejects.toThrow('b.jsonl is gone');
     await expect(found(made, 'pattern')).rejects.toThrow('b.jsonl is gone');
+  });
+
+  it('of many batches are compared to their ends, which is told on the way', async () => {
+    const filler = Array.from({ length: 40 }, (_, i) => chat(`What is ${'w'.repeat(250_000)}${i}?`, 'Long.'));
+    writeFileSync(file('large.jsonl'), lines([TAUGHT[1]!, ...filler, TAUGHT[2]!]));
+    const channel = await run(sft('large.jsonl', ', too_long: truncate') + evaluate(), 'large');
+    expect(said(channel)).toEqual([['assistant', 'contaminated 2 of 5 rows (by tiny/sft)']]);
+    const told = channel
+      .events('progress')
+      .flatMap(({ body }) => (body.stage === 'evaluate' && body.unit === 'byte' ? [body] : []));
+    const total = statSync(file('large.jsonl')).size;
+    expect(told.map((body) => body.total)).toEqual([total, total]);
+    expect(told[0]!.done).toBeGreaterThan(4_000_000);
+    expect(told[1]!.done).toBeGreaterThan(8_000_000);
+
+    const lineage = (await readLineage(folder(channel, 'sft')))!;
+    const stopped = { ...context(), cacheDir: file('nothing'), checkpointRequested: () => true };
+    await expect(new FileOverlaps([], stopped).of(lineage)).rejects.toBeInstanceOf(StageStopped);
   });
 
   it('are read by the settings of the stage', async () => {
