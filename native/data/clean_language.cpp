@@ -19,6 +19,9 @@ constexpr size_t kSeen = 1024;   // slots for the n-grams of a text, which are n
 constexpr char kGap = '\0';      // between words: some of eld's letters are spaces
 constexpr double kScale = 25;    // of scores to 0..1
 
+/// What is beyond 16 bits parts words.
+bool is_letter(uint32_t point) { return point < 0x10000 && (unicode_properties(point) & kLetter) != 0; }
+
 bool is_apostrophe(uint32_t point) { return point == '\'' || point == '`' || point == 0x2019; }
 
 /// The key of an n-gram of up to 4 letters, with a space before and after where a word begins and ends.
@@ -112,7 +115,7 @@ void LanguageDetector::spell(std::string_view text, std::string& out) const {
     const uint32_t point = utf8_point(&text[at]);
     at += utf8_length(static_cast<unsigned char>(text[at]));
     units += point < 0x10000 ? 1 : 2;
-    const bool letter = point < 0x10000 && (unicode_properties(point) & kLetter) != 0;
+    const bool letter = is_letter(point);
     if (!letter) {
       if (is_apostrophe(point)) {
         append_utf8(point, pending);
@@ -124,8 +127,7 @@ void LanguageDetector::spell(std::string_view text, std::string& out) const {
     }
     end_gap();
     if (point == kSigma) {
-      const bool more =
-          at < text.size() && units < kMaxUnits && (unicode_properties(utf8_point(&text[at])) & kLetter) != 0;
+      const bool more = at < text.size() && units < kMaxUnits && is_letter(utf8_point(&text[at]));
       put(before != 0 && !more ? kFinalSigma : lower_[point]);
     } else if (point == kDottedI) {
       put('i');

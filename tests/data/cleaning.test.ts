@@ -109,6 +109,7 @@ describe('languages', () => {
     'Die Würde des Menschen ist unantastbar. ',
     'Здравствуйте, как ваши дела сегодня? ',
     'Ο ΟΔΥΣΣΕΑΣ γύρισε στην Ιθάκη. ',
+    'ΟΔΥΣΣΕΥΣ𐐀 ',
     'İstanbul çok güzel bir şehir. ',
     '我们今天去公园散步。',
     '今日は天気がいいですね。',

@@ -13,7 +13,7 @@ const LISTS: Record<string, string[]> = {
   en: naughtyWords.en!.filter((word) => !ADDED_TO_ENGLISH.has(word)),
 };
 
-const PLAIN = ['The', 'weather', 'in', 'Straße', 'процесс', 'Ελλάδα', '漢字', 'สวัสดี', 'नमस्ते', '𐐀𐐨', '٣'];
+const PLAIN = ['The', 'weather', 'in', 'Straße', 'процесс', 'ΟΔΥΣΣΕΥΣ', '漢字', 'สวัสดี', 'नमस्ते', '𐐀𐐨', '٣'];
 const BORDERS = [' ', ' ', '\n', '.', '-', "'", '’', '🙂', '\u0301', '\u093F', '\u200D', '。', '\u00A0', '©'];
 const INSIDE = ['', 'x', '5', '_', 'é', 'İ', 'ı', 'K', 'ß', '中', 'か', 'ไ', '²', 'Ⅷ', '𐐀'];
 
