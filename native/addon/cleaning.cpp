@@ -252,9 +252,9 @@ Napi::Value CleanerObject::languages(const Napi::CallbackInfo& info) {
 
 Napi::Value CleanerObject::run(const Napi::CallbackInfo& info) {
   return asynchronous(info.Env(), [&] {
-    const auto batch = std::make_shared<TextBatch>(to_text_batch(argument(info, 0, "batch")));
-    return calls_.run(
-        info.Env(), thread_, [this, batch] { return cleaner_->run(*batch); },
+    return run_on_batch(
+        info.Env(), calls_, thread_, argument(info, 0, "batch"),
+        [this](const TextBatchView& batch) { return cleaner_->run(batch); },
         [](Napi::Env env, CleanedBatch& cleaned) -> Napi::Value {
           auto object = Napi::Object::New(env);
           object.Set("texts", to_js(env, std::move(cleaned.texts)));

@@ -146,10 +146,11 @@ PartHasherObject::PartHasherObject(const Napi::CallbackInfo& info)
 
 Napi::Value PartHasherObject::run(const Napi::CallbackInfo& info) {
   return asynchronous(info.Env(), [&] {
-    const auto batch = std::make_shared<TextBatch>(to_text_batch(argument(info, 0, "batch")));
-    return calls_.run(
-        info.Env(), thread_,
-        [options = options_, batch] { return std::make_shared<PartHashes>(hash_parts(*batch, options)); },
+    return run_on_batch(
+        info.Env(), calls_, thread_, argument(info, 0, "batch"),
+        [options = options_](const TextBatchView& batch) {
+          return std::make_shared<PartHashes>(hash_parts(batch, options));
+        },
         [](Napi::Env env, const std::shared_ptr<PartHashes>& parts) -> Napi::Value {
           auto object = Napi::Object::New(env);
           set<Napi::BigUint64Array>(env, object, "hashes", parts->hashes);
@@ -182,11 +183,12 @@ PartRemoverObject::PartRemoverObject(const Napi::CallbackInfo& info)
 
 Napi::Value PartRemoverObject::run(const Napi::CallbackInfo& info) {
   return asynchronous(info.Env(), [&] {
-    const auto batch = std::make_shared<TextBatch>(to_text_batch(argument(info, 0, "batch")));
     const uint64_t first = count(argument(info, 1, "firstDocument"));
-    return calls_.run(
-        info.Env(), thread_,
-        [this, batch, first] { return std::make_shared<WithoutParts>(remover_->run(*batch, first)); },
+    return run_on_batch(
+        info.Env(), calls_, thread_, argument(info, 0, "batch"),
+        [this, first](const TextBatchView& batch) {
+          return std::make_shared<WithoutParts>(remover_->run(batch, first));
+        },
         [](Napi::Env env, const std::shared_ptr<WithoutParts>& result) -> Napi::Value {
           auto object = Napi::Object::New(env);
           object.Set("texts", to_js(env, std::move(result->texts)));
@@ -228,7 +230,6 @@ Napi::Value ContaminationObject::add(const Napi::CallbackInfo& info) {
 
 Napi::Value ContaminationObject::check(const Napi::CallbackInfo& info) {
   return asynchronous(info.Env(), [&] {
-    const auto batch = std::make_shared<TextBatch>(to_text_batch(argument(info, 0, "batch")));
     const Argument options = argument(info, 1, "options");
     const double threshold = share(options.property("threshold"));
     std::optional<CutOptions> cut;
@@ -236,10 +237,10 @@ Napi::Value ContaminationObject::check(const Napi::CallbackInfo& info) {
       cut = {.margin = static_cast<size_t>(count(from.property("margin"))),
              .min_piece = static_cast<size_t>(count(from.property("minPiece")))};
     }
-    return calls_.run(
-        info.Env(), thread_,
-        [this, batch, threshold, cut] {
-          return std::make_shared<ContaminationCheck>(contamination_->check(*batch, threshold, cut));
+    return run_on_batch(
+        info.Env(), calls_, thread_, argument(info, 0, "batch"),
+        [this, threshold, cut](const TextBatchView& batch) {
+          return std::make_shared<ContaminationCheck>(contamination_->check(batch, threshold, cut));
         },
         [](Napi::Env env, const std::shared_ptr<ContaminationCheck>& checked) -> Napi::Value {
           auto object = Napi::Object::New(env);

@@ -74,11 +74,12 @@ Napi::Value Encoder::encode(const Napi::CallbackInfo& info) {
 
 Napi::Value Encoder::encode_batch(const Napi::CallbackInfo& info) {
   return asynchronous(info.Env(), [&] {
-    const auto documents = std::make_shared<TextBatch>(to_text_batch(argument(info, 0, "documents")));
     const bool with_specials = argument(info, 1, "withSpecials").boolean();
-    return calls_.run(
-        info.Env(), thread_,
-        [this, documents, with_specials] { return encoder_->encode_batch(*documents, with_specials); },
+    return run_on_batch(
+        info.Env(), calls_, thread_, argument(info, 0, "documents"),
+        [this, with_specials](const TextBatchView& documents) {
+          return encoder_->encode_batch(documents, with_specials);
+        },
         [](Napi::Env to, EncodedBatch& batch) -> Napi::Value {
           auto object = Napi::Object::New(to);
           object.Set("ids", to_typed_array<Napi::Int32Array>(to, std::move(batch.ids)));

@@ -46,10 +46,11 @@ FingerprinterObject::FingerprinterObject(const Napi::CallbackInfo& info)
 
 Napi::Value FingerprinterObject::run(const Napi::CallbackInfo& info) {
   return asynchronous(info.Env(), [&] {
-    const auto batch = std::make_shared<TextBatch>(to_text_batch(argument(info, 0, "batch")));
-    return calls_.run(
-        info.Env(), thread_,
-        [this, batch] { return std::make_shared<Fingerprints>(fingerprinter_->run(*batch)); },
+    return run_on_batch(
+        info.Env(), calls_, thread_, argument(info, 0, "batch"),
+        [this](const TextBatchView& batch) {
+          return std::make_shared<Fingerprints>(fingerprinter_->run(batch));
+        },
         [](Napi::Env to, const std::shared_ptr<Fingerprints>& prints) -> Napi::Value {
           auto object = Napi::Object::New(to);
           object.Set("exact", to_typed_array<Napi::BigUint64Array>(to, std::move(prints->exact)));

@@ -6,18 +6,17 @@
 
 namespace anneal::addon {
 
-TextBatch to_text_batch(const Argument& argument) {
+BorrowedBatch borrow_text_batch(const Argument& argument) {
   const Argument bytes = argument.property("bytes");
   const Argument ends = argument.property("ends");
-  TextBatch batch;
   const std::span<const uint8_t> text = bytes.view<Napi::Uint8Array>(napi_uint8_array, "a Uint8Array");
-  const auto* first = reinterpret_cast<const char*>(text.data());
-  batch.bytes.assign(first, first + text.size());
+  BorrowedBatch batch;
+  batch.bytes = {reinterpret_cast<const char*>(text.data()), text.size()};
   size_t last = 0;
   for (const double end : ends.view<Napi::Float64Array>(napi_float64_array, "a Float64Array")) {
     // Not a number fails both comparisons.
     if (!(end >= static_cast<double>(last) && end <= static_cast<double>(text.size()))) {
-      throw std::invalid_argument(ends.name + "[" + std::to_string(batch.size()) +
+      throw std::invalid_argument(ends.name + "[" + std::to_string(batch.ends.size()) +
                                   "] lies before the end of the document before it or beyond the bytes");
     }
     last = static_cast<size_t>(end);
@@ -27,7 +26,15 @@ TextBatch to_text_batch(const Argument& argument) {
     throw std::invalid_argument(ends.name + " must end with the length of the bytes, " +
                                 std::to_string(text.size()));
   }
+  batch.keeper = Napi::Persistent(bytes.value.As<Napi::Object>());
+  // Given up on JavaScript's thread, or never where the process ends before.
+  batch.keeper.SuppressDestruct();
   return batch;
+}
+
+TextBatch to_text_batch(const Argument& argument) {
+  BorrowedBatch borrowed = borrow_text_batch(argument);
+  return {{borrowed.bytes.begin(), borrowed.bytes.end()}, std::move(borrowed.ends)};
 }
 
 Napi::Value to_js(Napi::Env env, TextBatch&& batch) {

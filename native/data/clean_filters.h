@@ -41,7 +41,7 @@ class KeyCounts {
 struct FilterScratch {
   KeyCounts counts;
   std::vector<uint32_t> counters, prefixes, candidates;
-  uint32_t prefix = 0;  // bytes
+  std::vector<uint8_t> seen;
   std::vector<Span> parts;
   std::string text, line, lowered;
   CleanText part;

@@ -174,16 +174,17 @@ uint32_t longest(const Words& words, uint32_t n) {
   return most;
 }
 
-/// Finds, for each word, whether the bytes that follow from it on are there from another word on as well (or
-/// seem to be, by their hash). An n-gram of at least scratch.prefix bytes at another word has no equal.
-void count_prefixes(const Words& words, uint32_t n, FilterScratch& scratch) {
+/// Lists the words at which an n-gram, of n words or more, may begin that has an equal: the bytes that follow
+/// from such a word on are there from another word on as well (or seem to be, by their hash), or the n-gram
+/// is too short to be told by them.
+void find_candidates(const Words& words, uint32_t n, FilterScratch& scratch) {
   // Short enough that few n-grams are shorter, and else as telling as two words can be compared at once.
   const bool short_words = words.size() > 0 && n * words.starts.back() < 20 * words.size();
-  scratch.prefix = short_words ? 12 : 16;
+  const uint32_t prefix_bytes = short_words ? 12 : 16;
   const uint64_t second_half = short_words ? 0xFFFFFFFF : ~uint64_t{0};
   int bits = 12;
   while (bits < 24 && size_t{1} << bits < 16 * words.size()) ++bits;
-  scratch.counters.assign(size_t{1} << bits, 0);
+  scratch.seen.assign(size_t{1} << bits, 0);
   scratch.prefixes.resize(words.size());
   for (size_t i = 0; i < words.size(); ++i) {
     uint64_t halves[2];
@@ -191,19 +192,17 @@ void count_prefixes(const Words& words, uint32_t n, FilterScratch& scratch) {
     const uint64_t key =
         mix_bits(halves[0] ^ 0x9E3779B97F4A7C15u, (halves[1] & second_half) ^ 0xC2B2AE3D27D4EB4Fu);
     scratch.prefixes[i] = static_cast<uint32_t>(key >> (64 - bits));
-    ++scratch.counters[scratch.prefixes[i]];
+    uint8_t& seen = scratch.seen[scratch.prefixes[i]];
+    seen = seen == 0 ? 1 : 2;
   }
-}
-
-/// Lists the words at which an n-gram may begin that has an equal; those of longer ones are among them.
-void find_candidates(const Words& words, uint32_t n, FilterScratch& scratch) {
-  scratch.candidates.clear();
+  scratch.candidates.resize(words.size());
+  size_t count = 0;
   for (size_t i = 0; i + n <= words.size(); ++i) {
-    const bool is_short = words.starts[i + n] - words.starts[i] < scratch.prefix;
-    if (is_short || scratch.counters[scratch.prefixes[i]] > 1) {
-      scratch.candidates.push_back(static_cast<uint32_t>(i));
-    }
+    const bool is_short = words.starts[i + n] - words.starts[i] < prefix_bytes;
+    scratch.candidates[count] = static_cast<uint32_t>(i);
+    count += is_short | (scratch.seen[scratch.prefixes[i]] > 1) ? 1 : 0;
   }
+  scratch.candidates.resize(count);
 }
 
 /// Characters of n-grams that were there before, looked for from left to right and not overlapping. Two
@@ -274,11 +273,10 @@ std::optional<Drop> gopher_repetition(const GopherRepetition& rules, CleanText& 
   }
 
   if (!rules.dup_n_grams.empty()) {
-    count_prefixes(words, std::ranges::min(rules.dup_n_grams).first, scratch);
+    find_candidates(words, std::ranges::min(rules.dup_n_grams).first, scratch);
   }
   for (const auto& [n, bound] : rules.dup_n_grams) {
     const uint16_t this_rule = rule++;
-    find_candidates(words, n, scratch);
     const double share = static_cast<double>(duplicate_characters(text, words, n, scratch)) / characters;
     if (share > bound) return Drop{this_rule, share};
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <span>
 #include <stdexcept>
 
 #include "data/clean_filters.h"
@@ -16,6 +17,8 @@ namespace anneal {
 namespace {
 
 constexpr size_t kPartBytes = 1 << 18;
+/// What a document of more bytes has taken is given back after its batch.
+constexpr size_t kLongDocument = 4 * kPartBytes;
 /// An excerpt is about this many bytes, a third of them before the place that it shows.
 constexpr size_t kExcerptBytes = 160;
 
@@ -35,23 +38,32 @@ struct Example {
   std::string text;
 };
 
+}  // namespace
+
+/// What the documents of a part came to.
+struct Cleaner::Part {
+  size_t begin = 0, end = 0;  // documents
+  TextBatch texts;
+  std::vector<Example> examples;
+  std::vector<double> changed_documents, changes;
+
+  void reset(size_t from, size_t num_rules) {
+    begin = end = from;
+    texts.bytes.clear();
+    texts.ends.clear();
+    examples.clear();
+    changed_documents.assign(num_rules, 0);
+    changes.assign(num_rules, 0);
+  }
+};
+
 /// Cleans one document after the other; one for each thread.
-class DocumentCleaner {
+class Cleaner::DocumentCleaner {
  public:
   DocumentCleaner(const CleanRules& rules, size_t examples, size_t num_rules)
       : rules_(rules), examples_(examples), shown_(num_rules) {}
 
-  /// What the documents of a part came to.
-  struct Part {
-    size_t begin = 0, end = 0;  // documents
-    TextBatch texts;
-    std::vector<Example> examples;
-    std::vector<double> changed_documents, changes;
-  };
-
-  void run(const TextBatch& batch, Part& part, CleanedBatch& out) {
-    part.changed_documents.assign(shown_.size(), 0);
-    part.changes.assign(shown_.size(), 0);
+  void run(const TextBatchView& batch, Part& part, CleanedBatch& out) {
     std::ranges::fill(shown_, 0);
     part_ = &part;
     for (size_t i = part.begin; i < part.end; ++i) {
@@ -224,15 +236,17 @@ class DocumentCleaner {
   DetectedLanguage language_;
 };
 
-}  // namespace
-
 Cleaner::Cleaner(CleanRules rules, int threads, size_t examples)
-    : rules_(std::move(rules)), threads_(threads), examples_(examples), names_(rule_names(rules_)) {
+    : rules_(std::move(rules)),
+      examples_(examples),
+      names_(rule_names(rules_)),
+      cleaners_(static_cast<size_t>(threads)) {
   std::ranges::sort(rules_.boilerplate_lines);
 }
 
-CleanedBatch Cleaner::run(const TextBatch& batch) const {
-  using Part = DocumentCleaner::Part;
+Cleaner::~Cleaner() = default;
+
+CleanedBatch Cleaner::run(const TextBatchView& batch) {
   CleanedBatch out;
   out.verdicts.resize(batch.size());
   out.measures.resize(batch.size());
@@ -240,35 +254,35 @@ CleanedBatch Cleaner::run(const TextBatch& batch) const {
   out.changed.resize(batch.size());
   out.changed_documents.assign(names_.size(), 0);
   out.changes.assign(names_.size(), 0);
-  std::vector<Part> parts;
-  for (size_t i = 0; i < batch.size();) {
-    Part part;
-    part.begin = i;
+  size_t parts = 0, longest = 0;
+  for (size_t i = 0; i < batch.size(); ++parts) {
+    if (parts == parts_.size()) parts_.emplace_back();
+    Part& part = parts_[parts];
+    part.reset(i, names_.size());
     for (size_t bytes = 0; i < batch.size() && bytes < kPartBytes; ++i) {
-      if (batch[i].size() >= std::numeric_limits<uint32_t>::max()) {
-        throw std::invalid_argument("documents: one of 4 GiB or more");
-      }
       bytes += batch[i].size();
+      longest = std::max(longest, batch[i].size());
     }
     part.end = i;
-    parts.push_back(std::move(part));
   }
-  std::vector<DocumentCleaner> cleaners;
-  for (int thread = 0; thread < threads_; ++thread) cleaners.emplace_back(rules_, examples_, names_.size());
-  for_each_part(threads_, parts.size(), [&](int thread, size_t part) {
-    cleaners[static_cast<size_t>(thread)].run(batch, parts[part], out);
+  if (longest >= std::numeric_limits<uint32_t>::max()) {
+    throw std::invalid_argument("documents: one of 4 GiB or more");
+  }
+  for_each_part(static_cast<int>(cleaners_.size()), parts, [&](int thread, size_t part) {
+    std::unique_ptr<DocumentCleaner>& own = cleaners_[static_cast<size_t>(thread)];
+    if (!own) own = std::make_unique<DocumentCleaner>(rules_, examples_, names_.size());
+    own->run(batch, parts_[part], out);
   });
 
   size_t bytes = 0;
-  for (const Part& part : parts) bytes += part.texts.bytes.size();
+  for (const Part& part : std::span(parts_).first(parts)) bytes += part.texts.bytes.size();
   out.texts.bytes.reserve(bytes);
   out.texts.ends.reserve(batch.size());
   std::vector<size_t> shown(names_.size());
-  for (Part& part : parts) {
+  for (const Part& part : std::span(parts_).first(parts)) {
     const size_t offset = out.texts.bytes.size();
     out.texts.bytes.insert(out.texts.bytes.end(), part.texts.bytes.begin(), part.texts.bytes.end());
     for (const size_t end : part.texts.ends) out.texts.ends.push_back(offset + end);
-    part.texts = {};
     for (size_t rule = 0; rule < names_.size(); ++rule) {
       out.changed_documents[rule] += part.changed_documents[rule];
       out.changes[rule] += part.changes[rule];
@@ -279,6 +293,10 @@ CleanedBatch Cleaner::run(const TextBatch& batch) const {
       out.example_rules.push_back(example.rule);
       out.excerpts.add(example.text);
     }
+  }
+  if (longest > kLongDocument) {
+    for (std::unique_ptr<DocumentCleaner>& own : cleaners_) own.reset();
+    parts_.clear();
   }
   return out;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -26,16 +27,22 @@ class Cleaner {
  public:
   /// `examples` are kept a rule and batch.
   Cleaner(CleanRules rules, int threads, size_t examples);
+  ~Cleaner();
 
   [[nodiscard]] const std::vector<std::string>& names() const { return names_; }
   /// Results are in the order of documents, whatever the threads.
-  [[nodiscard]] CleanedBatch run(const TextBatch& batch) const;
+  [[nodiscard]] CleanedBatch run(const TextBatchView& batch);
 
  private:
+  class DocumentCleaner;
+  struct Part;
+
   CleanRules rules_;
-  int threads_;
   size_t examples_;
   std::vector<std::string> names_;
+  /// Of each thread; they and the parts keep their memory from batch to batch.
+  std::vector<std::unique_ptr<DocumentCleaner>> cleaners_;
+  std::vector<Part> parts_;
 };
 
 }  // namespace anneal

@@ -250,7 +250,7 @@ void Contamination::cut_document(std::string_view text, const Scratch& scratch, 
   out.add(kept);
 }
 
-ContaminationCheck Contamination::check(const TextBatch& batch, double threshold,
+ContaminationCheck Contamination::check(const TextBatchView& batch, double threshold,
                                         const std::optional<CutOptions>& cut) {
   seal();
   const auto sets = static_cast<size_t>(options_.sets);

@@ -57,7 +57,7 @@ class Contamination {
   void add(const TextBatch& rows, int set);
 
   /// A document reaches the threshold when its share of some set does.
-  [[nodiscard]] ContaminationCheck check(const TextBatch& batch, double threshold,
+  [[nodiscard]] ContaminationCheck check(const TextBatchView& batch, double threshold,
                                          const std::optional<CutOptions>& cut);
 
   /// Counts the n-grams of documents (as check gave them, some documents left out) towards the overlap.

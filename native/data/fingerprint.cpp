@@ -48,7 +48,7 @@ Fingerprinter::Fingerprinter(std::optional<NearOptions> near, int threads)
   for (Scratch& own : scratch_) own.shingler.emplace(near_->unit, near_->shingle, hash_of(near_->scheme));
 }
 
-Fingerprints Fingerprinter::run(const TextBatch& batch) {
+Fingerprints Fingerprinter::run(const TextBatchView& batch) {
   const size_t bands = near_ ? static_cast<size_t>(near_->bands) : 0;
   const size_t rows = near_ ? static_cast<size_t>(near_->rows) : 0;
   // What no band and nobody else needs is not computed.

@@ -42,7 +42,7 @@ class Fingerprinter {
  public:
   Fingerprinter(std::optional<NearOptions> near, int threads);
 
-  [[nodiscard]] Fingerprints run(const TextBatch& batch);
+  [[nodiscard]] Fingerprints run(const TextBatchView& batch);
 
  private:
   /// Memory of one thread, kept from batch to batch.

@@ -23,11 +23,11 @@ struct HashRecord {
   auto operator<=>(const HashRecord&) const = default;
 };
 
-size_t parts_of(const TextBatch& batch) { return (batch.size() + kPart - 1) / kPart; }
+size_t parts_of(const TextBatchView& batch) { return (batch.size() + kPart - 1) / kPart; }
 
 }  // namespace
 
-PartHashes hash_parts(const TextBatch& batch, const PartOptions& options) {
+PartHashes hash_parts(const TextBatchView& batch, const PartOptions& options) {
   std::vector<PartHashes> results(parts_of(batch));
   for_each_part(options.threads, results.size(), [&](int, size_t part) {
     PartHashes& own = results[part];
@@ -112,7 +112,7 @@ const RepeatedPart* PartRemover::find(uint64_t hash) const {
   return nullptr;
 }
 
-WithoutParts PartRemover::run(const TextBatch& batch, uint64_t first_document) const {
+WithoutParts PartRemover::run(const TextBatchView& batch, uint64_t first_document) const {
   std::vector<WithoutParts> results(parts_of(batch));
   for_each_part(options_.threads, results.size(), [&](int, size_t part) {
     WithoutParts& own = results[part];

@@ -23,7 +23,7 @@ struct PartHashes {
   std::vector<uint32_t> counts;
 };
 
-PartHashes hash_parts(const TextBatch& batch, const PartOptions& options);
+PartHashes hash_parts(const TextBatchView& batch, const PartOptions& options);
 
 /// What hash_parts gave for successive documents.
 struct PartFiles {
@@ -60,7 +60,7 @@ class PartRemover {
   PartRemover(std::vector<RepeatedPart> parts, const PartOptions& options);
 
   /// `first_document`: number of the batch's first document.
-  [[nodiscard]] WithoutParts run(const TextBatch& batch, uint64_t first_document) const;
+  [[nodiscard]] WithoutParts run(const TextBatchView& batch, uint64_t first_document) const;
 
  private:
   [[nodiscard]] const RepeatedPart* find(uint64_t hash) const;

@@ -55,7 +55,7 @@ BpeEncoder::Worker& BpeEncoder::worker(size_t i) const {
   return *workers_[i];
 }
 
-EncodedBatch BpeEncoder::encode_batch(const TextBatch& documents, bool with_specials) const {
+EncodedBatch BpeEncoder::encode_batch(const TextBatchView& documents, bool with_specials) const {
   const std::lock_guard lock(batch_mutex_);
   // Neighbouring documents form parts of about this size: large enough to keep threads from meeting often.
   constexpr size_t kPartBytes = size_t{1} << 18;

@@ -57,7 +57,7 @@ class BpeEncoder {
   [[nodiscard]] std::vector<int32_t> encode(std::string_view text, bool with_specials) const;
 
   /// Many documents on all threads.
-  [[nodiscard]] EncodedBatch encode_batch(const TextBatch& documents, bool with_specials) const;
+  [[nodiscard]] EncodedBatch encode_batch(const TextBatchView& documents, bool with_specials) const;
 
  private:
   struct Worker;
