@@ -37,10 +37,34 @@ class KeyCounts {
   int shift_ = 63;
 };
 
+/// A set of 64-bit keys; cleared like KeyCounts.
+class KeySet {
+ public:
+  /// Empties the set and makes room for this many keys.
+  void reset(size_t keys);
+  /// Whether the key is new. Key 0 stands for 1.
+  bool insert(uint64_t key) {
+    key += key == 0 ? 1 : 0;
+    for (size_t i = key >> shift_;; i = (i + 1) & mask_) {
+      if (entries_[i] == key) return false;
+      if (entries_[i] == 0) {
+        entries_[i] = key;
+        return true;
+      }
+    }
+  }
+
+ private:
+  std::vector<uint64_t> entries_;
+  size_t mask_ = 0;
+  int shift_ = 63;
+};
+
 /// What the filters keep from document to document, so that none allocates.
 struct FilterScratch {
   KeyCounts counts;
-  std::vector<uint32_t> counters, prefixes, candidates;
+  KeySet keys;
+  std::vector<uint32_t> counters, pairs, prefixes, candidates;
   std::vector<uint8_t> seen;
   std::vector<Span> parts;
   std::string text, line, lowered;

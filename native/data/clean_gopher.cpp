@@ -1,6 +1,7 @@
 // Gopher's quality and repetition rules (Rae et al. 2021, appendix A1.1, table A1).
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "data/clean_filters.h"
 #include "data/stable_hash.h"
@@ -38,18 +39,35 @@ double ratio(size_t part, size_t whole) {
   return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
 }
 
+/// Bits of a table's size, at most half of which these keys fill.
+int table_bits(size_t keys) {
+  int bits = 6;
+  while (size_t{1} << bits < 2 * keys) ++bits;
+  return bits;
+}
+
+/// Clears the first 2^bits entries.
+template <typename Entry>
+void clear_table(std::vector<Entry>& entries, int bits) {
+  const size_t capacity = size_t{1} << bits;
+  if (entries.size() < capacity) entries.resize(capacity);
+  std::memset(static_cast<void*>(entries.data()), 0, capacity * sizeof(Entry));
+}
+
 }  // namespace
 
 void KeyCounts::reset(size_t keys) {
-  size_t capacity = 64;
-  shift_ = 58;
-  while (capacity < 2 * keys) {
-    capacity *= 2;
-    --shift_;
-  }
-  if (entries_.size() < capacity) entries_.resize(capacity);
-  std::memset(static_cast<void*>(entries_.data()), 0, capacity * sizeof(Entry));
-  mask_ = capacity - 1;
+  const int bits = table_bits(keys);
+  clear_table(entries_, bits);
+  shift_ = 64 - bits;
+  mask_ = (size_t{1} << bits) - 1;
+}
+
+void KeySet::reset(size_t keys) {
+  const int bits = table_bits(keys);
+  clear_table(entries_, bits);
+  shift_ = 64 - bits;
+  mask_ = (size_t{1} << bits) - 1;
 }
 
 std::optional<Drop> gopher_quality(const GopherQuality& rules, CleanText& text) {
@@ -104,10 +122,10 @@ std::optional<Drop> gopher_quality(const GopherQuality& rules, CleanText& text) 
 
 Duplicates find_duplicates(const CleanText& text, const std::vector<Span>& parts, FilterScratch& scratch) {
   Duplicates duplicates;
-  scratch.counts.reset(parts.size());
+  scratch.keys.reset(parts.size());
   for (const Span part : parts) {
     const std::string_view view = text.view(part);
-    if (scratch.counts.at(stable_hash_padded(view.data(), view.size())).count++ == 0) continue;
+    if (scratch.keys.insert(stable_hash_padded(view.data(), view.size()))) continue;
     ++duplicates.elements;
     duplicates.characters += text.characters(view);
   }
@@ -153,73 +171,73 @@ Top top_n_gram(const Words& words, uint32_t n, KeyCounts& counts) {
   return top;
 }
 
-/// At most how often any 2-gram is there: counts of hashes, several of which may share a counter.
-uint32_t most_pairs(const Words& words, std::vector<uint32_t>& counters) {
-  constexpr size_t kCounters = 4096;
-  counters.assign(kCounters, 0);
-  uint32_t most = 0;
-  for (size_t i = 0; i + 1 < words.size(); ++i) {
+/// At most how often the 2-gram at each word is there: counts of hashes, several of which may share a
+/// counter.
+void bound_pairs(const Words& words, FilterScratch& scratch) {
+  const size_t pairs = words.size() == 0 ? 0 : words.size() - 1;
+  int bits = 8;
+  while (bits < 12 && size_t{1} << bits < 8 * pairs) ++bits;
+  scratch.counters.assign(size_t{1} << bits, 0);
+  scratch.pairs.resize(pairs);
+  for (size_t i = 0; i < pairs; ++i) {
     const uint64_t key = (words.hashes[i] * 0x9E3779B97F4A7C15u) ^ words.hashes[i + 1];
-    most = std::max(most, ++counters[key >> 52]);
+    scratch.pairs[i] = static_cast<uint32_t>(key >> (64 - bits));
+    ++scratch.counters[scratch.pairs[i]];
   }
-  return most;
+  for (uint32_t& pair : scratch.pairs) pair = scratch.counters[pair];
 }
 
-/// Bytes of the longest n-gram.
-uint32_t longest(const Words& words, uint32_t n) {
-  uint32_t most = 0;
+/// What the most frequent n-gram takes at most, in bytes with a space between words: no n-gram is there more
+/// often than the 2-gram that it begins with.
+uint64_t most_bytes(const Words& words, uint32_t n, const std::vector<uint32_t>& pairs) {
+  uint64_t most = 0;
   for (size_t i = 0; i + n <= words.size(); ++i) {
-    most = std::max(most, words.starts[i + n] - words.starts[i]);
+    const uint32_t bytes = words.starts[i + n] - words.starts[i] + n - 1;
+    most = std::max(most, uint64_t{bytes} * pairs[i]);
   }
   return most;
 }
 
-/// Lists the words at which an n-gram, of n words or more, may begin that has an equal: the bytes that follow
-/// from such a word on are there from another word on as well (or seem to be, by their hash), or the n-gram
-/// is too short to be told by them.
-void find_candidates(const Words& words, uint32_t n, FilterScratch& scratch) {
-  // Short enough that few n-grams are shorter, and else as telling as two words can be compared at once.
-  const bool short_words = words.size() > 0 && n * words.starts.back() < 20 * words.size();
-  const uint32_t prefix_bytes = short_words ? 12 : 16;
-  const uint64_t second_half = short_words ? 0xFFFFFFFF : ~uint64_t{0};
+/// Of the words in scratch.candidates keeps those at which an n-gram, of n words or more, may begin that has
+/// an equal among them: its first `prefix` bytes (8 to 32) are those of another one (or seem to be, by their
+/// hash), or it is shorter than that.
+void keep_candidates(const Words& words, uint32_t n, uint32_t prefix, FilterScratch& scratch) {
+  std::vector<uint32_t>& candidates = scratch.candidates;
   int bits = 12;
-  while (bits < 24 && size_t{1} << bits < 16 * words.size()) ++bits;
+  while (bits < 24 && size_t{1} << bits < 16 * candidates.size()) ++bits;
   scratch.seen.assign(size_t{1} << bits, 0);
-  scratch.prefixes.resize(words.size());
-  for (size_t i = 0; i < words.size(); ++i) {
-    uint64_t halves[2];
-    std::memcpy(halves, &words.joined[words.starts[i]], sizeof halves);
-    const uint64_t key =
-        mix_bits(halves[0] ^ 0x9E3779B97F4A7C15u, (halves[1] & second_half) ^ 0xC2B2AE3D27D4EB4Fu);
+  scratch.prefixes.resize(candidates.size());
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    const uint64_t key = stable_hash_padded(&words.joined[words.starts[candidates[i]]], prefix);
     scratch.prefixes[i] = static_cast<uint32_t>(key >> (64 - bits));
     uint8_t& seen = scratch.seen[scratch.prefixes[i]];
-    seen = seen == 0 ? 1 : 2;
+    seen = static_cast<uint8_t>(seen + (seen < 2 ? 1 : 0));
   }
-  scratch.candidates.resize(words.size());
-  size_t count = 0;
-  for (size_t i = 0; i + n <= words.size(); ++i) {
-    const bool is_short = words.starts[i + n] - words.starts[i] < prefix_bytes;
-    scratch.candidates[count] = static_cast<uint32_t>(i);
-    count += is_short | (scratch.seen[scratch.prefixes[i]] > 1) ? 1 : 0;
+  size_t kept = 0;
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    const uint32_t first = candidates[i];
+    if (first + n > words.size()) break;
+    const bool is_short = words.starts[first + n] - words.starts[first] < prefix;
+    candidates[kept] = first;
+    kept += is_short | (scratch.seen[scratch.prefixes[i]] > 1) ? 1 : 0;
   }
-  scratch.candidates.resize(count);
+  candidates.resize(kept);
 }
 
 /// Characters of n-grams that were there before, looked for from left to right and not overlapping. Two
 /// n-grams are equal when their letters are, wherever words end in them (as datatrove has it).
 size_t duplicate_characters(const CleanText& text, const Words& words, uint32_t n, FilterScratch& scratch) {
   size_t repeated = 0;
-  scratch.counts.reset(scratch.candidates.size());
+  scratch.keys.reset(scratch.candidates.size());
   size_t free = 0;  // the first word that no n-gram has taken
   for (const uint32_t i : scratch.candidates) {
     if (i + n > words.size()) break;
     if (i < free) continue;
     const char* at = &words.joined[words.starts[i]];
     const uint32_t length = words.starts[i + n] - words.starts[i];
-    if (scratch.counts.at(stable_hash_padded(at, length)).count++ > 0) {
-      repeated += text.characters({at, length});
-      free = i + n;
-    }
+    if (scratch.keys.insert(stable_hash_padded(at, length))) continue;
+    repeated += text.characters({at, length});
+    free = i + n;
   }
   return repeated;
 }
@@ -254,29 +272,30 @@ std::optional<Drop> gopher_repetition(const GopherRepetition& rules, CleanText& 
 
   const Words& words = text.words();
   uint16_t rule = kFixedRules;
-  // A longer n-gram is never there more often than the most frequent shorter one.
-  uint32_t counted = 2;
-  size_t most = most_pairs(words, scratch.counters);
+  bound_pairs(words, scratch);
   for (const auto& [n, bound] : rules.top_n_grams) {
     const uint16_t this_rule = rule++;
     if (words.size() < n) continue;
-    if (n < counted) most = words.size();
-    const size_t at_most = most * (longest(words, n) + n - 1);
-    if (static_cast<double>(at_most) / characters <= bound) continue;
+    if (n >= 2 && static_cast<double>(most_bytes(words, n, scratch.pairs)) / characters <= bound) continue;
     const Top top = top_n_gram(words, n, scratch.counts);
-    most = top.count;
-    counted = n;
     const char* at = &words.joined[words.starts[top.first]];
     const size_t length = text.characters({at, words.starts[top.first + n] - words.starts[top.first]});
     const double share = static_cast<double>((length + n - 1) * top.count) / characters;
     if (share > bound) return Drop{this_rule, share};
   }
 
-  if (!rules.dup_n_grams.empty()) {
-    find_candidates(words, std::ranges::min(rules.dup_n_grams).first, scratch);
-  }
+  // What has no equal with a shorter n-gram's prefix has none with a longer one's.
+  scratch.candidates.resize(words.size());
+  std::iota(scratch.candidates.begin(), scratch.candidates.end(), 0);
+  uint32_t prefix = 0;
   for (const auto& [n, bound] : rules.dup_n_grams) {
     const uint16_t this_rule = rule++;
+    // So long that few n-grams are shorter.
+    const auto telling = static_cast<uint32_t>(n * words.starts.back() / (words.size() + 1) * 4 / 5 / 8 * 8);
+    if (const uint32_t next = std::clamp<uint32_t>(telling, 8, 32); next > prefix) {
+      prefix = next;
+      keep_candidates(words, n, prefix, scratch);
+    }
     const double share = static_cast<double>(duplicate_characters(text, words, n, scratch)) / characters;
     if (share > bound) return Drop{this_rule, share};
   }

@@ -119,8 +119,9 @@ bool ends_properly(std::string_view line) {
 
 std::optional<Drop> c4(const C4& rules, CleanText& text, FilterScratch& scratch, Findings& findings) {
   const ByteClasses& classes = text.classes();
-  // Most documents hold none of the phrases: then no line is looked at for them.
-  const bool phrases = may_hold_phrase(text.view()) || (!text.ascii() && contains(text.view(), kKelvin));
+  // Most documents hold none of the phrases, and of others most lines: those are not looked at for them.
+  const bool phrases = may_hold_phrase(text.view());
+  const bool kelvin = !text.ascii() && contains(text.view(), kKelvin);
   std::string& out = scratch.text;
   out.clear();
   int64_t sentences = 0;
@@ -146,7 +147,7 @@ std::optional<Drop> c4(const C4& rules, CleanText& text, FilterScratch& scratch,
       if (!line.empty()) remove(kC4MinWords);
       continue;
     }
-    const bool look = phrases || citations > 0;
+    const bool look = kelvin || citations > 0 || (phrases && may_hold_phrase(line));
     if (look) lower_case(line, scratch.lowered);
     const auto has = [&](std::string_view phrase) { return look && contains(scratch.lowered, phrase); };
     if (rules.lorem_ipsum && has(kLoremIpsum)) return Drop{kC4LoremIpsum, 1};

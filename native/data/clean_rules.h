@@ -81,7 +81,7 @@ struct GopherQuality {
 
 struct GopherRepetition {
   double dup_line_frac, dup_para_frac, dup_line_char_frac, dup_para_char_frac;
-  /// Length of the n-gram and its bound.
+  /// Length of the n-gram and its bound, from short to long.
   std::vector<std::pair<uint32_t, double>> top_n_grams, dup_n_grams;
 };
 

@@ -3,7 +3,11 @@
  * gives, so that no call makes an object a document.
  */
 
-/** Documents end to end in UTF-8. */
+/**
+ * Documents end to end in UTF-8. Native calls that return a promise read them where they lie, until it is settled:
+ * before, they are neither changed nor released. Calls that only take texts in (a trainer's `feed`, a contamination's
+ * `add`) copy them before they return.
+ */
 export interface TextBatch {
   bytes: Uint8Array;
   /** Exclusive end of each document in `bytes`; doubles, as a batch may be larger than 4 GiB. */
@@ -32,7 +36,7 @@ export class TextBatchBuilder {
     this.#ends[this.length++] = this.byteLength = end;
   }
 
-  /** The batch so far; the builder is empty then. Native calls copy what they take before they return. */
+  /** The batch so far, in memory that the next documents will be written to; the builder is empty then. */
   take(): TextBatch {
     const batch = {
       bytes: this.#bytes.subarray(0, this.byteLength),
