@@ -8,7 +8,7 @@ import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import { asFileError, exists } from '../util/files.ts';
 import { CachedUrl, isUrl } from './sources/cached_url.ts';
-import { isKnownName } from './sources/detect.ts';
+import { isArchiveName, isKnownName } from './sources/detect.ts';
 import { fetchSources } from './sources/fetch.ts';
 import type { SourceOptions, SourceSettings } from './sources/settings.ts';
 
@@ -132,6 +132,13 @@ async function filesOf(
   if (matches.length > 0) return matches;
   // A name with glob characters in it may also be a file's own name.
   const path = resolve(baseDir, pattern);
+  const mark = pattern.indexOf('!');
+  if (isArchiveName(pattern.slice(0, Math.max(0, mark))) && !(await exists(path))) {
+    throw new AnnealError('file_not_found', `No data file matches ${pattern}.`, {
+      path: pattern,
+      hint: `Members of an archive are named behind "!/": ${pattern.slice(0, mark)}!/${pattern.slice(mark + 1)}`,
+    });
+  }
   if (!(await isFolder(path))) return [await requireFile(path, pattern)];
   const files = await filesBelow(path, settings.format !== 'auto');
   if (files.length > 0) return files;
@@ -157,7 +164,13 @@ async function filesBelow(folder: string, all: boolean): Promise<string[]> {
   try {
     entries = await readdir(folder, { recursive: true, withFileTypes: true });
   } catch (error) {
-    throw asFileError(error, folder);
+    const { code, path = folder } = error as NodeJS.ErrnoException;
+    if (code !== 'ENOENT' || path === folder) throw asFileError(error, path);
+    throw new AnnealError('file_not_found', `${path} vanished while the files below ${folder} were listed.`, {
+      path,
+      hint: 'Name the folders that hold the data, or its files by a pattern.',
+      cause: error,
+    });
   }
   for (const entry of entries) {
     const path = join(entry.parentPath, entry.name);

@@ -101,6 +101,9 @@ describe.each(['tar', 'tar.gz', 'tar.zst', 'zip'])('%s archives', (kind) => {
     expect(await contents(`${path}!/README`)).toEqual(['not data']);
     expect(await contents(`${path}!/**/*.jsonl`)).toEqual([{ b: 1 }, { b: 2 }]);
     expect((await failure(contents(`${path}!/*.csv`))).message).toContain('no member has this name');
+    const slashless = await failure(contents(`${path}!data/b.jsonl`));
+    expect(slashless.code).toBe('file_not_found');
+    expect(slashless.hint).toBe(`Members of an archive are named behind "!/": ${path}!/data/b.jsonl`);
   });
 
   it('are read member by member in any order, also when one is given up', async () => {
