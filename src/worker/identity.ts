@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { ANNEAL_VERSION } from '../../proto/version.ts';
 import type { Lineage } from '../artifacts/lineage.ts';
 import { artifactHash, hashFolder, readLineage } from '../artifacts/store.ts';
+import { dataHash } from '../data/data_hash.ts';
 import { addonPath } from '../native/addon.ts';
 import { fileSettings, type Recipe, type RecipeStage } from '../recipe/recipe.ts';
 import type { Artifact } from '../stages/stage.ts';
@@ -46,7 +47,7 @@ export async function identifyStages(
       ...((await definition.homeFiles?.(settings, { home, baseDir, inputs })) ?? []),
     ];
     const look = async (path: string) =>
-      files.get(path) ?? { path, bytes: (await stat(path)).size, sha256: await hashFile(path) };
+      files.get(path) ?? { path, bytes: (await stat(path)).size, sha256: await dataHash(path) };
     for await (const file of inOrder(paths, FILES_AT_ONCE, look)) {
       files.set(file.path, file);
       dataFiles.push(file);

@@ -5,7 +5,7 @@
  */
 import { isAbsolute, relative } from 'node:path';
 import { FILES_AT_ONCE, inOrder } from '../../util/at_once.ts';
-import { hashFile } from '../../util/hash.ts';
+import { dataHash } from '../data_hash.ts';
 import { DataFile } from '../sources/bytes.ts';
 import { listUnits } from '../sources/list.ts';
 import type { SourceOptions } from '../sources/settings.ts';
@@ -70,7 +70,7 @@ export async function hashFiles(
   const listed = new Map(files.flatMap((own) => [...own]));
   const hashed = new Map<string, WorkFile>();
   const hash = async ([path, part]: [string, SourceUnit]): Promise<WorkFile> => {
-    const sha256 = await hashFile(path);
+    const sha256 = await dataHash(path);
     // The hash is that of what was listed.
     await (await DataFile.open(path, path, part.file)).close();
     return { path, file: shortName(path, baseDir), bytes: part.file.bytes, sha256 };

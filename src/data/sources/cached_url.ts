@@ -1,7 +1,7 @@
 /** A URL as recipes name it, and its place in the cache of what was fetched, which processes and machines may share. */
 import { createHash } from 'node:crypto';
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { AnnealError } from '../../../proto/errors.ts';
 import { makeDir } from '../../util/files.ts';
 import { LockFile } from '../../util/lock_file.ts';
@@ -14,6 +14,11 @@ export function isUrl(pattern: string): boolean {
 /** The folder of fetched files unless told otherwise. */
 function defaultCacheDir(): string {
   return join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'anneal', 'sources');
+}
+
+/** The SHA-256 of a file that was fetched, by its name in the cache; undefined for any other. */
+export function fetchedHash(path: string): string | undefined {
+  return dirname(path) === join(defaultCacheDir(), 'blobs') ? basename(path) : undefined;
 }
 
 export class CachedUrl {

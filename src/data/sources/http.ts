@@ -9,7 +9,7 @@
  */
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { open, readFile, rename, rm, stat } from 'node:fs/promises';
+import { chmod, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
@@ -256,6 +256,8 @@ export class Download {
       throw this.#otherContent(sha256);
     }
     const blob = this.#blob(sha256);
+    // Its name says what it holds.
+    await chmod(this.#partial, 0o444);
     await rename(this.#partial, blob);
     await fsyncDir(join(this.#cache, 'blobs'));
     const record = { url: this.#url, sha256, ...version, bytes: this.#have };
