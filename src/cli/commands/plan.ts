@@ -46,7 +46,7 @@ export default defineCommand<RecipeOptions>({
       `disk    ${formatBytes(plan.disk_bytes)} of ${formatBytes(plan.disk_available_bytes)} available`,
     );
     out.line(
-      `time    ${plan.seconds === null ? 'known once earlier stages have run' : formatDuration(plan.seconds)}`,
+      `time    ${plan.seconds === null ? 'known once data are fetched and earlier stages have run' : formatDuration(plan.seconds)}`,
     );
     if (plan.fits) return exitStatus.ok;
     out.line(out.paint('It does not fit on this machine.', 'red'));
