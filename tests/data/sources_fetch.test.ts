@@ -1,5 +1,5 @@
 /** Many URLs: several at once, shared out among those that ask together, asked about only where a plan is made. */
-import { mkdirSync, readFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { readManifest } from '../../src/data/dataset.ts';
@@ -66,6 +66,22 @@ describe('many URLs', () => {
     expect(error.path).toBe(site.url(NAMES[5]!));
     site.files.set(NAMES[5]!, Buffer.from(content(5)));
     expect((await fetchSources(urls(), options)).size).toBe(NAMES.length);
+  });
+
+  it('with the same content are one file, which is left as it was', async () => {
+    const [first, second] = urls();
+    site.files.set(NAMES[1]!, site.files.get(NAMES[0]!)!);
+    const path = (await fetchSources([first!], options)).get(first!)!;
+    const before = statSync(path);
+    expect((await fetchSources([second!], options)).get(second!)).toBe(path);
+    expect(statSync(path)).toMatchObject({ ino: before.ino, mtimeMs: before.mtimeMs });
+    expect(readdirSync(join(options.cacheDir, 'partial'))).toEqual([]);
+    // One that was damaged is put right.
+    chmodSync(path, 0o644);
+    writeFileSync(path, Buffer.alloc(before.size));
+    site.files.set(NAMES[2]!, site.files.get(NAMES[0]!)!);
+    await fetchSources([urls()[2]!], options);
+    expect(readFileSync(path)).toEqual(site.files.get(NAMES[0]!));
   });
 
   it('tell how far they are', async () => {

@@ -15,6 +15,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { AnnealError } from '../../../proto/errors.ts';
 import { asFileError, fsyncDir, requireDiskSpace, writeFileAtomic } from '../../util/files.ts';
+import { hashFile } from '../../util/hash.ts';
 import { ConnectionError, type Response, request } from './http_request.ts';
 import type { SourceOptions } from './settings.ts';
 
@@ -256,10 +257,15 @@ export class Download {
       throw this.#otherContent(sha256);
     }
     const blob = this.#blob(sha256);
-    // Its name says what it holds.
-    await chmod(this.#partial, 0o444);
-    await rename(this.#partial, blob);
-    await fsyncDir(join(this.#cache, 'blobs'));
+    // Another URL had the same: whoever reads that would take a new file in its place for a change.
+    if ((await hashFile(blob).catch(() => undefined)) === sha256) {
+      await rm(this.#partial);
+    } else {
+      await rename(this.#partial, blob);
+      // Its name says what it holds.
+      await chmod(blob, 0o444);
+      await fsyncDir(join(this.#cache, 'blobs'));
+    }
     const record = { url: this.#url, sha256, ...version, bytes: this.#have };
     await writeFileAtomic(this.#record, `${JSON.stringify(record, null, 2)}\n`);
     await rm(`${this.#partial}.json`, { force: true });
