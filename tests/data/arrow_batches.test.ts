@@ -1,13 +1,16 @@
 /** Arrow cut into runs of record batches: the same rows however it is cut, and an index that is checked. */
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { readManifest } from '../../src/data/dataset.ts';
 import { listUnits } from '../../src/data/sources/list.ts';
 import { sourceSettings } from '../../src/data/sources/settings.ts';
+import { tokenizerStage } from '../../src/stages/tokenizer.ts';
 import { tarMember, tarOf } from './archive_bytes.ts';
+import { filesOf, prepareHere } from './prepare_process.ts';
 import { contents, failure, records, writerInto } from './source_records.ts';
-import { temporaryFolder } from './stage_context.ts';
+import { runStage, temporaryFolder } from './stage_context.ts';
 
 const folder = temporaryFolder();
 afterAll(folder.remove);
@@ -116,10 +119,33 @@ describe('an index', () => {
   });
 });
 
+/** Prepares the file in units of several sizes: the dataset is the same. */
+async function expectOneDataset(path: string): Promise<void> {
+  const tokenizer = join(folder.path, 'tokenizer');
+  if (!existsSync(tokenizer)) {
+    mkdirSync(tokenizer);
+    await runStage(tokenizerStage, { files: [path], vocab_size: 300 }, { outDir: tokenizer, baseDir: '/' });
+  }
+  const prepared: unknown[] = [];
+  for (const unit_bytes of [1000, 50_000, 1 << 26]) {
+    const [workDir, outDir] = ['work', 'out'].map((name) => join(folder.path, `${name}-${unit_bytes}`));
+    const settings = { files: [path], unit_bytes, dedup: { near: true } };
+    await prepareHere({ settings, baseDir: folder.path, workDir: workDir!, outDir: outDir! });
+    rmSync(workDir!, { recursive: true });
+    const { content_hash, splits } = readManifest(outDir!);
+    const bins = Object.entries(filesOf(outDir!)).filter(([name]) => name.endsWith('.bin'));
+    prepared.push({ content_hash, splits, bins });
+  }
+  expect(prepared[1]).toEqual(prepared[0]);
+  expect(prepared[2]).toEqual(prepared[0]);
+}
+
 describe.runIf(process.env.ANNEAL_PEERS_PYTHON)('as pyarrow reads it', () => {
-  it.each(['file', 'stream'])('a %s of many batches, in any ranges', async (kind) => {
-    const path = join(folder.path, `many.${kind === 'file' ? 'arrow' : 'arrows'}`);
-    const script = `
+  it.each(['file', 'stream'])(
+    'a %s of many batches, in any ranges',
+    async (kind) => {
+      const path = join(folder.path, `many.${kind === 'file' ? 'arrow' : 'arrows'}`);
+      const script = `
 import json, pyarrow as pa
 rows = [{"i": i, "text": "x" * (i * 37 % 301), "tags": [str(i)] * (i % 3), "lang": ["en", "de", "fr"][i * i % 3]} for i in range(3000)]
 table = pa.Table.from_pylist(rows)
@@ -130,15 +156,18 @@ with pa.ipc.new_${kind}(${JSON.stringify(path)}, table.schema) as writer:
 with pa.OSFile(${JSON.stringify(path)}) as source:
     print(json.dumps(pa.ipc.open_${kind}(source).read_all().to_pylist()))
 `;
-    const rows: unknown = JSON.parse(
-      execFileSync(process.env.ANNEAL_PEERS_PYTHON!, ['-c', script], {
-        encoding: 'utf8',
-        maxBuffer: 1 << 26,
-      }),
-    );
-    for (const unitBytes of [1, 50_000, Number.POSITIVE_INFINITY]) {
-      expect(await contents(path, {}, { unitBytes })).toEqual(rows);
-    }
-    expect((await unitsOf(path, 50_000)).length).toBeGreaterThan(5);
-  });
+      const rows: unknown = JSON.parse(
+        execFileSync(process.env.ANNEAL_PEERS_PYTHON!, ['-c', script], {
+          encoding: 'utf8',
+          maxBuffer: 1 << 26,
+        }),
+      );
+      for (const unitBytes of [1, 50_000, Number.POSITIVE_INFINITY]) {
+        expect(await contents(path, {}, { unitBytes })).toEqual(rows);
+      }
+      expect((await unitsOf(path, 50_000)).length).toBeGreaterThan(5);
+      await expectOneDataset(path);
+    },
+    60_000,
+  );
 });
