@@ -7,6 +7,7 @@
 #include "addon/dedup.h"
 #include "addon/encoder.h"
 #include "addon/fingerprinter.h"
+#include "addon/json_text.h"
 #include "addon/options.h"
 #include "addon/session.h"
 #include "addon/tokenizer.h"
@@ -27,10 +28,11 @@ struct Environment {
         part_hasher(Napi::Persistent(PartHasherObject::define(env))),
         part_remover(Napi::Persistent(PartRemoverObject::define(env))),
         contamination(Napi::Persistent(ContaminationObject::define(env))),
+        json_texts(Napi::Persistent(JsonTexts::define(env))),
         calls(env, "anneal", [](bool) {}) {}
 
   Napi::FunctionReference session, trainer, encoder, cleaner, fingerprinter, part_hasher, part_remover,
-      contamination;
+      contamination, json_texts;
   Calls calls;
   TaskThread thread;  // of calls that belong to no object
 };
@@ -77,6 +79,10 @@ Napi::Value create_part_remover(const Napi::CallbackInfo& info) {
 
 Napi::Value create_contamination(const Napi::CallbackInfo& info) {
   return environment(info).contamination.New({info[0]});
+}
+
+Napi::Value create_json_texts(const Napi::CallbackInfo& info) {
+  return environment(info).json_texts.New({info[0]});
 }
 
 Napi::Value find_duplicates(const Napi::CallbackInfo& info) {
@@ -136,6 +142,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   add("createPartHasher", create_part_hasher);
   add("createPartRemover", create_part_remover);
   add("createContamination", create_contamination);
+  add("createJsonTexts", create_json_texts);
   add("findDuplicates", find_duplicates);
   add("findRepeatedParts", find_repeated_parts);
   add("machineInfo", machine_info);

@@ -29,6 +29,7 @@ import type {
   RepeatedParts,
 } from './dedup.ts';
 import { Generations } from './generations.ts';
+import type { JsonTextOptions, JsonTexts } from './json_texts.ts';
 import type { SessionOptions, SessionPlan } from './model.ts';
 import type { Session } from './session.ts';
 import type { BpeEncoder, BpeEncoderOptions, BpeTrainer, BpeTrainerOptions } from './tokenizer.ts';
@@ -37,6 +38,7 @@ export type * from './batch.ts';
 export type * from './cleaning.ts';
 export type * from './dedup.ts';
 export type * from './generation.ts';
+export type * from './json_texts.ts';
 export type * from './model.ts';
 export type * from './session.ts';
 export type * from './tokenizer.ts';
@@ -57,6 +59,7 @@ export interface Addon {
   createPartHasher(options: PartOptions): PartHasher;
   createPartRemover(options: PartOptions & RepeatedParts): PartRemover;
   createContamination(options: ContaminationOptions): Contamination;
+  createJsonTexts(options: JsonTextOptions): JsonTexts;
   /** Finds duplicates among documents whose fingerprints lie in files, off the event loop. */
   findDuplicates(options: DuplicateOptions): Promise<Duplicates>;
   /** Finds lines or paragraphs that at least `minDocuments` documents have, off the event loop. */

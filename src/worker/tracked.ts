@@ -16,6 +16,7 @@ export function trackedAddon(addon: Addon, track: Track): Addon {
     createPartHasher: (options) => withTracking(addon.createPartHasher(options), track),
     createPartRemover: (options) => withTracking(addon.createPartRemover(options), track),
     createContamination: (options) => withTracking(addon.createContamination(options), track),
+    createJsonTexts: (options) => addon.createJsonTexts(options),
     findDuplicates: (options) => track(addon.findDuplicates(options)),
     findRepeatedParts: (options) => track(addon.findRepeatedParts(options)),
     machineInfo: () => addon.machineInfo(),

@@ -1,5 +1,6 @@
 /** JSONL: a JSON object a line. Blank lines are passed over; a line that is no object is a bad row. */
 import { isUtf8 } from 'node:buffer';
+import type { JsonTexts } from '../../native/json_texts.ts';
 import type { Content } from '../sources/bytes.ts';
 import type { SourceSettings } from '../sources/settings.ts';
 import type { BadRow, Fields, RawRecord, SourceUnit } from '../sources/unit.ts';
@@ -9,18 +10,24 @@ import { behindMark, isBlank, readLineBlocks } from './lines.ts';
 const NEWLINE = 0x0a;
 const HINT = 'JSONL has one JSON object a line.';
 
+/** `texts` reads rows that are a text and nothing else that counts: such a record has `text`, and no fields. */
 export async function* readJsonl(
   content: Content,
   unit: SourceUnit,
   settings: SourceSettings,
+  texts?: JsonTexts,
 ): AsyncGenerator<RawRecord[]> {
   const { max_document_bytes: maxBytes } = settings;
   const { start: from, end: to = Number.POSITIVE_INFINITY } = unit;
   let number = 0;
+  /** Texts of a block, one after the other. */
+  let memory = Buffer.alloc(0);
   for await (const block of readLineBlocks(content.chunks, content.offset, maxBytes)) {
     const { bytes, offset } = block;
     const valid = isUtf8(bytes);
     const records: RawRecord[] = [];
+    if (texts && memory.length < bytes.length) memory = Buffer.allocUnsafeSlow(bytes.length);
+    let used = 0;
     for (let start = 0; start < bytes.length; ) {
       const newline = bytes.indexOf(NEWLINE, start);
       const stop = newline < 0 ? bytes.length : newline;
@@ -36,8 +43,17 @@ export async function* readJsonl(
           records.push({ line, end, bad: tooLong(bytes.subarray(first, stop), length, 'a line') });
         } else if (!isBlank(bytes, first, stop)) {
           const row = bytes.subarray(first, stop);
-          if (!valid && !isUtf8(row)) records.push({ line, end, bad: badEncoding(row) });
-          else records.push({ line, end, ...parseObject(row, HINT) });
+          if (!valid && !isUtf8(row)) {
+            records.push({ line, end, bad: badEncoding(row) });
+          } else {
+            const length = texts?.read(row, memory, used) ?? -1;
+            if (length < 0) {
+              records.push({ line, end, ...parseObject(row, HINT) });
+            } else {
+              records.push({ line, end, text: memory.subarray(used, used + length) });
+              used += length;
+            }
+          }
         }
       }
       start = stop + 1;

@@ -4,6 +4,7 @@
  * alone.
  */
 
+import type { Addon } from '../../native/addon.ts';
 import type { TextBatchBuilder } from '../../native/text_batch.ts';
 import { StageStopped } from '../../stages/stage.ts';
 import { encodeChat } from '../../tokenizer/chat.ts';
@@ -27,6 +28,7 @@ const BATCH_DOCUMENTS = 1 << 14;
 
 /** What becomes of rows, whatever unit they are in. */
 export interface MapOptions {
+  addon: Addon;
   tokenizer: Tokenizer;
   steps: Steps;
   /** Enough of a unit: documents that its rules kept. */
@@ -110,7 +112,9 @@ export class UnitMapper {
   }
 
   async #read(part: WorkPart): Promise<void> {
-    for await (const records of readUnit(part, this.#source)) {
+    const { jsonTexts } = this.#shaper;
+    const texts = jsonTexts && this.#options.addon.createJsonTexts(jsonTexts);
+    for await (const records of readUnit(part, this.#source, texts)) {
       for (const record of records) {
         const refused = this.#take(part, record);
         if (refused) await refused;

@@ -92,7 +92,8 @@ export class Pass {
     const unit = this.#options.units[index]!;
     const writer = await UnitWriter.create(folder.root, index);
     try {
-      const options = { tokenizer, steps: stepsOf(unit), maxDocuments, builders: this.#builders };
+      const { addon } = context;
+      const options = { addon, tokenizer, steps: stepsOf(unit), maxDocuments, builders: this.#builders };
       const mapper = new UnitMapper(unit, sources[unit.source]!, options, writer, {
         progress: (bytes, report) => this.#progress(bytes, report),
         stopRequested: () => context.checkpointRequested(),

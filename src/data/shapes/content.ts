@@ -2,12 +2,15 @@
  * What language modelling and supervised training read of a row: text, a conversation, or a prompt with its
  * completion; OpenAI's messages, ShareGPT and Alpaca are all conversations.
  */
+import type { JsonTextOptions } from '../../native/json_texts.ts';
 import type { ChatMessage, TemplateInputs } from '../../tokenizer/chat_template.ts';
 import type { RawRecord } from '../sources/unit.ts';
 import type { RowError } from './errors.ts';
 import { parseSide } from './messages.ts';
+import { type FieldsSetting, ROLES, type Role } from './roles.ts';
 import type { FieldRow } from './row.ts';
 import { type ReadingSettings, type RowKind, type ShapedRow, Shaper } from './shaper.ts';
+import { SHAPES } from './shapes.ts';
 
 export type RowContent =
   | { kind: 'text'; text: Buffer | string }
@@ -43,12 +46,15 @@ export const SUPERVISED: RowKind<SupervisedShape, RowContent> = {
 
 /** Reads records as RowContent; undefined is a row that `where` leaves out, a RowError one that does not fit. */
 export class SupervisedShaper extends Shaper<SupervisedShape, RowContent> {
+  readonly #filtered: boolean;
+  /** By which rows of JSON are told that are a text whatever else they hold; undefined where all have to be parsed. */
+  readonly jsonTexts: JsonTextOptions | undefined;
+
   constructor(settings: ReadingSettings) {
     super(settings, SUPERVISED);
     this.#filtered = settings.where !== undefined;
+    this.jsonTexts = this.#filtered ? undefined : jsonTextOptions(settings.fields);
   }
-
-  readonly #filtered: boolean;
 
   /** As in Shaper; the bytes of a text that nothing asks about are not made a string on the way. */
   override read(record: RawRecord, origin: string): ShapedRow<RowContent> | undefined {
@@ -76,6 +82,16 @@ export function plainText(row: RowContent): Buffer | string {
 /** The texts of messages as the parts of one. */
 export function messagesText(messages: readonly Pick<ChatMessage, 'content'>[]): string {
   return messages.map(({ content }) => content ?? '').join(PART_END);
+}
+
+function jsonTextOptions(fields: FieldsSetting = {}): JsonTextOptions | undefined {
+  const { text, ...others } = fields;
+  if (Object.keys(others).length > 0 || text?.includes('.')) return undefined;
+  // Where the recipe names the field, nothing but a text is looked for.
+  if (text !== undefined) return { field: text, others: [] };
+  const shapes = SUPERVISED.takes.filter((shape) => shape !== 'text');
+  const roles: Role[] = shapes.flatMap((shape) => [...SHAPES[shape].needs]);
+  return { field: ROLES.text[0], others: roles.flatMap((role) => [...ROLES[role]]) };
 }
 
 function conversation(row: FieldRow, messages: ChatMessage[], completionFrom?: number): RowContent {

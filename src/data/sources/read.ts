@@ -1,4 +1,6 @@
 /** Reading units and whole sources. */
+
+import type { JsonTexts } from '../../native/json_texts.ts';
 import type { SourceFile } from '../files.ts';
 import { isColumnar, readColumnar } from './columnar.ts';
 import { listUnits } from './list.ts';
@@ -9,10 +11,15 @@ import type { RawRecord, SourceUnit } from './unit.ts';
 /**
  * The records of a unit in order, in groups as they come in: an await a record would take longer than reading it.
  * Rows that cannot be read are among them as `bad`; a file that is damaged, cut short, changed or gone is an
- * AnnealError.
+ * AnnealError. With `texts`, rows of JSONL that it reads have `text` in place of fields, which is there until the next
+ * group is asked for.
  */
-export function readUnit(unit: SourceUnit, settings: SourceSettings): AsyncGenerator<RawRecord[]> {
-  return isColumnar(unit.format) ? readColumnar(unit, settings) : readUnitHere(unit, settings);
+export function readUnit(
+  unit: SourceUnit,
+  settings: SourceSettings,
+  texts?: JsonTexts,
+): AsyncGenerator<RawRecord[]> {
+  return isColumnar(unit.format) ? readColumnar(unit, settings) : readUnitHere(unit, settings, texts);
 }
 
 /** The records of all files, named or found before, in order and in groups, each file as one unit. */

@@ -1,5 +1,6 @@
 /** Reading a unit in this thread: opens, decompresses, and hands the content to its format. */
 
+import type { JsonTexts } from '../../native/json_texts.ts';
 import { readArrow, readArrowBatches } from '../formats/arrow.ts';
 import { readCsv } from '../formats/csv.ts';
 import { readJson } from '../formats/json.ts';
@@ -20,6 +21,7 @@ type ReadFormat = (
   content: Content,
   unit: SourceUnit,
   settings: SourceSettings,
+  texts?: JsonTexts,
 ) => AsyncGenerator<RawRecord[]>;
 
 /** Parquet is missing: its index is at the end of the file, so it is no stream. */
@@ -29,7 +31,7 @@ export const READERS: Record<Exclude<Format, 'parquet'>, ReadFormat> = {
   json: readJson,
   csv: readCsv,
   tsv: readCsv,
-  arrow: readArrow,
+  arrow: (content, unit, settings) => readArrow(content, unit, settings),
   markdown: readMarkdown,
   html: readHtml,
   warc: readWarc,
@@ -47,9 +49,13 @@ const BLOCK_READERS: Partial<
 const KEEPS_NO_BYTES: ReadonlySet<Format> = new Set(['jsonl']);
 
 /** The records of a unit in order, in groups as they come in. */
-export async function* readUnitHere(unit: SourceUnit, settings: SourceSettings): AsyncGenerator<RawRecord[]> {
+export async function* readUnitHere(
+  unit: SourceUnit,
+  settings: SourceSettings,
+  texts?: JsonTexts,
+): AsyncGenerator<RawRecord[]> {
   if (unit.archive !== undefined) {
-    yield* readMember(unit, unit.archive, settings);
+    yield* readMember(unit, unit.archive, settings, texts);
     return;
   }
   const file = await DataFile.open(unit.path, unit.location, unit.file);
@@ -57,7 +63,7 @@ export async function* readUnitHere(unit: SourceUnit, settings: SourceSettings):
     const part = unit.within === undefined ? file : new FilePart(file, unit.within.offset, unit.within.bytes);
     const readBlocks = unit.compression === 'none' ? BLOCK_READERS[unit.format] : undefined;
     if (readBlocks !== undefined) yield* readBlocks(part, unit, settings);
-    else yield* readContent(openContent(part, unit, settings), unit, settings);
+    else yield* readContent(openContent(part, unit, settings), unit, settings, texts);
     await file.verify();
   } finally {
     await file.close();
@@ -68,9 +74,10 @@ async function* readContent(
   content: Content,
   unit: SourceUnit,
   settings: SourceSettings,
+  texts?: JsonTexts,
 ): AsyncGenerator<RawRecord[]> {
   if (unit.format !== 'parquet') {
-    yield* READERS[unit.format](content, unit, settings);
+    yield* READERS[unit.format](content, unit, settings, texts);
     return;
   }
   const spooled = await spool(content.chunks, unit.location);
@@ -104,6 +111,7 @@ async function* readMember(
   unit: SourceUnit,
   { kind, index, compression }: NonNullable<SourceUnit['archive']>,
   settings: SourceSettings,
+  texts?: JsonTexts,
 ): AsyncGenerator<RawRecord[]> {
   const archive: ArchiveFile = {
     kind,
@@ -127,7 +135,7 @@ async function* readMember(
         ? all()
         : decompress(all(), inner, unit.location, settings.max_expansion, unit.file.bytes);
     const content = { chunks, offset: 0, progress: () => Math.min(unit.bytes, taken()) };
-    yield* readContent(content, unit, settings);
+    yield* readContent(content, unit, settings, texts);
   } finally {
     await counted.return(undefined);
   }
