@@ -18,7 +18,7 @@ namespace {
 
 constexpr size_t kPartBytes = 1 << 18;
 /// What a document of more bytes has taken is given back after its batch.
-constexpr size_t kLongDocument = 4 * kPartBytes;
+constexpr size_t kLongDocument = 8 * kPartBytes;
 /// An excerpt is about this many bytes, a third of them before the place that it shows.
 constexpr size_t kExcerptBytes = 160;
 

@@ -15,11 +15,13 @@ export function nearOptions(settings: NearSettings): NearOptions {
   return { unit, shingle, permutations, bands, rows, seed, scheme, signatures: verify };
 }
 
+interface Bands {
+  bands: number;
+  rows: number;
+}
+
 /** The probability that documents of this similarity become candidates. */
-export function candidateProbability(
-  similarity: number,
-  { bands, rows }: { bands: number; rows: number },
-): number {
+export function candidateProbability(similarity: number, { bands, rows }: Bands): number {
   return 1 - (1 - similarity ** rows) ** bands;
 }
 
@@ -28,7 +30,17 @@ export function candidateProbability(
  * the curve, from the threshold on) are least in sum; of equals those of fewer bands, then fewer rows. The rule of
  * datasketch with its default weights.
  */
-export function optimalBands(threshold: number, permutations: number): { bands: number; rows: number } {
+export function optimalBands(threshold: number, permutations: number): Bands {
+  const key = `${threshold} ${permutations}`;
+  const known = found.get(key) ?? searchBands(threshold, permutations);
+  found.set(key, known);
+  return known;
+}
+
+/** Of earlier calls: a search takes tens of milliseconds. */
+const found = new Map<string, Bands>();
+
+function searchBands(threshold: number, permutations: number): Bands {
   let best = { bands: 1, rows: 1 };
   let least = Number.POSITIVE_INFINITY;
   for (let bands = 1; bands <= permutations; bands++) {
