@@ -72,7 +72,7 @@ export async function hashFiles(
   const hash = async ([path, part]: [string, SourceUnit]): Promise<WorkFile> => {
     const sha256 = await dataHash(path);
     // The hash is that of what was listed.
-    await (await DataFile.open(path, path, part.file)).close();
+    await DataFile.requireUnchanged(path, part.file);
     return { path, file: shortName(path, baseDir), bytes: part.file.bytes, sha256 };
   };
   for await (const file of inOrder(listed, FILES_AT_ONCE, hash)) hashed.set(file.path, file);

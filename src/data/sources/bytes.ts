@@ -3,7 +3,7 @@
  * still the one that was opened.
  */
 import type { Stats } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import { type FileHandle, open, stat } from 'node:fs/promises';
 import { AnnealError } from '../../../proto/errors.ts';
 import { asFileError } from '../../util/files.ts';
 import type { FileState } from './unit.ts';
@@ -58,6 +58,15 @@ export class DataFile implements RandomAccess {
       }
     } catch (error) {
       throw asFileError(error, location);
+    }
+  }
+
+  /** Throws when the file is no longer what it was at an earlier look. */
+  static async requireUnchanged(path: string, expected: FileState): Promise<void> {
+    try {
+      requireSame(path, expected, stateOf(await stat(path)));
+    } catch (error) {
+      throw asFileError(error, path);
     }
   }
 
