@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { AnnealError } from '../../proto/errors.ts';
 import type { Client } from '../client/client.ts';
+import { rowSettings } from '../data/shapes/settings.ts';
 import type { Output } from './output.ts';
 import { watchJob } from './view/watch.ts';
 
@@ -30,14 +31,15 @@ export async function prepareFiles(client: Client, preparation: Preparation, out
   return watchJob(client, job, out);
 }
 
-async function preparationRecipe(client: Client, preparation: Preparation): Promise<object> {
+/** The recipe of a preparation. */
+export async function preparationRecipe(client: Client, preparation: Preparation): Promise<object> {
   const { files, name, part, workDir, settings } = preparation;
   const from =
     preparation.tokenizer === undefined ? undefined : await folderOf(client, preparation.tokenizer);
   return {
     name,
     stages: {
-      ...(from === undefined ? { tokenizer: { files } } : {}),
+      ...(from === undefined ? { tokenizer: { ...readingOf(settings), files } } : {}),
       prepare: {
         ...settings,
         tokenizer: from ?? 'tokenizer',
@@ -47,6 +49,11 @@ async function preparationRecipe(client: Client, preparation: Preparation): Prom
       },
     },
   };
+}
+
+/** Those that say how rows are read: a tokenizer that is trained beside reads the same ones. */
+function readingOf(settings: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(settings).filter(([key]) => key in rowSettings.shape));
 }
 
 async function folderOf(client: Client, name: string): Promise<string> {

@@ -2,6 +2,8 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { Decimal, makeData, makeVector, Table, tableToIPC } from 'apache-arrow';
 import { afterAll, describe, expect, it } from 'vitest';
 import { readManifest } from '../../src/data/dataset.ts';
 import { listUnits } from '../../src/data/sources/list.ts';
@@ -62,6 +64,33 @@ it('within a tar that is not compressed', async () => {
   const path = write('all.tar', tarOf(tarMember('a.arrow', bytes)));
   expect(await unitsOf(path, 1)).toHaveLength(2);
   expect(await contents(path, {}, { unitBytes: 1 })).toEqual(await contents(fixture('none.arrow')));
+});
+
+it('streams end to end are an error: the second would be lost', async () => {
+  const path = write('joined.arrows', Buffer.concat(Array(2).fill(readFileSync(fixture('none.arrows')))));
+  const whole = readFileSync(path);
+  for (const each of [path, write('joined.arrows.gz', gzipSync(whole))]) {
+    expect((await failure(contents(each))).message).toContain('bytes follow the end of its stream');
+  }
+});
+
+it('decimals are numbers where those are exact, else text', async () => {
+  const unscaled = [150n, -225n, 5n, -1n, 0n, 12345678901234567890n, -12345678901234567890n];
+  const words = new Uint32Array(
+    unscaled.flatMap((value) => [0n, 32n, 64n, 96n].map((shift) => Number((value >> shift) & 0xffffffffn))),
+  );
+  const decimals = (scale: number) =>
+    makeVector(makeData({ type: new Decimal(scale, 30, 128), length: unscaled.length, data: words.slice() }));
+  const table = new Table({ cents: decimals(2), whole: decimals(0), mills: decimals(3) });
+  expect(await contents(write('decimals.arrows', Buffer.from(tableToIPC(table, 'stream'))))).toEqual([
+    { cents: 1.5, whole: 150, mills: 0.15 },
+    { cents: -2.25, whole: -225, mills: -0.225 },
+    { cents: 0.05, whole: 5, mills: 0.005 },
+    { cents: -0.01, whole: -1, mills: -0.001 },
+    { cents: 0, whole: 0, mills: 0 },
+    { cents: '123456789012345678.90', whole: '12345678901234567890', mills: '12345678901234567.890' },
+    { cents: '-123456789012345678.90', whole: '-12345678901234567890', mills: '-12345678901234567.890' },
+  ]);
 });
 
 describe('an index', () => {

@@ -61,6 +61,15 @@ describe('JSON', () => {
   });
 });
 
+it('JSON that is nested beyond all measure is a bad row', async () => {
+  const nested = (depth: number) => `{"a":${'['.repeat(depth)}${']'.repeat(depth)}}`;
+  const problem = 'has values that are nested deeper than 256';
+  const text = [nested(256), nested(257), nested(100_000), '{"a":1}'].join('\n');
+  for (const name of ['deep.jsonl', 'deep.json']) {
+    expect(await contents(write(name, text))).toEqual([expect.anything(), problem, problem, { a: 1 }]);
+  }
+});
+
 describe('CSV and TSV', () => {
   it('give rows by the header, and name them by the line they begin at', async () => {
     const path = write('rows.csv', '\uFEFFid,text\r\n1,"a, ""b""\r\nc"\r\n\r\n2,\r\n3,é');

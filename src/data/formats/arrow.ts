@@ -19,7 +19,7 @@ import { type Range, rangesOf } from '../sources/ranges.ts';
 import type { SourceSettings } from '../sources/settings.ts';
 import type { Fields, RawRecord, SourceUnit } from '../sources/unit.ts';
 import { checkColumn, checkMessage } from './arrow_check.ts';
-import { ARROW_KIND, ARROW_MARK, arrowIndex, CONTINUATION } from './arrow_index.ts';
+import { ARROW_KIND, ARROW_MARK, arrowIndex, CONTINUATION, GOES_ON } from './arrow_index.ts';
 import { damagedContainer } from './damaged.ts';
 import { decodeLz4Frame } from './lz4.ts';
 import { plainValue } from './plain_values.ts';
@@ -126,9 +126,11 @@ class MarkedStream {
         yield prefix;
         prefix = await reader.take(4);
       }
-      yield prefix;
       const length = prefix.length < 4 ? 0 : prefix.readInt32LE(0);
-      // What follows the last message is the index of a file.
+      // What follows the last message is the index of a file; of a stream, nothing.
+      const ends = length === 0 && !this.#isFile;
+      if (ends && (await reader.some(1)).length > 0) throw new Error(GOES_ON);
+      yield prefix;
       if (length === 0) return;
       if (length < 0) throw new Error(`a message has ${length} bytes`);
       const metadata = await reader.take(length);
@@ -206,6 +208,15 @@ function cellOf(column: Vector, row: number, budget: { left: number }): unknown 
   }
   if (DataType.isMap(type)) return plainValue(new Map(value as Iterable<[unknown, unknown]>));
   if (DataType.isTimestamp(type) || DataType.isDate(type)) return plainValue(new Date(Number(value)));
-  if (DataType.isDecimal(type)) return String(value);
+  if (DataType.isDecimal(type)) return decimalOf(BigInt(String(value)), type.scale);
   return plainValue(value);
+}
+
+/** An integer that stands for so many of 10^-`scale`: a number where its digits are exact, else text. */
+function decimalOf(unscaled: bigint, scale: number): number | string {
+  const digits = String(unscaled < 0n ? -unscaled : unscaled).padStart(scale + 1, '0');
+  const point = digits.length - Math.max(0, scale);
+  const fraction = scale > 0 ? `.${digits.slice(point)}` : '0'.repeat(-scale);
+  const text = `${unscaled < 0n ? '-' : ''}${digits.slice(0, point)}${fraction}`;
+  return Number.isSafeInteger(Number(unscaled)) ? Number(text) : text;
 }

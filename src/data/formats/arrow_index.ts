@@ -14,6 +14,8 @@ export const ARROW_MARK = 'ARROW1';
 /** Precedes the length of a message, but for content of before 2019. */
 export const CONTINUATION = -1;
 export const ARROW_KIND = 'Arrow file';
+/** Of a stream that has bytes behind its end, such as those of another one: readers elsewhere stop there. */
+export const GOES_ON = 'bytes follow the end of its stream; streams are not joined end to end';
 
 /** A message with its body. */
 interface Message {
@@ -33,6 +35,8 @@ interface ArrowIndex {
 /** A file begins with the mark, filled up to eight bytes, and ends with the index's length and the mark. */
 const HEAD_BYTES = 8;
 const END_BYTES = 4 + ARROW_MARK.length;
+/** A stream ends at the mark of a message and a length of 0, or with the content. */
+const STREAM_END_BYTES = 8;
 /** Offset, length of the metadata, and length of the body, each in eight bytes. */
 const BLOCK_BYTES = 24;
 
@@ -61,7 +65,10 @@ async function readIndex(file: RandomAccess): Promise<ArrowIndex> {
   const found: Message[] = [];
   for (let at = schema.end; ; at = found.at(-1)!.end) {
     const message = await messages.at(at);
-    if (message === undefined) return { schema, messages: found };
+    if (message === undefined) {
+      if (file.size - at > STREAM_END_BYTES) throw new Error(GOES_ON);
+      return { schema, messages: found };
+    }
     found.push(message);
   }
 }

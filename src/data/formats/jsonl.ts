@@ -8,6 +8,8 @@ import { badEncoding, badSyntax, tooLong } from './bad.ts';
 import { behindMark, isBlank, readLineBlocks } from './lines.ts';
 
 const NEWLINE = 0x0a;
+/** Nobody nests data that deep; what walks over values calls itself. */
+const MAX_DEPTH = 256;
 const HINT = 'JSONL has one JSON object a line.';
 
 /** `texts` reads rows that are a text and nothing else that counts: such a record has `text`, and no fields. */
@@ -74,5 +76,15 @@ export function parseObject(bytes: Buffer, hint: string): { fields: Fields } | {
   if (value === null || typeof value !== 'object' || Array.isArray(value)) {
     return { bad: badSyntax(bytes, 'is not a JSON object', hint) };
   }
+  if (bytes.length > 2 * MAX_DEPTH && isDeeper(value, MAX_DEPTH)) {
+    return {
+      bad: badSyntax(bytes, `has values that are nested deeper than ${MAX_DEPTH}`, 'Leave out the row.'),
+    };
+  }
   return { fields: value as Fields };
+}
+
+function isDeeper(value: unknown, than: number): boolean {
+  if (value === null || typeof value !== 'object') return false;
+  return than === 0 || Object.values(value).some((member) => isDeeper(member, than - 1));
 }
