@@ -75,19 +75,21 @@ export class OneShots {
           clearTimeout(timer);
           this.#running.delete(worker);
           // Without effect when it has answered.
-          reject(
-            new AnnealError(
-              'worker_died',
-              `The worker for '${task.task}' ended (${end.signal ?? end.code}) without an answer.`,
-              {
-                hint: end.lastWords || 'Try again; the memory of the machine may have run out.',
-              },
-            ),
-          );
+          const how = late
+            ? `had no answer after ${TIMEOUT_MS / 60_000} minutes`
+            : `ended (${end.signal ?? end.code}) without an answer`;
+          const hint = late
+            ? 'Ask about less at a time; of URLs it goes on where it stopped.'
+            : end.lastWords || 'Try again; the memory of the machine may have run out.';
+          reject(new AnnealError('worker_died', `The worker for '${task.task}' ${how}.`, { hint }));
         },
       });
       this.#running.add(worker);
-      const timer = setTimeout(() => worker.kill(), TIMEOUT_MS);
+      let late = false;
+      const timer = setTimeout(() => {
+        late = true;
+        worker.kill();
+      }, TIMEOUT_MS);
     });
   }
 }
