@@ -33,8 +33,8 @@ export interface MapOptions {
   steps: Steps;
   /** Enough of a unit: documents that its rules kept. */
   maxDocuments: number;
-  /** What batches are gathered in, one while the other is worked on; used by one unit after the other. */
-  builders: readonly [TextBatchBuilder, TextBatchBuilder];
+  /** What batches are gathered in, one while the others are worked on; used by one unit after the other. */
+  builders: readonly TextBatchBuilder[];
 }
 
 /** What goes on meanwhile. */
@@ -72,9 +72,10 @@ export class UnitMapper {
   /** Documents of text that were handed over. */
   #texts = 0;
   #filling: Filling;
-  /** The other one, while it is worked on. */
-  #spare: Filling;
-  #working: Promise<void> | undefined;
+  /** The others in the order in which they become free: those that are worked on, from the first batch to the last. */
+  readonly #others: Promise<Filling>[];
+  /** Settled when the last batch has been worked on. */
+  #last: Promise<unknown> = Promise.resolve();
 
   constructor(
     unit: WorkUnit,
@@ -89,9 +90,9 @@ export class UnitMapper {
     this.#writer = writer;
     this.#watch = watch;
     this.#shaper = new SupervisedShaper(source);
-    const [first, second] = options.builders;
-    this.#filling = newFilling(first);
-    this.#spare = newFilling(second);
+    const [first, ...others] = options.builders.map(newFilling);
+    this.#filling = first!;
+    this.#others = others.map((filling) => Promise.resolve(filling));
   }
 
   async run(): Promise<UnitReport> {
@@ -103,10 +104,10 @@ export class UnitMapper {
         this.#before += part.bytes;
       }
       await this.#flush();
-      await this.#working;
+      await this.#last;
     } finally {
       // Nothing may still write when the folder goes.
-      await this.#working?.catch(() => undefined);
+      await Promise.allSettled(this.#others);
     }
     return { ...this.#report, lengths: this.#lengths.stored() };
   }
@@ -167,13 +168,10 @@ export class UnitMapper {
     return texts.byteLength >= BATCH_BYTES || texts.length >= BATCH_DOCUMENTS;
   }
 
-  /** Hands the batch over, once the one before is done. */
+  /** Hands the batch over, and goes on with the next one that is free. */
   async #flush(): Promise<void> {
-    await this.#working;
     if (this.#watch.stopRequested()) throw new StageStopped();
     const full = this.#filling;
-    this.#filling = this.#spare;
-    this.#spare = full;
     if (full.places.length === 0) return;
     const batch: DocumentBatch = {
       texts: full.texts.take(),
@@ -182,23 +180,29 @@ export class UnitMapper {
       parts: full.parts,
       unit: this.#unit.index,
       textsBefore: this.#texts,
+      before: this.#last,
       origin: (i) => {
         const place = full.places[i]!;
         return originOf(this.#unit.parts[full.parts[i]!]!, place < 0 ? -1 - place : place);
       },
     };
     if (!batch.rendered) this.#texts += full.places.length;
-    this.#working = this.#work(batch, full);
+    const working = this.#work(batch, full);
     // Its failure is met where it is awaited; until then nobody may take it for unhandled.
-    this.#working.catch(() => undefined);
+    working.catch(() => undefined);
+    this.#last = working;
+    this.#others.push(working);
+    this.#filling = await this.#others.shift()!;
   }
 
-  async #work(batch: DocumentBatch, filling: Filling): Promise<void> {
+  /** Gives back what held the batch. */
+  async #work(batch: DocumentBatch, filling: Filling): Promise<Filling> {
     await this.#options.steps.run(batch, this.#writer, { report: this.#report, lengths: this.#lengths });
     filling.places = [];
     filling.parts = [];
     filling.rendered = [];
     this.#watch.progress(filling.end, this.#report);
+    return filling;
   }
 }
 

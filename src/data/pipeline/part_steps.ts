@@ -17,6 +17,7 @@ export class PartSteps implements Steps {
   }
 
   async run(batch: DocumentBatch, writer: UnitWriter, { report }: Tally): Promise<void> {
+    await batch.before;
     if (batch.rendered) return;
     for (const [kind, hasher] of this.#hashers) {
       const { hashes, counts } = await hasher.run(batch.texts);

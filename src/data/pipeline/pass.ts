@@ -31,7 +31,8 @@ export interface PassOptions {
 export class Pass {
   readonly #options: PassOptions;
   readonly #total: number;
-  readonly #builders = [new TextBatchBuilder(), new TextBatchBuilder()] as const;
+  /** Of three batches one is read, one cleaned, and one encoded. */
+  readonly #builders = Array.from({ length: 3 }, () => new TextBatchBuilder());
   /** Of the units that are done. */
   #bytes = 0;
   #documents = 0;

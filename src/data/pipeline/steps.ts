@@ -24,6 +24,11 @@ export interface DocumentBatch {
   /** The unit, and documents of text in it before this batch. */
   unit: number;
   textsBefore: number;
+  /**
+   * Settled when the batch before has been worked on. Until then this one may be cleaned, but nothing is written or
+   * told of it: units and reports are in the order of rows.
+   */
+  before: Promise<unknown>;
   /** `file:12` of a document, for examples. */
   origin(i: number): string;
 }
@@ -87,6 +92,7 @@ export class DocumentSteps implements Steps {
       if (repeated.length > 0) kept = keep(kept, notEmpty(report));
       if (cleaner) kept = await clean(cleaner, batch, kept, tally);
     }
+    await batch.before;
     const { kept: left, shared } = await this.#decontaminate(batch, kept, tally);
     const keys = await fingerprinter?.run(left.texts);
     const encoded = batch.rendered
