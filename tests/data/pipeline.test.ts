@@ -262,6 +262,16 @@ describe('rules over many documents', () => {
     });
   });
 
+  it('keep the order of rows through many batches of a unit', async () => {
+    // Rows of another kind begin another batch.
+    const rows = long.map((text, i) => (i % 2 === 0 ? { text } : { prompt: `${text} `, completion: text }));
+    writeFileSync(path('kinds.jsonl'), rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+    const sources = [{ files: ['kinds.jsonl'], cleaning: { min_document_length: 20 } }];
+    await prepare('kinds', { sources, unit_bytes: 1 << 20, validation_fraction: 0 });
+    const expected = rows.map(({ text, prompt, completion }) => text ?? `${prompt}${completion}`);
+    expect(await textsOf('kinds')).toEqual(expected.map((text) => expect.stringContaining(text) as string));
+  });
+
   it('count documents of which nothing is left', async () => {
     const repeated = 'This line stands in two of the documents, and in one of them nothing else does.';
     const lines = [`${long[0]}\n${repeated}`, repeated, long[1]!];
