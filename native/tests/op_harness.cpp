@@ -1,32 +1,18 @@
 #include "op_harness.h"
 
 #include <doctest/doctest.h>
-#include <hwy/highway.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
+#include "tests/targets.h"
+
 namespace anneal::test {
 namespace {
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
-
-/// Makes Highway pick one instruction set; goes back to the best one at the end.
-class UseTarget {
- public:
-  explicit UseTarget(int64_t target) { set(target); }
-  ~UseTarget() { set(0); }
-  UseTarget(const UseTarget&) = delete;
-  UseTarget& operator=(const UseTarget&) = delete;
-
- private:
-  static void set(int64_t target) {
-    hwy::SetSupportedTargetsForTest(target);
-    hwy::GetChosenTarget().DeInit();
-  }
-};
 
 struct Results {
   std::vector<Floats> out, d_in;
@@ -196,15 +182,12 @@ void* Run::copy_of(const void* data, size_t size) {
 }
 
 void for_each_backend(const std::function<void(Backend&, const std::string&)>& f) {
-  for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
-    // Of the baselines, only the one that every machine has.
-    if (target != HWY_AVX3 && target != HWY_AVX2 && target != HWY_STATIC_TARGET) continue;
-    const UseTarget use(target);
+  for_each_target([&](const std::string& target) {
     for (const int threads : {1, 2}) {
       const auto backend = make_cpu_backend(threads);
-      f(*backend, std::string(hwy::TargetName(target)) + ", threads " + std::to_string(threads));
+      f(*backend, target + ", threads " + std::to_string(threads));
     }
-  }
+  });
 }
 
 Floats random_floats(size_t size, uint64_t seed, double low, double high) {

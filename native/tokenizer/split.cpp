@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "tokenizer/split_spaced.h"
+#include "tokenizer/split_windows.h"
 
 namespace anneal {
 
@@ -32,7 +33,17 @@ struct WordCursor::Access {
       }
       if constexpr (kOuter > 0) piece_end = bytes(cursor.piece_ends_[kOuter - 1]);
       const split_steps::Text text(piece_end);
+      constexpr split_steps::WindowStarts kStarts = starts_of<kSteps...>();
       while (count < ends.size() && p < piece_end) {
+        if (kStarts != nullptr && split_steps::is_worth_a_window(p, piece_end)) {
+          const Byte* const begin = p;
+          uint64_t starts = kStarts(text, p, split_steps::window_at(p, piece_end, bytes(cursor.end_)));
+          for (; starts != 0 && count < ends.size(); starts &= starts - 1) {
+            p = begin + std::countr_zero(starts);
+            ends[count++] = chars(p);
+          }
+          if (p > begin) continue;
+        }
         p = last<kSteps...>(text, p);
         ends[count++] = chars(p);
       }
@@ -48,6 +59,15 @@ struct WordCursor::Access {
       return kFirst(text, p);
     } else {
       return last<kRest...>(text, p);
+    }
+  }
+
+  template <Step kFirst, Step... kRest>
+  static constexpr split_steps::WindowStarts starts_of() {
+    if constexpr (sizeof...(kRest) == 0) {
+      return split_steps::kStartsOf<kFirst>;
+    } else {
+      return starts_of<kRest...>();
     }
   }
 
