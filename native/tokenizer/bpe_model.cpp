@@ -9,6 +9,7 @@
 #include "tokenizer/char_classes.h"
 #include "tokenizer/character_cuts.h"
 #include "tokenizer/merge_word.h"
+#include "tokenizer/reachable_merges.h"
 #include "tokenizer/whole_characters.h"
 
 namespace anneal {
@@ -25,16 +26,36 @@ uint32_t only_character(std::string_view text) {
   return c.length == text.size() ? c.point : kInvalid;
 }
 
+/// What words start from.
+CharacterCuts::Units units_of(const BpeModelParts& parts) {
+  CharacterCuts::Units units;
+  for (size_t byte = 0; byte < 256; ++byte) {
+    units.emplace_back(parts.byte_ids[byte], std::string(1, static_cast<char>(byte)));
+  }
+  for (size_t id = 0; parts.characters && id < parts.tokens.size(); ++id) {
+    const std::string_view token = parts.tokens[id];
+    if (only_character(token) != kInvalid) units.emplace_back(static_cast<int32_t>(id), token);
+  }
+  return units;
+}
+
+BpeModelParts checked(BpeModelParts parts) {
+  if (parts.byte_ids.size() != 256) {
+    throw std::invalid_argument("a vocabulary has an id for each of 256 bytes: got " +
+                                std::to_string(parts.byte_ids.size()));
+  }
+  std::vector<int32_t> unit_ids;
+  for (const auto& [id, text] : units_of(parts)) {
+    if (id < 0) throw std::invalid_argument("the id of a byte is negative");
+    unit_ids.push_back(id);
+  }
+  parts.merges = reachable_merges(std::move(parts.merges), unit_ids);
+  return parts;
+}
+
 }  // namespace
 
-BpeModel::BpeModel(BpeModelParts parts) : parts_(std::move(parts)), table_(parts_.merges) {
-  if (parts_.byte_ids.size() != 256) {
-    throw std::invalid_argument("a vocabulary has an id for each of 256 bytes: got " +
-                                std::to_string(parts_.byte_ids.size()));
-  }
-  for (const int32_t id : parts_.byte_ids) {
-    if (id < 0) throw std::invalid_argument("the id of a byte is negative");
-  }
+BpeModel::BpeModel(BpeModelParts parts) : parts_(checked(std::move(parts))), table_(parts_.merges) {
   const std::vector<int32_t> merges = std::move(parts_.merges);
   ascii_pair_ranks_.resize(size_t{128} * 128);
   for (size_t i = 0; i < ascii_pair_ranks_.size(); ++i) {
@@ -73,18 +94,11 @@ void BpeModel::find_unmerged(Scratch& scratch) {
 }
 
 void BpeModel::find_cuts(const std::vector<int32_t>& merges, Scratch& scratch) {
-  CharacterCuts::Units units;
-  for (size_t byte = 0; byte < 256; ++byte) {
-    units.emplace_back(parts_.byte_ids[byte], std::string(1, static_cast<char>(byte)));
-  }
-  for (size_t id = 0; parts_.characters && id < parts_.tokens.size(); ++id) {
-    const std::string_view token = parts_.tokens[id];
-    if (only_character(token) != kInvalid) units.emplace_back(static_cast<int32_t>(id), token);
-  }
   std::vector<std::string_view> whole;
   for (const auto& [token, id] : unmerged_) whole.push_back(token);
   cuts_ = std::make_unique<CharacterCuts>(
-      merges, units, whole, [&](std::string_view part, int32_t* out) { return merge(part, scratch, out); });
+      merges, units_of(parts_), whole,
+      [&](std::string_view part, int32_t* out) { return merge(part, scratch, out); });
 }
 
 size_t BpeModel::encode(std::string_view word, Scratch& scratch, int32_t* out) const {
@@ -108,17 +122,17 @@ size_t BpeModel::merge(std::string_view part, Scratch& scratch, int32_t* out) co
     std::copy_n(scratch.ids.begin(), length, out);
     return length;
   }
-  PairRanks ranks;
+  PairKeys keys;
   if (in_bytes) {
     for (size_t i = 0; i < part.size(); ++i) out[i] = parts_.byte_ids[bytes[i]];
     for (size_t i = 0; i + 1 < part.size(); ++i) {
-      ranks.of[i] = ascii_pair_ranks_[bytes[i] << 7 | bytes[i + 1]];
+      keys.of[i] = PairKeys::key(ascii_pair_ranks_[bytes[i] << 7 | bytes[i + 1]], i);
     }
-    return merge_word(table_, out, ranks, part.size());
+    return merge_word(table_, out, keys, part.size());
   }
   const size_t length = characters_of(part, out);
-  for (size_t i = 0; i + 1 < length; ++i) ranks.of[i] = table_.rank(out[i], out[i + 1]);
-  return merge_word(table_, out, ranks, length);
+  for (size_t i = 0; i + 1 < length; ++i) keys.of[i] = PairKeys::key(table_.rank(out[i], out[i + 1]), i);
+  return merge_word(table_, out, keys, length);
 }
 
 size_t BpeModel::characters_of(std::string_view word, int32_t* ids) const {

@@ -1,5 +1,8 @@
 #include "tokenizer/merge_word.h"
 
+#include <algorithm>
+#include <bit>
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "tokenizer/merge_word.cpp"
 #include <hwy/foreach_target.h>
@@ -10,49 +13,58 @@ namespace anneal::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Units stay where they are, linked to their neighbours: one that was merged away has no rank.
-size_t merge_units(const MergeTable& table, int32_t* ids, uint32_t* ranks, size_t length) {
-  const hn::CappedTag<uint32_t, 16> d;
+using Keys = hn::CappedTag<uint32_t, 16>;
+
+/// The keys of up to kVectors vectors of pairs, in registers: a store of one key would hold up the load of
+/// all.
+template <size_t kVectors>
+size_t merge_units(const MergeTable& table, int32_t* ids, const uint32_t* keys, size_t length) {
+  const Keys d;
   const size_t lanes = hn::Lanes(d);
-  uint8_t next[kMaxMergedWord];
-  uint8_t previous[kMaxMergedWord];
-  for (size_t i = 0; i < length; ++i) {
-    next[i] = static_cast<uint8_t>(i + 1);
-    previous[i] = static_cast<uint8_t>(i - 1);
-  }
-  size_t padded = length - 1;
-  do {
-    ranks[padded++] = MergeTable::kNoRank;
-  } while (padded % lanes != 0);
-  while (true) {
-    auto smallest = hn::Load(d, ranks);
-    for (size_t i = lanes; i < padded; i += lanes) smallest = hn::Min(smallest, hn::Load(d, ranks + i));
-    const uint32_t rank = hn::GetLane(hn::MinOfLanes(d, smallest));
-    if (rank == MergeTable::kNoRank) break;
-    const auto wanted = hn::Set(d, rank);
-    size_t best = 0;
-    for (;; best += lanes) {
-      const auto found = hn::FindFirstTrue(d, hn::Eq(hn::Load(d, ranks + best), wanted));
-      if (found < 0) continue;
-      best += static_cast<size_t>(found);
-      break;
+  hn::Vec<Keys> vectors[kVectors];
+  for (size_t v = 0; v < kVectors; ++v) vectors[v] = hn::Load(d, keys + v * lanes);
+  const auto set = [&](size_t place, uint32_t key) HWY_ATTR {
+    const auto wanted = hn::Set(d, static_cast<uint32_t>(place));
+    for (size_t v = 0; v < kVectors; ++v) {
+      const auto here = hn::Eq(hn::Iota(d, static_cast<uint32_t>(v * lanes)), wanted);
+      vectors[v] = hn::IfThenElse(here, hn::Set(d, key), vectors[v]);
     }
-    const size_t gone = next[best];
-    const size_t after = next[gone];
+  };
+  constexpr uint32_t kNone = UINT32_MAX;
+  // Units stay where they are; a bit for each that was not merged away, and one for the end.
+  uint64_t there = (uint64_t{2} << length) - 1;
+  while (true) {
+    auto smallest = vectors[0];
+    for (size_t v = 1; v < kVectors; ++v) smallest = hn::Min(smallest, vectors[v]);
+    const uint32_t key = hn::GetLane(hn::MinOfLanes(d, smallest));
+    const uint32_t rank = key >> 8;
+    if (rank == kNone >> 8) break;
+    const size_t best = key & 0xFF;
+    const uint64_t behind = there & ~uint64_t{1} << best;
+    const size_t gone = static_cast<size_t>(std::countr_zero(behind));
+    const size_t after = static_cast<size_t>(std::countr_zero(behind & (behind - 1)));
+    const uint64_t before = there & ((uint64_t{1} << best) - 1);
+    there ^= uint64_t{1} << gone;
     const int32_t id = table.result(rank);
     ids[best] = id;
-    next[best] = static_cast<uint8_t>(after);
-    ranks[gone] = MergeTable::kNoRank;
-    ranks[best] = MergeTable::kNoRank;
-    if (after < length) {
-      previous[after] = static_cast<uint8_t>(best);
-      ranks[best] = table.rank(id, ids[after]);
+    set(gone, kNone);
+    set(best, after < length ? PairKeys::key(table.rank(id, ids[after]), best) : kNone);
+    if (before != 0) {
+      const size_t previous = static_cast<size_t>(std::bit_width(before)) - 1;
+      set(previous, PairKeys::key(table.rank(ids[previous], id), previous));
     }
-    if (best > 0) ranks[previous[best]] = table.rank(ids[previous[best]], id);
   }
   size_t kept = 0;
-  for (size_t i = 0; i < length; i = next[i]) ids[kept++] = ids[i];
+  for (there ^= uint64_t{1} << length; there != 0; there &= there - 1)
+    ids[kept++] = ids[std::countr_zero(there)];
   return kept;
+}
+
+size_t merge_in_vectors(const MergeTable& table, int32_t* ids, uint32_t* keys, size_t length) {
+  constexpr size_t kLanes = hn::MaxLanes(Keys());
+  std::fill(keys + length - 1, keys + kMaxMergedWord, UINT32_MAX);
+  return length <= 16 ? merge_units<16 / kLanes>(table, ids, keys, length)
+                      : merge_units<kMaxMergedWord / kLanes>(table, ids, keys, length);
 }
 
 }  // namespace anneal::HWY_NAMESPACE
@@ -61,10 +73,10 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace anneal {
 
-HWY_EXPORT(merge_units);
+HWY_EXPORT(merge_in_vectors);
 
-size_t merge_word(const MergeTable& table, int32_t* ids, PairRanks& ranks, size_t length) {
-  return length < 2 ? length : HWY_DYNAMIC_DISPATCH(merge_units)(table, ids, ranks.of, length);
+size_t merge_word(const MergeTable& table, int32_t* ids, PairKeys& keys, size_t length) {
+  return length < 2 ? length : HWY_DYNAMIC_DISPATCH(merge_in_vectors)(table, ids, keys.of, length);
 }
 
 }  // namespace anneal

@@ -9,15 +9,18 @@
 namespace anneal {
 
 /// Longer words are merged with a heap.
-inline constexpr size_t kMaxMergedWord = 96;
+inline constexpr size_t kMaxMergedWord = 32;
 
-/// The ranks of a word's pairs: that of units i and i + 1 at i. Room for a vector behind them.
-struct alignas(64) PairRanks {
-  uint32_t of[kMaxMergedWord + 64 / sizeof(uint32_t)];
+/// What a word's pairs are chosen by, the smallest first: that of units i and i + 1 at i.
+struct alignas(64) PairKeys {
+  uint32_t of[kMaxMergedWord];
+
+  /// The rank of a pair, then its place.
+  static uint32_t key(uint32_t rank, size_t place) { return rank << 8 | static_cast<uint32_t>(place); }
 };
 
-/// Merges `ids[length]` in place, with the ranks of its first length - 1 pairs filled in; returns how many
-/// are left.
-size_t merge_word(const MergeTable& table, int32_t* ids, PairRanks& ranks, size_t length);
+/// Merges `ids[length]` in place, with the keys of its first length - 1 pairs filled in; returns how many are
+/// left.
+size_t merge_word(const MergeTable& table, int32_t* ids, PairKeys& keys, size_t length);
 
 }  // namespace anneal
