@@ -44,10 +44,17 @@ size_t WordEncoder::cut(std::string_view word, const char* text_end, size_t wait
   return waiting;
 }
 
+inline size_t WordEncoder::look_up(const WordCache::Query& query, int32_t* out) {
+  size_t found = query.is_short() ? cache_.find_short(query, out) : WordCache::kMoreIds;
+  if (found - 1 < WordCache::kShortIds) return found;
+  if (found == WordCache::kMoreIds) found = cache_.find_long(query, out);
+  return found > 0 ? found : encode(query, out);
+}
+
 void WordEncoder::flush(size_t waiting) {
   size_t room = 0;
   for (size_t i = 0; i < waiting; ++i) {
-    room += pending_[i].known == nullptr ? std::max(pending_[i].query.length, WordCache::kShortIds)
+    room += pending_[i].known == nullptr ? pending_[i].query.length + WordCache::kShortIds
                                          : CutCharacter::kMaxIds;
   }
   int32_t* out = ids.reserve(room);
@@ -63,8 +70,7 @@ void WordEncoder::flush(size_t waiting) {
   ids.set_end(out);
 }
 
-size_t WordEncoder::look_up(const WordCache::Query& query, int32_t* out) {
-  if (const size_t found = cache_.find(query, out); found > 0) return found;
+size_t WordEncoder::encode(const WordCache::Query& query, int32_t* out) {
   const size_t count = query.is_part() ? model_.merge(query.word(), scratch_, out)
                                        : model_.encode(query.word(), scratch_, out);
   cache_.add(query, out, count);

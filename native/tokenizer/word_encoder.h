@@ -71,6 +71,8 @@ class WordEncoder {
   /// Appends the ids of all that wait.
   void flush(size_t waiting);
   size_t look_up(const WordCache::Query& query, int32_t* out);
+  /// What the cache does not have.
+  size_t encode(const WordCache::Query& query, int32_t* out);
 
   const BpeModel& model_;
   WordCache cache_;
