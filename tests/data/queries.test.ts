@@ -295,6 +295,21 @@ describe('inspect', () => {
     expect(misfits.note).toMatch(/^A row has `messages` with role and content [^;]*\.$/);
   });
 
+  it.each([
+    [
+      'rejected must be of the kind',
+      { prompt: 'p', chosen: 'a', rejected: [{ role: 'user', content: 'b' }] },
+    ],
+    ['ranking.1', { prompt: 'p', responses: ['a', 'b'], ranking: [[0], [0, 1]] }],
+    ['scores', { prompt: 'p', responses: ['a', 'b'], scores: [1] }],
+    ['prompt is missing', { completion: 'a', label: true }],
+  ])('sees that preference stages would refuse a row: %s', async (problem, row) => {
+    write('preferred.jsonl', [row, { prompt: 'p', responses: ['a', 'b'], ranking: [[1], [0]] }]);
+    const page = await inspect(ask({ query: 'inspect', in: ['preferred.jsonl'] }), context);
+    expect(fact(page, 'What it holds', 'do not fit')).toBe(1);
+    expect(section(page, 'rows', 'Rows that do not fit').rows[0]!.label).toContain(problem);
+  });
+
   it('for a model shows what is scored', async () => {
     write('model.jsonl', [{ prompt: 'Say it: ', completion: 'it' }]);
     const page = await inspect(

@@ -14,10 +14,11 @@ import { LengthHistogram } from '../page/histogram.ts';
 import { type RowContent, SUPERVISED } from '../shapes/content.ts';
 import { rowErrorOf } from '../shapes/errors.ts';
 import { givenSettings } from '../shapes/given.ts';
+import { type GroupKind, groupKind } from '../shapes/groups.ts';
 import type { FieldRow } from '../shapes/row.ts';
 import type { RowSettings } from '../shapes/settings.ts';
 import { Shaper } from '../shapes/shaper.ts';
-import { SHAPES, ShapeCounts, type ShapeName } from '../shapes/shapes.ts';
+import { isTruth, SHAPES, ShapeCounts, type ShapeName } from '../shapes/shapes.ts';
 import { readRecords } from '../sources/read.ts';
 import { type RawRecord, recordOrigin } from '../sources/unit.ts';
 import { encodeRow } from '../supervised.ts';
@@ -67,8 +68,10 @@ class Survey {
     this.#tokenizer = tokenizer;
     this.#shaper = new Shaper(settings, {
       takes: Object.keys(SHAPES) as ShapeName[],
-      // What supervised stages read is parsed: a row may have the fields of a shape, and not what they need.
+      // A row may have the fields of a shape, and not what the stages that take it need: it is parsed as they do.
       parse: (row, shape) => {
+        const kind = groupsOf(row, shape);
+        if (kind !== undefined) groupKind(kind).parse(row, shape);
         const known = supervisedShape(row, shape);
         return known && SUPERVISED.parse(row, known);
       },
@@ -211,6 +214,13 @@ function supervisedShape(row: FieldRow, shape: ShapeName): (typeof SUPERVISED.ta
   if (shape !== 'labelled') return SUPERVISED.takes.find((name) => name === shape);
   if (row.has('completion')) return row.has('prompt') ? 'completion' : undefined;
   return row.has('messages') ? 'messages' : row.has('instruction') ? 'alpaca' : undefined;
+}
+
+/** As what preference stages read rows of the shape: not labels other than true and false, nor lists without an order. */
+function groupsOf(row: FieldRow, shape: ShapeName): GroupKind | undefined {
+  if (shape === 'pair') return 'pairs';
+  if (shape === 'responses') return row.has('ranking') || row.has('scores') ? 'rankings' : undefined;
+  return shape === 'labelled' && isTruth(row.get('label')) ? 'labels' : undefined;
 }
 
 async function tokenizerOf(

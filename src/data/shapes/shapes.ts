@@ -25,10 +25,7 @@ const ASKED = ['messages', 'prompt', 'instruction'];
 export const SHAPES = {
   labelled: {
     needs: ['label', ['completion', 'messages', 'output']],
-    said: (row) =>
-      /^(true|false)$/i.test(String(row.get('label')))
-        ? 'labelled completions (KTO)'
-        : 'completions with a label',
+    said: (row) => (isTruth(row.get('label')) ? 'labelled completions (KTO)' : 'completions with a label'),
     hint: '`prompt`, `completion` and `label` (true or false)',
     parts: [...ASKED, 'completion', 'alpaca'],
   },
@@ -76,6 +73,11 @@ export const SHAPES = {
   instruction: { needs: ['instruction'], said: () => 'instructions', hint: '`instruction`' },
 } as const satisfies Record<string, Shape>;
 export type ShapeName = keyof typeof SHAPES;
+
+/** Whether a label says good or bad, as text too: tables have text. */
+export function isTruth(label: unknown): boolean {
+  return /^(true|false)$/i.test(String(label));
+}
 
 /**
  * The shapes that a stage takes, in the order in which they are looked for. Where the recipe names the fields of a
