@@ -258,6 +258,18 @@ describe('diff', () => {
     const same = await diff(ask({ query: 'diff', a: 'prepared', b: 'job/prepare' }), context);
     expect(same.sections.length).toBe(1);
   });
+
+  it('compares a dataset with files by the text that is prepared of their rows', async () => {
+    write(
+      'with_ids.jsonl',
+      [...documents, 'not prepared'].map((text, i) => ({ id: `row ${i}`, text })),
+    );
+    const page = await diff(ask({ query: 'diff', a: 'job/prepare', b: 'with_ids.jsonl' }), context);
+    expect(section(page, 'table', 'Documents').rows.map((row) => row.slice(3))).toEqual([
+      [0, documents.length],
+      [1, documents.length],
+    ]);
+  });
 });
 
 describe('inspect', () => {

@@ -1,11 +1,15 @@
 /**
- * Which documents one dataset has and the other has not, by their text: order and copies do not count. In memory are
- * 16 bytes of hash a document.
+ * Which documents one dataset has and the other has not, by their text: order and copies do not count. Beside a
+ * prepared dataset, rows of files count by the field `text`, which is all that is prepared of them. In memory are 16
+ * bytes of hash a document.
  */
 import type { DataQueryOf } from '../../../proto/data.ts';
 import type { Page, SectionOf } from '../../../proto/page.ts';
-import { contentKey, type QueryContext, readPlace, type ShownRow } from './place.ts';
+import { contentKey, findDataset, type QueryContext, readPlace, type ShownRow } from './place.ts';
 import { spansOf } from './sample.ts';
+
+/** What rows are known by. */
+type Key = (row: ShownRow) => string;
 
 interface Side {
   rows: number;
@@ -13,11 +17,14 @@ interface Side {
 }
 
 export async function diff(ask: DataQueryOf<'diff'>, context: QueryContext): Promise<Page> {
-  const [a, b] = [await hashesOf(ask.a, context), await hashesOf(ask.b, context)];
+  const prepared = [await findDataset(ask.a, context), await findDataset(ask.b, context)];
+  const beside = prepared.filter((folder) => folder !== undefined).length === 1;
+  const key = beside ? textKey : wholeKey;
+  const [a, b] = [await hashesOf(ask.a, key, context), await hashesOf(ask.b, key, context)];
   const both = [...a.hashes].reduce((count, hash) => count + (b.hashes.has(hash) ? 1 : 0), 0);
   const only = [
-    await onlyIn(ask.a, b, ask.examples, context),
-    await onlyIn(ask.b, a, ask.examples, context),
+    await onlyIn(ask.a, b, ask.examples, key, context),
+    await onlyIn(ask.b, a, ask.examples, key, context),
   ] as const;
   const examples = (name: string, rows: ShownRow[]): SectionOf<'rows'>[] =>
     rows.length === 0
@@ -35,7 +42,7 @@ export async function diff(ask: DataQueryOf<'diff'>, context: QueryContext): Pro
       {
         kind: 'table',
         title: 'Documents',
-        note: 'Distinct documents count once, whatever their order and copies.',
+        note: `Distinct documents count once, whatever their order and copies.${beside ? ' Of rows of files the field `text` counts.' : ''}`,
         columns: ['', 'rows', 'distinct', 'only here', 'in both'],
         rows: [
           [ask.a, a.rows, a.hashes.size, a.hashes.size - both, both],
@@ -48,24 +55,30 @@ export async function diff(ask: DataQueryOf<'diff'>, context: QueryContext): Pro
   };
 }
 
-async function hashesOf(name: string, context: QueryContext): Promise<Side> {
+async function hashesOf(name: string, key: Key, context: QueryContext): Promise<Side> {
   const side: Side = { rows: 0, hashes: new Set() };
   for await (const group of readPlace([name], context)) {
     for (const row of group) {
       side.rows += 1;
-      side.hashes.add(hashOf(row));
+      side.hashes.add(key(row));
     }
   }
   return side;
 }
 
 /** The first rows that the other side has not, each once. */
-async function onlyIn(name: string, other: Side, count: number, context: QueryContext): Promise<ShownRow[]> {
+async function onlyIn(
+  name: string,
+  other: Side,
+  count: number,
+  key: Key,
+  context: QueryContext,
+): Promise<ShownRow[]> {
   const found = new Map<string, ShownRow>();
   if (count === 0) return [];
   for await (const group of readPlace([name], context)) {
     for (const row of group) {
-      const hash = hashOf(row);
+      const hash = key(row);
       if (other.hashes.has(hash) || found.has(hash)) continue;
       found.set(hash, row);
       if (found.size === count) return [...found.values()];
@@ -74,7 +87,11 @@ async function onlyIn(name: string, other: Side, count: number, context: QueryCo
   return [...found.values()];
 }
 
-function hashOf({ texts }: ShownRow): string {
-  const content = JSON.stringify(texts.map(({ field, text }) => [field ?? '', text]));
-  return contentKey(content);
+function wholeKey({ texts }: ShownRow): string {
+  return contentKey(JSON.stringify(texts.map(({ field, text }) => [field ?? '', text])));
+}
+
+function textKey(row: ShownRow): string {
+  const text = row.texts.find(({ field }) => field === undefined || field === 'text');
+  return text === undefined ? wholeKey(row) : contentKey(text.text);
 }
