@@ -33,7 +33,7 @@ describe('mixing', () => {
   });
 
   it('by share: as much as there is in these proportions', async () => {
-    await prepare('by-share', {
+    const { events } = await prepare('by-share', {
       ...more({ by: 'share' }),
       sources: [
         { ...sources[0], weight: 1 },
@@ -43,6 +43,10 @@ describe('mixing', () => {
     const [shares] = sharesOf('by-share');
     expect(shares!.code).toBe(stock.code);
     expect(shares!.web / shares!.code).toBeCloseTo(1 / 3, 1);
+    // What is taken whole is not named.
+    const told = events.find(({ key }) => key?.endsWith('/kept'))!.body as { text: string };
+    const rate = Number(/; mixing takes web (0\.\d+) times\.$/.exec(told.text)![1]);
+    expect(rate).toBeCloseTo(stock.code / 3 / stock.web, 2);
   });
 
   it('by temperature: between equal shares and shares by size', async () => {

@@ -183,8 +183,24 @@ function tellDataset(
     (split) =>
       `${splits[split].tokens.toLocaleString('en')} tokens for ${split === 'train' ? 'training' : split}`,
   );
-  const text = `${kept.toLocaleString('en')} documents${why === '' ? '' : ` (of the other rows ${why})`}; ${tokens.join(', ')}.`;
+  const text = `${kept.toLocaleString('en')} documents${why === '' ? '' : ` (of the other rows ${why})`}; ${tokens.join(', ')}${mixed(sources)}.`;
   emit('notice', { stage, level: 'info', text }, `${stage}/kept`);
+}
+
+const NAMED_SOURCES = 4;
+
+/** How often mixing takes the sources that it does not take once, those first that it takes least of. */
+function mixed(sources: readonly SourceEntry[]): string {
+  const taken = sources
+    .map(({ name, rates }) => ({ name, rate: rates.reduce((sum, rate) => sum + rate, 0) }))
+    .filter(({ rate }) => Math.abs(rate - 1) > 1e-9)
+    .sort((a, b) => a.rate - b.rate);
+  if (taken.length === 0) return '';
+  const named = taken
+    .slice(0, NAMED_SOURCES)
+    .map(({ name, rate }) => `${name} ${Number(rate.toPrecision(2))}`);
+  const more = taken.length - named.length;
+  return `; mixing takes ${named.join(', ')}${more > 0 ? ` and ${more} more` : ''} times`;
 }
 
 type Content = Omit<Manifest, 'format' | 'version' | 'content_hash'>;
