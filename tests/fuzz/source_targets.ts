@@ -14,13 +14,13 @@ import type { RawRecord, SourceUnit } from '../../src/data/sources/unit.ts';
 import { Random } from './mutate.ts';
 import type { Target } from './target.ts';
 
-const settings = sourceSettings.parse({ max_document_bytes: 1 << 20 });
+export const settings = sourceSettings.parse({ max_document_bytes: 1 << 20 });
 
 /** Chunks of an input are a few hundred at most: borders anywhere, without an await for every other byte of 64 kB. */
 const MAX_CHUNKS = 100;
 
 /** Bytes in chunks whose borders follow from the number. */
-async function* chunksOf(bytes: Buffer, number: number): AsyncGenerator<Buffer> {
+export async function* chunksOf(bytes: Buffer, number: number): AsyncGenerator<Buffer> {
   const random = new Random(7, number);
   const largest = Math.max(random.pick([3, 50, 1 << 20]), Math.ceil(bytes.length / MAX_CHUNKS));
   for (let at = 0; at < bytes.length; ) {
@@ -30,7 +30,7 @@ async function* chunksOf(bytes: Buffer, number: number): AsyncGenerator<Buffer> 
   }
 }
 
-function unitOf(format: Format, bytes: Buffer): SourceUnit {
+export function unitOf(format: Format, bytes: Buffer): SourceUnit {
   const size = bytes.length;
   return {
     location: 'input',

@@ -5,6 +5,7 @@ import { damagedContainer } from '../../src/data/formats/damaged.ts';
 import { decodeLz4Frame } from '../../src/data/formats/lz4.ts';
 import { paxRecord, tarMember, tarOf, withChecksums, zipOf } from '../data/archive_bytes.ts';
 import { cleaningTarget } from './cleaning_target.ts';
+import { jsonTextsTarget } from './json_texts_target.ts';
 import {
   arrowBatchesTarget,
   compressionTarget,
@@ -71,6 +72,7 @@ export const TARGETS: Readonly<Record<string, Target>> = {
   }),
   lines: formatTarget('text', [text], ['\n', '\r\n', '\r', '\xc3'], { text_unit: 'line' }),
   jsonl: formatTarget('jsonl', [jsonRows], ['{', '[', '"', '\\', '\n', '{"a":', ',', '\\u', 'null', '\xff']),
+  jsonl_texts: jsonTextsTarget,
   json: formatTarget(
     'json',
     [
