@@ -25,7 +25,9 @@ const Pattern kPatterns[] = {{SplitPattern::kGpt2, split_steps::gpt2},
                              {SplitPattern::kCl100k, split_steps::cl100k<3, false>},
                              {SplitPattern::kLlama3, split_steps::cl100k<3, false>},
                              {SplitPattern::kQwen2, split_steps::cl100k<1, false>},
-                             {SplitPattern::kQwen35, split_steps::cl100k<1, true>}};
+                             {SplitPattern::kQwen35, split_steps::cl100k<1, true>},
+                             {SplitPattern::kO200k, split_steps::o200k<3, true>},
+                             {SplitPattern::kTekken, split_steps::o200k<1, false>}};
 
 Words by_steps(Step step, std::string_view text) {
   const auto* p = reinterpret_cast<const Byte*>(text.data());
@@ -62,8 +64,8 @@ void check_all(std::string_view text) {
   }
 }
 
-const std::array<std::string, 16> kPieces = {"a",  "s", "'",  "1", " ",  "\n", "\t", "!",
-                                             "ll", "Z", "re", "V", "\r", "/",  "\v", "\xC3\xA9"};
+const std::array<std::string, 16> kPieces = {"a",  "s", "'",  "1", " ",  "\n", "\t", "/",
+                                             "ll", "Z", "re", "V", "\r", "!",  "\v", "\xC3\xA9"};
 
 std::string random_text(std::mt19937& random, size_t pieces, size_t kinds) {
   // Each text has favourites, so that runs come about, of a window's length as well.
@@ -124,7 +126,11 @@ TEST_CASE("windows: every byte has the class that the steps give it") {
 }
 
 TEST_CASE("windows: runs that end where others begin") {
+  using split_steps::runs_from;
   using split_steps::runs_up_to;
+  CHECK(runs_from(0, ~uint64_t{0}) == 0);
+  CHECK(runs_from(1, ~uint64_t{0}) == ~uint64_t{0});
+  CHECK(runs_from(0b0000'1010, 0b0110'1111) == 0b0000'1110);
   CHECK(runs_up_to(0, ~uint64_t{0}) == 0);
   CHECK(runs_up_to(uint64_t{1} << 63, ~uint64_t{0}) == ~uint64_t{0});
   CHECK(runs_up_to(0b0000'1000, 0b0110'1111) == 0b0000'1111);

@@ -21,7 +21,8 @@ void classify_window(const uint8_t* bytes, size_t known, split_steps::Window& wi
     return hn::Eq(hn::Min(above, hn::Set(d, static_cast<uint8_t>(high - low))), above);
   };
   const auto is = [d](auto v, char c) HWY_ATTR { return hn::Eq(v, hn::Set(d, static_cast<uint8_t>(c))); };
-  uint64_t letter = 0, number = 0, blank = 0, tab = 0, line_break = 0, apostrophe = 0, high = 0;
+  uint64_t letter = 0, number = 0, blank = 0, tab = 0, upper = 0, line_break = 0, apostrophe = 0, slash = 0,
+           high = 0;
   for (size_t at = 0; at < 64; at += lanes) {
     const auto v = hn::LoadU(d, bytes + at);
     const auto add = [&](auto mask, uint64_t& bits) HWY_ATTR {
@@ -32,11 +33,13 @@ void classify_window(const uint8_t* bytes, size_t known, split_steps::Window& wi
       bits |= part << at;
     };
     add(in_range(hn::Or(v, hn::Set(d, 0x20)), 'a', 'z'), letter);
+    add(in_range(v, 'A', 'Z'), upper);
     add(in_range(v, '0', '9'), number);
     add(is(v, ' '), blank);
     add(in_range(v, '\t', '\r'), tab);
     add(hn::Or(is(v, '\r'), is(v, '\n')), line_break);
     add(is(v, '\''), apostrophe);
+    add(is(v, '/'), slash);
     add(in_range(v, 0x80, 0xFF), high);
   }
   known = std::min(known, static_cast<size_t>(std::countr_zero(high)));
@@ -45,9 +48,11 @@ void classify_window(const uint8_t* bytes, size_t known, split_steps::Window& wi
   window.number = number & of_text;
   window.space = (blank | tab) & of_text;
   window.other = ~(letter | number | blank | tab) & of_text;
+  window.upper = upper & of_text;
   window.blank = blank & of_text;
   window.line_break = line_break & of_text;
   window.apostrophe = apostrophe & of_text;
+  window.slash = slash & of_text;
   window.known = known;
 }
 
