@@ -9,6 +9,7 @@
  */
 import { AnnealError } from '../../proto/errors.ts';
 import {
+  asTemplateTakes,
   type ChatMessage,
   compileTemplate,
   type RenderOptions,
@@ -50,7 +51,7 @@ export function renderChatWithSpans(
   messages: readonly ChatMessage[],
   options: SpanOptions = {},
 ): { text: string; spans: AssistantSpan[] } {
-  const chat = renderMarked(template, messages, options);
+  const chat = asTemplateTakes(messages, (given) => renderMarked(template, given, options));
   if (chat.generated === undefined) {
     const spans = messages.flatMap((message, i) =>
       message.role === 'assistant' ? spansOf(i, template, messages, chat, options) : [],
@@ -281,7 +282,7 @@ function tryRender(
   options: SpanOptions,
 ): MarkedChat | undefined {
   try {
-    return renderMarked(template, messages, options);
+    return asTemplateTakes(messages, (given) => renderMarked(template, given, options));
   } catch (error) {
     if (error instanceof AnnealError && error.code === 'template_invalid') return undefined;
     throw error;

@@ -67,7 +67,8 @@ export function renderChat(
   messages: readonly ChatMessage[],
   options: RenderOptions = {},
 ): string {
-  return runTemplate(compileTemplate(template), templateMessages(messages), options);
+  const program = compileTemplate(template);
+  return asTemplateTakes(messages, (given) => runTemplate(program, templateMessages(given), options));
 }
 
 /** Fails with `template_invalid` when a template cannot be parsed. */
@@ -127,6 +128,44 @@ export function templateMessages(messages: readonly ChatMessage[]): Value {
       return { thinking: reasoning, ...message, reasoning_content: reasoning };
     }),
   );
+}
+
+/**
+ * Most templates write the arguments of tool calls as JSON; some (DeepSeek V3 and R1) add them to text, as OpenAI's API
+ * has them, and fail at an object: they get the JSON.
+ */
+export function asTemplateTakes<T>(
+  messages: readonly ChatMessage[],
+  render: (messages: readonly ChatMessage[]) => T,
+): T {
+  try {
+    return render(messages);
+  } catch (error) {
+    const written = withTextArguments(messages);
+    if (written === undefined) throw error;
+    try {
+      return render(written);
+    } catch {
+      throw error;
+    }
+  }
+}
+
+/** Undefined where no call has an object. */
+function withTextArguments(messages: readonly ChatMessage[]): ChatMessage[] | undefined {
+  let any = false;
+  const written = messages.map((message) => {
+    if (!Array.isArray(message.tool_calls)) return message;
+    const calls = (message.tool_calls as { function?: { arguments?: unknown } }[]).map((call) => {
+      const given = call.function?.arguments;
+      if (given === null || typeof given !== 'object') return call;
+      any = true;
+      const json = renderJinja(parseJinja('{{ given | tojson }}'), [['given', jinjaValue(given)]]);
+      return { ...call, function: { ...call.function, arguments: json } };
+    });
+    return { ...message, tool_calls: calls };
+  });
+  return any ? written : undefined;
 }
 
 /** What every template may use, besides what the interpreter brings. */

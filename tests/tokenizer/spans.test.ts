@@ -166,6 +166,19 @@ describe('spans without generation tags', () => {
     ]);
   });
 
+  it('have calls whose arguments the template adds to text, as the JSON that they are', () => {
+    const adding = HEADERS.replace('| tojson }}{{', "+ '' }}{{");
+    expect(adding).not.toBe(HEADERS);
+    for (const key of ['two calls', 'arguments as text'] as const) {
+      expect(written(adding, CHATS[key])).toEqual(
+        written(HEADERS, CHATS['two calls']).with(-1, expect.anything()),
+      );
+    }
+    // What fails for another reason is told as it is.
+    const refusing = `{{ raise_exception('no ' + messages[1].tool_calls[0].function.arguments | string) }}`;
+    expect(() => renderChat(refusing, CHATS['two calls'].messages)).toThrow("no {'city': 'Rome'}");
+  });
+
   it('are found without a prompt for generation', () => {
     expect(written(INSTRUCTIONS, CHATS.system)).toEqual([
       [2, ' ho</s>'],
