@@ -60,7 +60,10 @@ export function encodeChat(
   }
   const eosText = tokenText(tokenizer, tokenizer.eosId);
   const render = { ...options, bosToken: tokenText(tokenizer, tokenizer.bosId), eosToken: eosText };
-  const { text, spans } = renderedSpans(chatTemplate, messages, { ...render, specials: specials.keys() });
+  const { text, spans } = renderedSpans(chatTemplate, messages, {
+    ...render,
+    specials: [...specials.keys()],
+  });
   return encodeSpans(
     tokenizer,
     text,

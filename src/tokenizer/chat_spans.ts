@@ -34,7 +34,7 @@ export interface AssistantSpan extends TextSpan {
 
 export interface SpanOptions extends RenderOptions {
   /** Special tokens: a header ends with one of them, or with its line. */
-  specials?: Iterable<string>;
+  specials?: readonly string[];
 }
 
 const GENERATION_TAG = /\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}/g;
@@ -228,15 +228,16 @@ function spansOf(
 }
 
 /** How much of a turn is the header that a prompt for generation ends with, too. */
-function headerLength(turn: string, tail: string, specials: Iterable<string>): number {
+function headerLength(turn: string, tail: string, specials: readonly string[]): number {
   let common = 0;
   while (common < tail.length && turn[common] === tail[common]) common += 1;
   if (common === tail.length) return common;
   // They part in the middle: the header ends with its line, or with a special token; `<` may begin the answer.
   const shared = turn.slice(0, common);
-  const ends = [...specials].map((special) => shared.lastIndexOf(special) + special.length);
-  const starts = [...specials].map((special) => shared.lastIndexOf(special));
-  return Math.max(0, shared.lastIndexOf('\n') + 1, ...ends.filter((_, i) => starts[i]! >= 0));
+  const ends = specials
+    .filter((special) => shared.includes(special))
+    .map((special) => shared.lastIndexOf(special) + special.length);
+  return Math.max(shared.lastIndexOf('\n') + 1, ...ends);
 }
 
 /** What the template appends to the messages before `index` to have the assistant answer. */

@@ -115,6 +115,10 @@ describe('encoding', () => {
       'with the closing token outside the tags',
       "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}{{ '<|im_end|>\\n' }}{% endfor %}",
     ],
+    [
+      'whose prompt opens the reasoning behind its header, a special token',
+      "{% for m in messages %}{{ ('<|im_start|>' if m.role == 'assistant' else m.role + ': ') + m.content + '<|im_end|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|><think>\\n' }}{% endif %}",
+    ],
   ])('scores answers and their closing token: template %s', async (name, chatTemplate) => {
     const tokenizer = await trainTokenizer(join(folder.path, name), 'llama3', { chatTemplate });
     const chat = encodeChat(tokenizer, messages);
