@@ -1,6 +1,7 @@
 /** Settings of the stage that trains a tokenizer, and what they come to. */
 import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
+import { dataFiles } from '../data/files.ts';
 import { rowSettings } from '../data/shapes/settings.ts';
 import { checkTemplate, DEFAULT_CHAT_TEMPLATE, DEFAULT_TURN_TOKEN } from './chat_template.ts';
 import {
@@ -19,7 +20,7 @@ const DEFAULT_COVERAGE = 0.9995;
 const DEFAULT_EOS = '<|im_end|>';
 
 export const tokenizerSettings = rowSettings.extend({
-  files: z.array(z.string().min(1)).min(1).describe('Data files: names or glob patterns.'),
+  files: dataFiles.describe('Data files: names or glob patterns.'),
   base: z
     .string()
     .min(1)

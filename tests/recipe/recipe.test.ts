@@ -71,6 +71,14 @@ describe('a recipe', () => {
     expect(sft!.settings.dataset).toEqual(['a.jsonl', 'b.jsonl']);
   });
 
+  it('takes a name of data where a list may stand', async () => {
+    const named = await parse(GOOD.replaceAll('files: [a.txt]', 'files: a.txt'));
+    const listed = await parse(GOOD);
+    expect(named.stages.map(({ settings }) => settings)).toEqual(
+      listed.stages.map(({ settings }) => settings),
+    );
+  });
+
   it('takes models by folder and by name', async () => {
     const recipe = await parse('stages:\n  sft: { model: other/sft, dataset: x.jsonl }\n');
     expect(recipe.name).toBe('r');

@@ -1,5 +1,6 @@
 /** The `dedup:` and `decontamination:` settings of a `prepare` stage; docs/deduplication.md says what each finds. */
 import { z } from 'zod';
+import { dataFiles } from '../files.ts';
 import { rowSettings } from '../shapes/settings.ts';
 
 const parts = (part: string, least: number) =>
@@ -96,7 +97,7 @@ export type DedupSettings = z.output<typeof dedupSettings>;
 
 const evaluationSet = rowSettings.extend({
   name: z.string().min(1).optional().describe('As reports name it; default: its first file.'),
-  files: z.array(z.string().min(1)).min(1).describe('Rows as the stage `evaluate` reads them.'),
+  files: dataFiles.describe('Rows as the stage `evaluate` reads them.'),
 });
 
 /** What counts as contaminated, and what becomes of it. */

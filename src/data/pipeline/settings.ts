@@ -3,12 +3,10 @@ import { z } from 'zod';
 import { AnnealError } from '../../../proto/errors.ts';
 import { cleaningSettings } from '../cleaning/settings.ts';
 import { decontaminationSettings, dedupSettings } from '../dedup/settings.ts';
-import { resolveFiles } from '../files.ts';
+import { dataFiles, resolveFiles } from '../files.ts';
 import { mixingSettings, sourceMixing } from '../mixing_settings.ts';
 import { type RowSettings, rowSettings } from '../shapes/settings.ts';
 import { DEFAULT_UNIT_BYTES } from '../sources/settings.ts';
-
-const filesSetting = z.array(z.string().min(1)).min(1);
 
 const sourceSchema = rowSettings.extend({
   name: z
@@ -16,7 +14,7 @@ const sourceSchema = rowSettings.extend({
     .min(1)
     .optional()
     .describe('As reports and `curriculum` name it; default: its first file.'),
-  files: filesSetting.describe('Data files: names or glob patterns.'),
+  files: dataFiles.describe('Data files: names or glob patterns.'),
   cleaning: cleaningSettings
     .optional()
     .describe('Rules for the documents of this source, instead of those of the stage.'),
@@ -32,7 +30,7 @@ export const prepareSchema = rowSettings
       .string()
       .default('tokenizer')
       .describe('Stage that made the tokenizer, or a folder with one.'),
-    files: filesSetting.optional().describe('The data, when there is one source.'),
+    files: dataFiles.optional().describe('The data, when there is one source.'),
     sources: z.array(sourceSchema).min(1).optional().describe('The data, when several are mixed.'),
     cleaning: cleaningSettings.optional().describe('Rules that drop, repair and change documents of text.'),
     dedup: dedupSettings.optional().describe('Removes what earlier documents have already.'),
