@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { Decimal, makeData, makeVector, Table, tableToIPC } from 'apache-arrow';
+import { Decimal, makeData, makeVector, Table, tableFromArrays, tableToIPC } from 'apache-arrow';
 import { afterAll, describe, expect, it } from 'vitest';
 import { readManifest } from '../../src/data/dataset.ts';
 import { listUnits } from '../../src/data/sources/list.ts';
@@ -64,6 +64,22 @@ it('within a tar that is not compressed', async () => {
   const path = write('all.tar', tarOf(tarMember('a.arrow', bytes)));
   expect(await unitsOf(path, 1)).toHaveLength(2);
   expect(await contents(path, {}, { unitBytes: 1 })).toEqual(await contents(fixture('none.arrow')));
+});
+
+it('files of the library for JavaScript, which have their schema in the index alone', async () => {
+  const columns = { text: ['one', 'two', 'one'], stars: Int32Array.of(5, 3, 1) };
+  const bytes = Buffer.from(tableToIPC(tableFromArrays(columns), 'file'));
+  const rows = columns.text.map((text, i) => ({ text, stars: columns.stars[i] }));
+  expect(await contents(write('script.arrow', bytes))).toEqual(rows);
+  expect(await contents(write('script.arrow.gz', gzipSync(bytes)))).toEqual(rows);
+});
+
+it('members of one archive, each by its own index', async () => {
+  const names = ['none.arrow', 'dictionaries.arrow'];
+  const members = names.map((name) => tarMember(name, readFileSync(fixture(name))));
+  const path = write('two.tar.gz', gzipSync(tarOf(...members)));
+  const apart = await Promise.all(names.map((name) => contents(fixture(name))));
+  expect(await contents(path)).toEqual(apart.flat());
 });
 
 it('streams end to end are an error: the second would be lost', async () => {

@@ -2,7 +2,7 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { arrowRanges, readArrowBatches } from '../../src/data/formats/arrow.ts';
+import { arrowRanges, readArrow } from '../../src/data/formats/arrow.ts';
 import { parquetRanges, readParquet } from '../../src/data/formats/parquet.ts';
 import type { RandomAccess } from '../../src/data/sources/bytes.ts';
 import { type Compression, decompress } from '../../src/data/sources/compression.ts';
@@ -64,7 +64,7 @@ async function drain(groups: AsyncIterable<readonly RawRecord[]>): Promise<numbe
 }
 
 export function formatTarget(
-  format: Exclude<Format, 'parquet'>,
+  format: keyof typeof READERS,
   corpus: readonly (string | Buffer)[],
   words: readonly string[],
   extra: object = {},
@@ -141,7 +141,7 @@ export function parquetTarget(
 }
 
 /** By the index, batch by batch. */
-export function arrowBatchesTarget(corpus: readonly Buffer[], words: readonly string[]): Target {
+export function arrowTarget(corpus: readonly Buffer[], words: readonly string[]): Target {
   return {
     corpus,
     words,
@@ -151,7 +151,7 @@ export function arrowBatchesTarget(corpus: readonly Buffer[], words: readonly st
       const unit = { ...unitOf('arrow', bytes), path: `input ${number}` };
       let size = 0;
       for (const range of await arrowRanges(file, unit, 1)) {
-        size += await drain(readArrowBatches(file, { ...unit, ...range }, settings));
+        size += await drain(readArrow(file, { ...unit, ...range }, settings));
       }
       return size;
     },

@@ -6,13 +6,7 @@ import { decodeLz4Frame } from '../../src/data/formats/lz4.ts';
 import { paxRecord, tarMember, tarOf, withChecksums, zipOf } from '../data/archive_bytes.ts';
 import { cleaningTarget } from './cleaning_target.ts';
 import { jsonTextsTarget } from './json_texts_target.ts';
-import {
-  arrowBatchesTarget,
-  compressionTarget,
-  fileTarget,
-  formatTarget,
-  parquetTarget,
-} from './source_targets.ts';
+import { arrowTarget, compressionTarget, fileTarget, formatTarget, parquetTarget } from './source_targets.ts';
 import type { Target } from './target.ts';
 
 const fixture = (name: string): Buffer => readFileSync(new URL(`../data/fixtures/${name}`, import.meta.url));
@@ -152,14 +146,7 @@ export const TARGETS: Readonly<Record<string, Target>> = {
       '\x1f\x8b',
     ],
   ),
-  arrow: formatTarget('arrow', ['none.arrow', 'none.arrows', 'lz4.arrows', 'zstd.arrow'].map(fixture), [
-    '\xff\xff\xff\xff',
-    '\0\0\0\0',
-    'ARROW1',
-    '\x04\x22\x4d\x18',
-    '\x28\xb5\x2f\xfd',
-  ]),
-  arrow_batches: arrowBatchesTarget(
+  arrow: arrowTarget(
     [
       'none.arrow',
       'none.arrows',
@@ -168,7 +155,7 @@ export const TARGETS: Readonly<Record<string, Target>> = {
       'dictionaries.arrow',
       'dictionaries.arrows',
     ].map(fixture),
-    ['\xff\xff\xff\xff', '\0\0\0\0', 'ARROW1', '\x18\0\0\0'],
+    ['\xff\xff\xff\xff', '\0\0\0\0', 'ARROW1', '\x18\0\0\0', '\x04\x22\x4d\x18', '\x28\xb5\x2f\xfd'],
   ),
   parquet: parquetTarget(
     ['none', 'snappy', 'gzip', 'zstd', 'brotli', 'lz4'].map((codec) => fixture(`${codec}.parquet`)),

@@ -1,8 +1,4 @@
-/**
- * Arrow IPC, files and streams, one record batch at a time. Content that is at hand in any order is cut into runs of
- * batches. A file is a stream between two marks with an index behind it, so what is compressed as a whole, or comes
- * out of an archive, is read from front to back.
- */
+/** Arrow IPC, files and streams, one record batch at a time: the library is given a stream of those that are wanted. */
 import { zstdDecompressSync } from 'node:zlib';
 import {
   CompressionType,
@@ -12,14 +8,13 @@ import {
   RecordBatchReader,
   type Vector,
 } from 'apache-arrow';
-import { ByteReader } from '../sources/byte_reader.ts';
-import type { Content, RandomAccess } from '../sources/bytes.ts';
+import type { RandomAccess } from '../sources/bytes.ts';
 import { FREE_BYTES } from '../sources/compression.ts';
 import { type Range, rangesOf } from '../sources/ranges.ts';
 import type { SourceSettings } from '../sources/settings.ts';
 import type { Fields, RawRecord, SourceUnit } from '../sources/unit.ts';
-import { checkColumn, checkMessage } from './arrow_check.ts';
-import { ARROW_KIND, ARROW_MARK, arrowIndex, CONTINUATION, GOES_ON } from './arrow_index.ts';
+import { checkColumn } from './arrow_check.ts';
+import { ARROW_KIND, arrowIndex, END_OF_STREAM, type Message } from './arrow_index.ts';
 import { damagedContainer } from './damaged.ts';
 import { decodeLz4Frame } from './lz4.ts';
 import { plainValue } from './plain_values.ts';
@@ -47,50 +42,41 @@ export async function arrowRanges(file: RandomAccess, unit: SourceUnit, unitByte
   );
 }
 
-/** The batches of a unit, of content that is at hand in any order. */
-export async function* readArrowBatches(
+/** The batches of a unit, with the dictionaries that lie before them. */
+export async function* readArrow(
   file: RandomAccess,
   unit: SourceUnit,
-  settings: SourceSettings,
+  _settings: SourceSettings,
 ): AsyncGenerator<RawRecord[]> {
   const { schema, messages } = await arrowIndex(file, unit);
-  const wanted = [schema];
-  let batch = 0;
-  let rowsBefore = 0;
+  const wanted: Message[] = [];
+  let batches = 0;
+  let line = 0;
   for (const message of messages) {
-    if (batch === unit.end) break;
+    if (batches === unit.end) break;
     // Batches refer to the dictionaries before them, wherever these are.
     if (message.kind !== 'batch') wanted.push(message);
-    else if (batch++ >= unit.start) wanted.push(message);
-    else rowsBefore += message.rows;
+    else if (batches++ >= unit.start) wanted.push(message);
+    else line += message.rows;
   }
-  let others = 0;
-  for (const { kind, start, end } of wanted) others += kind === 'batch' ? 0 : end - start;
-  const chunks = async function* () {
-    for (const { start, end } of wanted) yield* file.chunks(start, end);
+  let read = 0;
+  const stream = async function* () {
+    yield schema;
+    for (const { kind, start, end } of wanted) {
+      yield* file.chunks(start, end);
+      if (kind === 'batch') read += end - start;
+    }
+    yield END_OF_STREAM;
   };
-  const progress = (end: number) => Math.max(0, Math.min(unit.bytes, end - others));
-  yield* readArrow({ chunks: chunks(), offset: 0, progress }, unit, settings, rowsBefore);
-}
-
-/** Content from front to back; `rowsBefore` were left out of it. */
-export async function* readArrow(
-  content: Content,
-  unit: SourceUnit,
-  _settings: SourceSettings,
-  rowsBefore = 0,
-): AsyncGenerator<RawRecord[]> {
-  const stream = new MarkedStream(content.chunks);
-  let line = rowsBefore;
   try {
-    const reader = await RecordBatchReader.from(stream.messages());
+    const reader = await RecordBatchReader.from(stream());
     await reader.open();
     for await (const batch of reader) {
       checkColumn(batch.data);
       if (batch.numRows > MAX_EMPTY_ROWS + 8 * batch.data.byteLength) {
         throw new Error(`a batch without values says it has ${batch.numRows} rows`);
       }
-      const end = content.progress(stream.position);
+      const end = Math.min(unit.bytes, read);
       for (let at = 0; at < batch.numRows; at += GROUP_ROWS) {
         const records: RawRecord[] = [];
         for (let i = at; i < Math.min(batch.numRows, at + GROUP_ROWS); i++) {
@@ -100,79 +86,8 @@ export async function* readArrow(
         yield records;
       }
     }
-    await stream.finish();
   } catch (error) {
     throw damagedContainer(error, unit.location, ARROW_KIND);
-  }
-}
-
-/** The messages of a stream or file, without the file's first mark; whether its last one is there is checked. */
-class MarkedStream {
-  readonly #chunks: AsyncIterator<Buffer>;
-  #isFile = false;
-  #tail = '';
-  position = 0;
-
-  constructor(chunks: AsyncIterable<Buffer>) {
-    this.#chunks = chunks[Symbol.asyncIterator]();
-  }
-
-  /** The messages' bytes; metadata come once they were checked. */
-  async *messages(): AsyncGenerator<Buffer> {
-    const reader = new ByteReader(this.#unmarked());
-    for (;;) {
-      let prefix = await reader.take(4);
-      if (prefix.length === 4 && prefix.readInt32LE(0) === CONTINUATION) {
-        yield prefix;
-        prefix = await reader.take(4);
-      }
-      const length = prefix.length < 4 ? 0 : prefix.readInt32LE(0);
-      // What follows the last message is the index of a file; of a stream, nothing.
-      const ends = length === 0 && !this.#isFile;
-      if (ends && (await reader.some(1)).length > 0) throw new Error(GOES_ON);
-      yield prefix;
-      if (length === 0) return;
-      if (length < 0) throw new Error(`a message has ${length} bytes`);
-      const metadata = await reader.take(length);
-      if (metadata.length < length) throw new Error('it ends within a message');
-      let left = checkMessage(metadata).body;
-      yield metadata;
-      while (left > 0) {
-        const piece = await reader.some(left);
-        if (piece.length === 0) throw new Error('it ends within a message');
-        yield piece;
-        left -= piece.length;
-      }
-    }
-  }
-
-  async *#unmarked(): AsyncGenerator<Buffer> {
-    let head = Buffer.alloc(0);
-    while (head.length < 8) {
-      const chunk = await this.#next();
-      if (chunk === undefined) break;
-      head = Buffer.concat([head, chunk]);
-    }
-    if (head.length < 8) throw new Error('it has no schema');
-    this.#isFile = head.toString('latin1', 0, ARROW_MARK.length) === ARROW_MARK;
-    yield this.#isFile ? head.subarray(8) : head;
-    for (let chunk = await this.#next(); chunk !== undefined; chunk = await this.#next()) yield chunk;
-  }
-
-  /** Reads to the end, as the last batch need not be the last of the file. */
-  async finish(): Promise<void> {
-    while ((await this.#next()) !== undefined);
-    if (this.#isFile && !this.#tail.endsWith(ARROW_MARK)) throw new Error('its last bytes are missing');
-  }
-
-  async #next(): Promise<Buffer | undefined> {
-    const { value, done } = await this.#chunks.next();
-    if (done) return undefined;
-    this.position += value.length;
-    this.#tail = (this.#tail + value.toString('latin1', Math.max(0, value.length - ARROW_MARK.length))).slice(
-      -ARROW_MARK.length,
-    );
-    return value;
   }
 }
 

@@ -9,7 +9,8 @@ import { Table } from './flatbuffer.ts';
 const MAX_DEPTH = 64;
 /** More values of a column in one batch are no data of ours. */
 const MAX_VALUES = 1 << 26;
-const KINDS = ['none', 'schema', 'dictionary', 'batch', 'tensor', 'sparse tensor'] as const;
+/** By their numbers in Message.fbs. */
+export const KINDS = ['none', 'schema', 'dictionary', 'batch', 'tensor', 'sparse tensor'] as const;
 export type MessageKind = (typeof KINDS)[number];
 const UNION_TYPE = 14;
 

@@ -5,20 +5,21 @@
  */
 import type { RandomAccess } from '../sources/bytes.ts';
 import type { SourceUnit } from '../sources/unit.ts';
-import { checkMessage, type MessageKind } from './arrow_check.ts';
+import { checkMessage, KINDS, type MessageKind } from './arrow_check.ts';
 import { damagedContainer, requireContent } from './damaged.ts';
 import { Table } from './flatbuffer.ts';
 
 /** Files begin and end with it. */
-export const ARROW_MARK = 'ARROW1';
+const ARROW_MARK = 'ARROW1';
 /** Precedes the length of a message, but for content of before 2019. */
-export const CONTINUATION = -1;
+const CONTINUATION = -1;
+export const END_OF_STREAM = Buffer.from(Int32Array.of(CONTINUATION, 0).buffer);
 export const ARROW_KIND = 'Arrow file';
 /** Of a stream that has bytes behind its end, such as those of another one: readers elsewhere stop there. */
-export const GOES_ON = 'bytes follow the end of its stream; streams are not joined end to end';
+const GOES_ON = 'bytes follow the end of its stream; streams are not joined end to end';
 
 /** A message with its body. */
-interface Message {
+export interface Message {
   kind: MessageKind;
   start: number;
   end: number;
@@ -27,7 +28,8 @@ interface Message {
 }
 
 interface ArrowIndex {
-  schema: Message;
+  /** The message that a stream of these columns begins with. */
+  schema: Buffer;
   /** Dictionaries and batches; whatever a batch refers to lies before it. */
   messages: readonly Message[];
 }
@@ -45,7 +47,7 @@ let kept: { key: string; index: ArrowIndex } | undefined;
 
 /** The index of a unit's content, which is checked: what does not lie in the content is an error. */
 export async function arrowIndex(file: RandomAccess, unit: SourceUnit): Promise<ArrowIndex> {
-  const key = JSON.stringify([unit.path, unit.within, unit.file]);
+  const key = JSON.stringify([unit.path, unit.location, unit.file]);
   if (kept?.key !== key) {
     requireContent(file, ARROW_KIND);
     try {
@@ -61,9 +63,11 @@ async function readIndex(file: RandomAccess): Promise<ArrowIndex> {
   const messages = new Messages(file);
   const head = await file.read(0, Math.min(HEAD_BYTES, file.size));
   if (head.toString('latin1', 0, ARROW_MARK.length) === ARROW_MARK) return indexOfFile(file, messages);
-  const schema = await messages.schema(0);
+  const first = await messages.at(0);
+  if (first?.kind !== 'schema') throw new Error('it has no schema');
+  const schema = await file.read(0, first.end);
   const found: Message[] = [];
-  for (let at = schema.end; ; at = found.at(-1)!.end) {
+  for (let at = first.end; ; at = found.at(-1)!.end) {
     const message = await messages.at(at);
     if (message === undefined) {
       if (file.size - at > STREAM_END_BYTES) throw new Error(GOES_ON);
@@ -79,7 +83,8 @@ async function indexOfFile(file: RandomAccess, messages: Messages): Promise<Arro
   if (tail.toString('latin1', 4) !== ARROW_MARK) throw new Error('its last bytes are missing');
   const length = tail.readInt32LE(0);
   if (length <= 0 || length > end - HEAD_BYTES) throw new Error(`its index says it has ${length} bytes`);
-  const footer = Table.root(await file.read(end - length, end));
+  const index = await file.read(end - length, end);
+  const footer = Table.root(index);
   const listed = async (field: number, kind: MessageKind): Promise<Message[]> => {
     const found: Message[] = [];
     for (const block of footer.structs(field, BLOCK_BYTES)) {
@@ -95,10 +100,30 @@ async function indexOfFile(file: RandomAccess, messages: Messages): Promise<Arro
     return found;
   };
   const dictionaries = await listed(2, 'dictionary');
-  return {
-    schema: await messages.schema(HEAD_BYTES),
-    messages: [...dictionaries, ...(await listed(3, 'batch'))],
-  };
+  return { schema: schemaOf(index, footer), messages: [...dictionaries, ...(await listed(3, 'batch'))] };
+}
+
+/**
+ * The schema of a file's index as the message of a stream. Files have that message as well, but those of the Arrow
+ * library for JavaScript, which leaves it out. References in FlatBuffers are distances, so the index stands in it as it is, behind
+ * a table (Message.fbs) that refers to its schema.
+ */
+function schemaOf(index: Buffer, footer: Table): Buffer {
+  const schema = footer.table(1);
+  if (schema === undefined) throw new Error('it has no schema');
+  const [vtable, table, header, body] = [4, 16, 20, 32];
+  const metadata = Buffer.alloc(body + Math.ceil(index.length / 8) * 8);
+  metadata.writeUInt32LE(table, 0);
+  // Its own bytes, those of the table, and where in that each field lies: version, type of the header, header.
+  for (const [i, value] of [10, 12, 8, 10, header - table].entries())
+    metadata.writeUInt16LE(value, vtable + 2 * i);
+  metadata.writeInt32LE(table - vtable, table);
+  metadata.writeUInt32LE(body + schema.at - header, header);
+  metadata.writeUInt16LE(footer.byte(0), table + 8);
+  metadata.writeUInt8(KINDS.indexOf('schema'), table + 10);
+  index.copy(metadata, body);
+  checkMessage(metadata);
+  return Buffer.concat([Buffer.from(Int32Array.of(CONTINUATION, metadata.length).buffer), metadata]);
 }
 
 /** Metadata are small and often close together: they are read a few thousand bytes at a time. */
@@ -112,12 +137,6 @@ class Messages {
 
   constructor(file: RandomAccess) {
     this.#file = file;
-  }
-
-  async schema(at: number): Promise<Message> {
-    const message = await this.at(at);
-    if (message?.kind !== 'schema') throw new Error('it has no schema');
-    return message;
   }
 
   /** Undefined where there is none: at the end of the content, or at a length of 0, which ends a stream. */

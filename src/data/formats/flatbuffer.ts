@@ -13,12 +13,13 @@ interface Metadata {
 
 export class Table {
   readonly #of: Metadata;
-  readonly #at: number;
+  /** Byte of the metadata that it begins at. */
+  readonly at: number;
 
   private constructor(of: Metadata, at: number) {
     if (++of.tables > MAX_TABLES) throw new Error('its metadata have too many parts');
     this.#of = of;
-    this.#at = at;
+    this.at = at;
   }
 
   static root(bytes: Uint8Array): Table {
@@ -29,12 +30,12 @@ export class Table {
   /** Where field `i` lies; undefined where it is left out. */
   #field(i: number): number | undefined {
     const { view } = this.#of;
-    const vtable = this.#at - view.getInt32(this.#at, true);
+    const vtable = this.at - view.getInt32(this.at, true);
     const place = 4 + 2 * i;
     // The library reads them as signed numbers.
     const offset = place < view.getInt16(vtable, true) ? view.getInt16(vtable + place, true) : 0;
     if (offset < 0) throw new Error('a field of its metadata lies before them');
-    return offset === 0 ? undefined : this.#at + offset;
+    return offset === 0 ? undefined : this.at + offset;
   }
 
   byte(i: number): number {

@@ -1,7 +1,7 @@
 /** Reading a unit in this thread: opens, decompresses, and hands the content to its format. */
 
 import type { JsonTexts } from '../../native/json_texts.ts';
-import { readArrow, readArrowBatches } from '../formats/arrow.ts';
+import { readArrow } from '../formats/arrow.ts';
 import { readCsv } from '../formats/csv.ts';
 import { readJson } from '../formats/json.ts';
 import { readJsonl } from '../formats/jsonl.ts';
@@ -10,7 +10,7 @@ import { readParquet } from '../formats/parquet.ts';
 import { readText } from '../formats/text.ts';
 import { readWarc } from '../formats/warc.ts';
 import { memberChunks } from './archive.ts';
-import { type Content, DataFile, FilePart, type RandomAccess } from './bytes.ts';
+import { type Content, DataFile, FilePart } from './bytes.ts';
 import { compressionOf, decompress } from './compression.ts';
 import type { ArchiveFile } from './member.ts';
 import type { Format, SourceSettings } from './settings.ts';
@@ -24,26 +24,24 @@ type ReadFormat = (
   texts?: JsonTexts,
 ) => AsyncGenerator<RawRecord[]>;
 
-/** Parquet is missing: its index is at the end of the file, so it is no stream. */
-export const READERS: Record<Exclude<Format, 'parquet'>, ReadFormat> = {
+/** Formats whose units are runs of blocks, found by an index; what comes as a stream is kept in a file meanwhile. */
+const BLOCK_READERS = { parquet: readParquet, arrow: readArrow };
+
+function isBlockFormat(format: Format): format is keyof typeof BLOCK_READERS {
+  return Object.hasOwn(BLOCK_READERS, format);
+}
+
+/** Formats that are read from front to back. */
+export const READERS: Record<Exclude<Format, keyof typeof BLOCK_READERS>, ReadFormat> = {
   text: readText,
   jsonl: readJsonl,
   json: readJson,
   csv: readCsv,
   tsv: readCsv,
-  arrow: (content, unit, settings) => readArrow(content, unit, settings),
   markdown: readMarkdown,
   html: readHtml,
   warc: readWarc,
 };
-
-/** Formats whose units are runs of blocks, where these can be had in any order. */
-const BLOCK_READERS: Partial<
-  Record<
-    Format,
-    (file: RandomAccess, unit: SourceUnit, settings: SourceSettings) => AsyncGenerator<RawRecord[]>
-  >
-> = { parquet: readParquet, arrow: readArrowBatches };
 
 /** Formats of whose chunks nothing is left when their records were taken: no text is a view of them. */
 const KEEPS_NO_BYTES: ReadonlySet<Format> = new Set(['jsonl']);
@@ -61,8 +59,9 @@ export async function* readUnitHere(
   const file = await DataFile.open(unit.path, unit.location, unit.file);
   try {
     const part = unit.within === undefined ? file : new FilePart(file, unit.within.offset, unit.within.bytes);
-    const readBlocks = unit.compression === 'none' ? BLOCK_READERS[unit.format] : undefined;
-    if (readBlocks !== undefined) yield* readBlocks(part, unit, settings);
+    const { format } = unit;
+    if (unit.compression === 'none' && isBlockFormat(format))
+      yield* BLOCK_READERS[format](part, unit, settings);
     else yield* readContent(openContent(part, unit, settings), unit, settings, texts);
     await file.verify();
   } finally {
@@ -76,13 +75,14 @@ async function* readContent(
   settings: SourceSettings,
   texts?: JsonTexts,
 ): AsyncGenerator<RawRecord[]> {
-  if (unit.format !== 'parquet') {
-    yield* READERS[unit.format](content, unit, settings, texts);
+  const { format } = unit;
+  if (!isBlockFormat(format)) {
+    yield* READERS[format](content, unit, settings, texts);
     return;
   }
   const spooled = await spool(content.chunks, unit.location);
   try {
-    yield* readParquet(spooled, unit, settings);
+    yield* BLOCK_READERS[format](spooled, unit, settings);
   } finally {
     await spooled.close();
   }
