@@ -74,6 +74,12 @@ it('files of the library for JavaScript, which have their schema in the index al
   expect(await contents(write('script.arrow.gz', gzipSync(bytes)))).toEqual(rows);
 });
 
+it('of the format before it', async () => {
+  const { message, hint } = await failure(contents(write('old.feather', Buffer.from('FEA1\0\0\0\0FEA1'))));
+  expect(message).toMatch(/old\.feather has what is not read here \(Feather V1\)\.$/);
+  expect(hint).toContain('Arrow as IPC');
+});
+
 it('members of one archive, each by its own index', async () => {
   const names = ['none.arrow', 'dictionaries.arrow'];
   const members = names.map((name) => tarMember(name, readFileSync(fixture(name))));

@@ -11,6 +11,8 @@ import { Table } from './flatbuffer.ts';
 
 /** Files begin and end with it. */
 const ARROW_MARK = 'ARROW1';
+/** Files of the format before it. */
+const FEATHER_V1_MARK = 'FEA1';
 /** Precedes the length of a message, but for content of before 2019. */
 const CONTINUATION = -1;
 export const END_OF_STREAM = Buffer.from(Int32Array.of(CONTINUATION, 0).buffer);
@@ -62,7 +64,9 @@ export async function arrowIndex(file: RandomAccess, unit: SourceUnit): Promise<
 async function readIndex(file: RandomAccess): Promise<ArrowIndex> {
   const messages = new Messages(file);
   const head = await file.read(0, Math.min(HEAD_BYTES, file.size));
-  if (head.toString('latin1', 0, ARROW_MARK.length) === ARROW_MARK) return indexOfFile(file, messages);
+  const marked = (mark: string) => head.toString('latin1', 0, mark.length) === mark;
+  if (marked(ARROW_MARK)) return indexOfFile(file, messages);
+  if (marked(FEATHER_V1_MARK)) throw new Error('Feather V1');
   const first = await messages.at(0);
   if (first?.kind !== 'schema') throw new Error('it has no schema');
   const schema = await file.read(0, first.end);
