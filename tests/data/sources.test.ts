@@ -37,6 +37,8 @@ describe('text', () => {
       zstdCompressSync(Buffer.from(long)),
       Buffer.concat([gzipSync(head), gzipSync(tail)]),
       Buffer.concat([zstdCompressSync(Buffer.from(head)), zstdCompressSync(Buffer.from(tail))]),
+      // As pzstd writes: a frame that is skipped comes first.
+      Buffer.concat([Buffer.from('502a4d18040000000f000000', 'hex'), zstdCompressSync(Buffer.from(long))]),
     ]) {
       const path = write('compressed.txt', bytes);
       expect(await texts(path)).toEqual([long]);

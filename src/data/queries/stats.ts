@@ -35,7 +35,7 @@ export async function stats(ask: DataQueryOf<'stats'>, context: QueryContext): P
             value: validation.tokens,
             note: `tokens, ${formatFact(validation.documents)} documents`,
           },
-          { name: 'vocabulary', value: manifest.vocab_size, note: `${manifest.token_bytes} bytes a token` },
+          { name: 'vocabulary', value: manifest.vocab_size, note: `ids of ${manifest.token_bytes} bytes` },
           { name: 'shards', value: train.shards.length + validation.shards.length },
           ...madeBy(lineage),
           { name: 'folder', value: path },

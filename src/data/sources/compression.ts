@@ -5,7 +5,7 @@ import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { AnnealError } from '../../../proto/errors.ts';
 import { formatBytes } from '../../util/files.ts';
 import { bunzip2 } from './bzip2.ts';
-import { zstdFrames } from './zstd_frames.ts';
+import { beginsZstdFrame, zstdFrames } from './zstd_frames.ts';
 
 export type Compression = 'none' | 'gzip' | 'zstd' | 'bzip2';
 
@@ -14,7 +14,7 @@ export const MAGIC_BYTES = 4;
 
 export function compressionOf(head: Buffer): Compression {
   if (head.length >= 2 && head[0] === 0x1f && head[1] === 0x8b) return 'gzip';
-  if (head.length >= 4 && head.readUInt32LE(0) === 0xfd2fb528) return 'zstd';
+  if (head.length >= 4 && beginsZstdFrame(head.readUInt32LE(0))) return 'zstd';
   if (head.length >= 4 && /^BZh[1-9]$/.test(head.toString('latin1', 0, 4))) return 'bzip2';
   return 'none';
 }

@@ -9,6 +9,15 @@ const SKIPPABLE = 0x184d2a50;
 const RLE_BLOCK = 1;
 const RESERVED_BLOCK = 3;
 
+/** Whether a frame begins with these four bytes; pzstd puts one to be skipped before each that holds content. */
+export function beginsZstdFrame(magic: number): boolean {
+  return magic === MAGIC || isSkippable(magic);
+}
+
+function isSkippable(magic: number): boolean {
+  return (magic & 0xfffffff0) >>> 0 === SKIPPABLE;
+}
+
 /** What the walk over the frames finds wrong; code and message as Node's own decompressor has them. */
 class FrameError extends Error {
   readonly code = 'ZSTD_frames';
@@ -23,7 +32,7 @@ export async function* zstdFrames(chunks: AsyncIterable<Buffer>): AsyncGenerator
       if (magic.length === 0) return;
       if (magic.length < 4) throw new FrameError('unexpected end of file');
       const value = magic.readUInt32LE(0);
-      if ((value & 0xfffffff0) >>> 0 === SKIPPABLE) {
+      if (isSkippable(value)) {
         const length = (await exactly(reader, 4)).readUInt32LE(0);
         for (let left = length; left > 0; ) {
           const piece = await reader.some(left);
