@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <type_traits>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "tokenizer/merge_word.cpp"
@@ -62,9 +63,13 @@ size_t merge_units(const MergeTable& table, int32_t* ids, const uint32_t* keys, 
 
 size_t merge_in_vectors(const MergeTable& table, int32_t* ids, uint32_t* keys, size_t length) {
   constexpr size_t kLanes = hn::MaxLanes(Keys());
-  std::fill(keys + length - 1, keys + kMaxMergedWord, UINT32_MAX);
-  return length <= 16 ? merge_units<16 / kLanes>(table, ids, keys, length)
-                      : merge_units<kMaxMergedWord / kLanes>(table, ids, keys, length);
+  const auto in_vectors_of = [&]<size_t kPairs>(std::integral_constant<size_t, kPairs>) {
+    std::fill(keys + length - 1, keys + kPairs, UINT32_MAX);
+    return merge_units<kPairs / kLanes>(table, ids, keys, length);
+  };
+  if (length <= 16) return in_vectors_of(std::integral_constant<size_t, 16>());
+  if (length <= 32) return in_vectors_of(std::integral_constant<size_t, 32>());
+  return in_vectors_of(std::integral_constant<size_t, 64>());
 }
 
 }  // namespace anneal::HWY_NAMESPACE

@@ -8,12 +8,12 @@
 
 namespace anneal {
 
-/// Longer words are merged with a heap.
-inline constexpr size_t kMaxMergedWord = 32;
+/// Longer words are merged with a heap. One bit of 64 is for a word's end.
+inline constexpr size_t kMaxMergedWord = 63;
 
 /// What a word's pairs are chosen by, the smallest first: that of units i and i + 1 at i.
 struct alignas(64) PairKeys {
-  uint32_t of[kMaxMergedWord];
+  uint32_t of[kMaxMergedWord + 1];
 
   /// The rank of a pair, then its place.
   static uint32_t key(uint32_t rank, size_t place) { return rank << 8 | static_cast<uint32_t>(place); }
