@@ -166,17 +166,21 @@ export function fileTarget(
   mend: (bytes: Buffer) => Buffer,
 ): Target {
   const path = join(tmpdir(), `anneal-fuzz-${process.pid}-${name}`);
-  process.on('exit', () => rmSync(path, { force: true }));
   return {
     corpus,
     words,
     mend,
     async run(bytes) {
       writeFileSync(path, bytes);
-      let size = 0;
-      for (const unit of await listUnits([path], settings, '/'))
-        size += await drain(readUnit(unit, settings));
-      return size;
+      try {
+        let size = 0;
+        for (const unit of await listUnits([path], settings, '/'))
+          size += await drain(readUnit(unit, settings));
+        return size;
+      } finally {
+        // Threads of tests are ended without their exit.
+        rmSync(path);
+      }
     },
   };
 }
