@@ -49,13 +49,13 @@ class Words(WhitespaceTokenizer):
 
 
 def bad_words_filter(lists, options):
-    folder = tempfile.mkdtemp()
+    folder = tempfile.TemporaryDirectory()  # goes with the process
     for language, words in lists.items():
-        with open(os.path.join(folder, language), "w", encoding="utf-8") as file:
+        with open(os.path.join(folder.name, language), "w", encoding="utf-8") as file:
             file.writelines(word + "\n" for word in words)
 
     def path_of(url, **_):
-        return os.path.join(folder, url.rsplit("/", 1)[1])
+        return os.path.join(folder.name, url.rsplit("/", 1)[1])
 
     c4_filters.cached_asset_path_or_download = path_of
     return C4BadWordsFilter(fail_on_missing_language=False, **options)
