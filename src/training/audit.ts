@@ -82,7 +82,7 @@ export function auditRows<Row extends AuditedRow>(
     const more = report.too_long - tooLong.length;
     throw new AnnealError(
       'data_row_too_long',
-      `${rules.stage}: ${report.too_long} of ${report.rows} rows are longer than max_length (${rules.maxLength} tokens): ${tooLong.join(', ')}${more > 0 ? ` and ${more} more` : ''}.`,
+      `${rules.stage}: ${report.too_long} of ${report.rows} rows have more tokens than max_length leaves room for (${rules.maxLength}): ${tooLong.join(', ')}${more > 0 ? ` and ${more} more` : ''}.`,
       {
         path: `${settings}.max_length`,
         hint: `Raise max_length, or set too_long to ${listed(rules.tooLongChoices)}.`,

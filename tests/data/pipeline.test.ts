@@ -272,6 +272,21 @@ describe('rules over many documents', () => {
     expect(await textsOf('kinds')).toEqual(expected.map((text) => expect.stringContaining(text) as string));
   });
 
+  it('tell shapes that rows have besides, in one unit or another', async () => {
+    const rows = Array.from({ length: 40 }, (_, i) => ({
+      messages: [{ role: 'user', content: `question ${i}` }],
+      ...(i >= 38 && { text: 'not read' }),
+    }));
+    writeFileSync(path('besides.jsonl'), rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+    const { events } = await prepare('besides', {
+      sources: [{ name: 'chats', files: ['besides.jsonl'] }],
+      unit_bytes: 1000,
+    });
+    expect(events.find(({ key }) => key === 'prepare/chats/shapes')?.body).toMatchObject({
+      text: 'chats: 40 rows: messages (rows also have text: not read).',
+    });
+  });
+
   it('count documents of which nothing is left', async () => {
     const repeated = 'This line stands in two of the documents, and in one of them nothing else does.';
     const lines = [`${long[0]}\n${repeated}`, repeated, long[1]!];

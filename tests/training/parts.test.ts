@@ -181,7 +181,7 @@ describe('the audit', () => {
   it('names ten of the rows that are too long, and counts rows without a scored token', () => {
     const long = Array.from({ length: 12 }, () => row(Array(9).fill(2), Array(9).fill(1)));
     expect(() => auditRows(long, tokenizer, rules)).toThrowError(
-      /^s: 12 of 12 rows are longer than max_length \(8 tokens\): (\S+ \(9\), ){9}\S+ \(9\) and 2 more\.$/,
+      /^s: 12 of 12 rows have more tokens than max_length leaves room for \(8\): (\S+ \(9\), ){9}\S+ \(9\) and 2 more\.$/,
     );
     const report = auditRows([row([5, 2], [0, 1]), row([5, 6], [0, 0])], tokenizer, rules);
     expect(report.skipped).toEqual({ 'nothing in them is scored': 1 });

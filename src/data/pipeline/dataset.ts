@@ -19,6 +19,7 @@ import { OVERLAP_FILE, type OverlapFile } from '../dedup/overlap.ts';
 import { mixRates } from '../mix.ts';
 import { pageHtml } from '../page/html.ts';
 import { REJECTED_FILE } from '../shapes/rejects.ts';
+import { describeShapes } from '../shapes/shapes.ts';
 import { SplitWriter, tokenBytesFor } from '../shards.ts';
 import { dedupReport, type FoundDuplicates, findUnitDuplicates, overlapOf } from './compare.ts';
 import {
@@ -154,12 +155,10 @@ async function writePage(
 
 /** Tells what was found in each source. */
 function tellSource({ emit, name: stage }: MergeJob['context'], source: string, report: UnitReport): void {
-  const { rows, shapes, filtered, rejected, first_rejected } = report;
-  const found = Object.entries(shapes)
-    .sort(([, a], [, b]) => b - a)
-    .map(([shape, count]) => (count === rows ? shape : `${count.toLocaleString('en')} ${shape}`));
+  const { rows, shapes, besides, filtered, rejected, first_rejected } = report;
+  const found = describeShapes(rows, Object.entries(shapes), Object.keys(besides));
   const left = filtered > 0 ? `; ${filtered.toLocaleString('en')} left out by where` : '';
-  const text = `${source}: ${rows.toLocaleString('en')} rows: ${found.join(', ') || 'none that fits'}${left}.`;
+  const text = `${source}: ${found}${left}.`;
   emit('notice', { stage, level: 'info', text }, `${stage}/${source}/shapes`);
   if (rejected === 0) return;
   const refused = `${source}: ${rejected} of ${rows} rows do not fit, kept aside in ${REJECTED_FILE}: ${first_rejected.join(' ')}`;

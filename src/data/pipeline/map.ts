@@ -136,6 +136,7 @@ export class UnitMapper {
         return undefined;
       }
       addCount(this.#report.shapes, row.shape);
+      for (const shape of row.besides) addCount(this.#report.besides, shape);
       return this.#add(row.content, placeOf(part, record.line), this.#before + record.end);
     } catch (error) {
       const refused = rowErrorOf(error, origin);

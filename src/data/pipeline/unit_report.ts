@@ -33,6 +33,8 @@ export const unitReportSchema = z.strictObject({
   first_rejected: z.array(z.string()),
   /** Rows by their shape. */
   shapes: counts,
+  /** Rows by a shape that they have as well, and that is not read. */
+  besides: counts,
   /** Documents that were kept, their tokens and the bytes of their text. */
   documents: count,
   tokens: count,
@@ -64,6 +66,7 @@ export function emptyReport(): UnitReport {
     rejected: 0,
     first_rejected: [],
     shapes: {},
+    besides: {},
     documents: 0,
     tokens: 0,
     bytes: 0,
@@ -107,6 +110,7 @@ const REMOVED = ['lines', 'lines_documents', 'paragraphs', 'paragraphs_documents
 export function addReport(sum: UnitReport, unit: UnitReport): void {
   for (const name of COUNTS) sum[name] += unit[name];
   for (const [shape, amount] of Object.entries(unit.shapes)) addCount(sum.shapes, shape, amount);
+  for (const [shape, amount] of Object.entries(unit.besides)) addCount(sum.besides, shape, amount);
   for (const name of REMOVED) sum.removed[name] += unit.removed[name];
   for (const example of unit.overlap_examples) addExample(sum, example);
   sum.first_rejected = [...sum.first_rejected, ...unit.first_rejected].slice(0, FIRST_REJECTED);

@@ -180,14 +180,23 @@ export class ShapeCounts {
     return this.#rows;
   }
 
-  /** `1,000 rows: messages`, `990 messages, 10 Alpaca`. */
   describe(): string {
-    const shapes = [...this.#counts].sort(([, a], [, b]) => b - a);
-    const parts = shapes.map(([said, count]) => (shapes.length === 1 ? said : `${number(count)} ${said}`));
-    const also =
-      this.#besides.size === 0 ? '' : ` (rows also have ${[...this.#besides].join(', ')}: not read)`;
-    return `${number(this.#rows)} row${this.#rows === 1 ? '' : 's'}: ${parts.join(', ')}${also}`;
+    return describeShapes(this.#rows, this.#counts, this.#besides);
   }
+}
+
+/** `1,000 rows: messages`, `1,000 rows: 990 messages, 10 Alpaca`; `besides`: shapes that rows have as well. */
+export function describeShapes(
+  rows: number,
+  counts: Iterable<[string, number]>,
+  besides: Iterable<string>,
+): string {
+  const parts = [...counts]
+    .sort(([, a], [, b]) => b - a)
+    .map(([said, count]) => (count === rows ? said : `${number(count)} ${said}`));
+  const found = parts.join(', ') || 'none that fits';
+  const also = [...besides].join(', ');
+  return `${number(rows)} row${rows === 1 ? '' : 's'}: ${found}${also && ` (rows also have ${also}: not read)`}`;
 }
 
 function number(value: number): string {
