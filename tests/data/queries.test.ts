@@ -1,66 +1,19 @@
 /** Questions about data: on raw files, on a prepared dataset, and on what the ledgers of finished stages say. */
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type DataQuery, dataQuery } from '../../proto/data.ts';
-import type { Page, Section, SectionOf } from '../../proto/page.ts';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
 import { painter } from '../../src/cli/text.ts';
 import { renderPage } from '../../src/cli/view/page.ts';
 import { diff } from '../../src/data/queries/diff.ts';
 import { findSpans, grep } from '../../src/data/queries/grep.ts';
-import { inspect } from '../../src/data/queries/inspect.ts';
 import { sample } from '../../src/data/queries/sample.ts';
 import { stats } from '../../src/data/queries/stats.ts';
 import { trace } from '../../src/data/queries/trace.ts';
 import { prepareStage } from '../../src/stages/prepare.ts';
-import { tokenizerStage } from '../../src/stages/tokenizer.ts';
-import { generatedText, runStage, temporaryFolder } from './stage_context.ts';
+import { ask, documents, fact, queriedFolder, section } from './queried_folder.ts';
+import { runStage } from './stage_context.ts';
 
-const folder = temporaryFolder();
-afterAll(folder.remove);
-const context = { home: folder.path, baseDir: folder.path, threads: 1 };
-const documents = Array.from({ length: 60 }, (_, i) => `${i} ${generatedText(i + 1, 20)}`);
-
-function write(name: string, rows: unknown[]): void {
-  const path = join(folder.path, name);
-  mkdirSync(dirname(path), { recursive: true });
-  writeFileSync(path, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
-}
-
-function ask<Q extends DataQuery['query']>(query: Extract<DataQuery, { query: Q }> | object): never {
-  return dataQuery.parse(query) as never;
-}
-
-function section<K extends Section['kind']>(page: Page, kind: K, title: string): SectionOf<K> {
-  const found = page.sections.find((each) => each.kind === kind && each.title === title);
-  expect(found, `${kind} ${title} among ${page.sections.map((each) => each.title).join(', ')}`).toBeDefined();
-  return found as SectionOf<K>;
-}
-
-function fact(page: Page, title: string, name: string): unknown {
-  return section(page, 'facts', title).facts.find((each) => each.name === name)?.value;
-}
-
-beforeAll(async () => {
-  write(
-    'docs.jsonl',
-    documents.map((text) => ({ text })),
-  );
-  const dirs = ['tokenizer', 'prepared'].map((name) => join(folder.path, name));
-  for (const dir of dirs) mkdirSync(dir);
-  await runStage(
-    tokenizerStage,
-    { files: ['docs.jsonl'], vocab_size: 400 },
-    { outDir: dirs[0]!, baseDir: folder.path },
-  );
-  await runStage(
-    prepareStage,
-    { files: ['docs.jsonl'], validation_fraction: 0.2 },
-    { outDir: dirs[1]!, baseDir: folder.path, inputs: { tokenizer: dirs[0]! } },
-  );
-  mkdirSync(join(folder.path, 'datasets', 'job'), { recursive: true });
-  symlinkSync(dirs[1]!, join(folder.path, 'datasets', 'job', 'prepare'));
-});
+const { folder, write, context } = queriedFolder();
 
 describe('grep', () => {
   it('finds rows in files, by field, and counts more than it shows', async () => {
@@ -269,133 +222,5 @@ describe('diff', () => {
       [0, documents.length],
       [1, documents.length],
     ]);
-  });
-});
-
-describe('inspect', () => {
-  it('says what a file holds', async () => {
-    const chats = Array.from({ length: 20 }, (_, i) => ({
-      messages: [
-        { role: 'user', content: `What is the capital of the country number ${i % 10}?` },
-        { role: 'assistant', content: 'The capital of that country is a city with a long name.' },
-      ],
-      stars: i,
-    }));
-    write('many.jsonl', [...chats, { what: 'is this' }]);
-    const page = await inspect(ask({ query: 'inspect', in: ['many.jsonl'] }), context);
-    expect(fact(page, 'What it holds', 'rows')).toBe(21);
-    expect(fact(page, 'What it holds', 'duplicates')).toBe(10);
-    expect(fact(page, 'What it holds', 'do not fit')).toBe(1);
-    expect(fact(page, 'What it holds', 'shape')).toContain('messages');
-    expect(section(page, 'rows', 'Rows that do not fit').rows[0]!.origin).toContain('many.jsonl:21');
-    expect(section(page, 'table', 'Fields').rows.map((row) => row.slice(0, 3))).toEqual([
-      ['messages', 20, 'list of object'],
-      ['stars', 20, 'number'],
-      ['what', 1, 'text'],
-    ]);
-    expect(section(page, 'table', 'Languages').rows[0]!.slice(0, 2)).toEqual(['en', 20]);
-    expect(section(page, 'histogram', 'Length of rows').summary!.count).toBe(21);
-    const few = await inspect(ask({ query: 'inspect', in: ['many.jsonl'], max_rows: 5 }), context);
-    expect(fact(few, 'What it holds', 'rows')).toBe(5);
-  });
-
-  it('says what the shape of a row that does not fit has', async () => {
-    write('misfit.jsonl', [{ messages: [{ role: 'user', content: 7 }] }, { prompt: 'a', completion: 'b' }]);
-    const page = await inspect(ask({ query: 'inspect', in: ['misfit.jsonl'] }), context);
-    const misfits = section(page, 'facts', 'What it holds').facts.find(({ name }) => name === 'do not fit')!;
-    expect(misfits.value).toBe(1);
-    expect(misfits.note).toMatch(/^A row has `messages` with role and content [^;]*\.$/);
-  });
-
-  it.each([
-    [
-      'rejected must be of the kind',
-      { prompt: 'p', chosen: 'a', rejected: [{ role: 'user', content: 'b' }] },
-    ],
-    ['ranking.1', { prompt: 'p', responses: ['a', 'b'], ranking: [[0], [0, 1]] }],
-    ['scores', { prompt: 'p', responses: ['a', 'b'], scores: [1] }],
-    ['prompt is missing', { completion: 'a', label: true }],
-  ])('sees that preference stages would refuse a row: %s', async (problem, row) => {
-    write('preferred.jsonl', [row, { prompt: 'p', responses: ['a', 'b'], ranking: [[1], [0]] }]);
-    const page = await inspect(ask({ query: 'inspect', in: ['preferred.jsonl'] }), context);
-    expect(fact(page, 'What it holds', 'do not fit')).toBe(1);
-    expect(section(page, 'rows', 'Rows that do not fit').rows[0]!.label).toContain(problem);
-  });
-
-  it('for a model shows what is scored', async () => {
-    write('model.jsonl', [{ prompt: 'Say it: ', completion: 'it' }]);
-    const page = await inspect(
-      ask({ query: 'inspect', in: ['model.jsonl'], model: join(folder.path, 'tokenizer') }),
-      context,
-    );
-    const [row] = section(page, 'rows', 'Examples').rows;
-    expect(row!.spans).toEqual([
-      { text: 'Say it: ', marked: false },
-      { text: 'it<|im_end|>', marked: true },
-    ]);
-    expect(fact(page, 'What it holds', 'scored')).toBeGreaterThan(1);
-  });
-
-  it('tells how rows without a shape could be read, and sees fields of the wrong type', async () => {
-    write('other.jsonl', [{ question: 'Who?', answer: 'I' }, { text: 12 }, { text: 'fine' }]);
-    const page = await inspect(ask({ query: 'inspect', in: ['other.jsonl'] }), context);
-    const misfits = section(page, 'facts', 'What it holds').facts.find(({ name }) => name === 'do not fit')!;
-    expect(misfits.value).toBe(2);
-    expect(misfits.note).toContain('fields: { prompt: question, completion: answer }');
-    const settings = { fields: { prompt: 'question', completion: 'answer' } };
-    const mapped = await inspect(ask({ query: 'inspect', in: ['other.jsonl'], settings }), context);
-    expect(fact(mapped, 'What it holds', 'shape')).toContain('prompt and completion');
-  });
-
-  it.each([
-    ['preference pairs', { prompt: 'p', chosen: 'a', rejected: 'b' }],
-    ['labelled completions (KTO)', { prompt: 'p', completion: 'a', label: true }],
-    ['completions with a label', { prompt: 'p', completion: 'a', label: 'sports' }],
-    ['Alpaca', { instruction: 'i', output: 'o' }],
-    ['prompt and completion', { prompt: 'p', completion: 'a' }],
-    ['prompts with answers', { prompt: 'p', answer: 'a' }],
-    ['Alpaca (rows also have text: not read)', { instruction: 'i', output: 'o', text: 't' }],
-  ])('says %s, and of what else a row has only what is not read with it', async (shape, row) => {
-    write('shape.jsonl', [row]);
-    const page = await inspect(ask({ query: 'inspect', in: ['shape.jsonl'] }), context);
-    expect(fact(page, 'What it holds', 'shape')).toBe(`1 row: ${shape}`);
-    expect(fact(page, 'What it holds', 'do not fit')).toBe(0);
-  });
-
-  it('looks into the rows that where keeps, and says how many those are', async () => {
-    const row = (language: string) => ({ text: `Something said in ${language}`, language });
-    write('kept.jsonl', [row('en'), row('de'), row('de')]);
-    const settings = { where: { language: 'en', stars: { exists: false } } };
-    const page = await inspect(ask({ query: 'inspect', in: ['kept.jsonl'], settings }), context);
-    const [rows, left] = section(page, 'facts', 'What it holds').facts;
-    expect([rows!.value, left]).toEqual([
-      3,
-      { name: 'left out', value: 2, note: 'where keeps 1 of 3 rows; no row has stars' },
-    ]);
-    expect(fact(page, 'What it holds', 'duplicates')).toBe(0);
-    expect(section(page, 'histogram', 'Length of rows').summary!.count).toBe(1);
-    expect(section(page, 'rows', 'Examples').rows.length).toBe(1);
-  });
-
-  it('counts rows that cannot be read as such, not as empty ones', async () => {
-    writeFileSync(join(folder.path, 'broken.jsonl'), '{"text": "fine"}\n{"text": \n{"text": \n');
-    const page = await inspect(ask({ query: 'inspect', in: ['broken.jsonl'] }), context);
-    const facts = ['rows', 'do not fit', 'duplicates'].map((name) => fact(page, 'What it holds', name));
-    expect(facts).toEqual([3, 2, 0]);
-    expect(section(page, 'histogram', 'Length of rows').summary!.count).toBe(1);
-    expect(section(page, 'table', 'Languages').note).toMatch(/^Of 1 row/);
-  });
-
-  it('refuses settings that are none', async () => {
-    await expect(
-      inspect(ask({ query: 'inspect', in: ['docs.jsonl'], settings: { formatt: 'text' } }), context),
-    ).rejects.toMatchObject({ code: 'recipe_invalid', path: 'formatt', hint: 'Did you mean format?' });
-    const settings = { where: { language: { like: 'en' } } };
-    await expect(
-      inspect(ask({ query: 'inspect', in: ['docs.jsonl'], settings }), context),
-    ).rejects.toMatchObject({
-      code: 'recipe_invalid',
-      path: expect.stringMatching(/^where\.language/),
-    });
   });
 });
