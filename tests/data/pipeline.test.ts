@@ -299,6 +299,13 @@ describe('rules over many documents', () => {
     expect(readManifest(path('emptied')).sources[0]).toMatchObject({ rows: 3, emptied: 1, documents: 2 });
   });
 
+  it('make no document of a row without text', async () => {
+    const texts = ['', long[0], '', long[1]];
+    writeFileSync(path('without.jsonl'), texts.map((text) => `${JSON.stringify({ text })}\n`).join(''));
+    await prepare('without', { sources: [{ files: ['without.jsonl'] }], validation_fraction: 0 });
+    expect(readManifest(path('without')).sources[0]).toMatchObject({ rows: 4, emptied: 2, documents: 2 });
+  });
+
   it('remove lines but where they stand first', async () => {
     const dedup = { exact: false, lines: { min_characters: 60 } };
     await prepare('lines', { ...rules, dedup });

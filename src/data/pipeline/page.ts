@@ -82,7 +82,7 @@ function sourcesOf(sources: readonly SourceEntry[], dropsContaminated: boolean):
   return {
     kind: 'table',
     title: 'Rows by source',
-    note: 'What became of each row: left out by `where`, without a shape that fits, dropped by cleaning or as contaminated, emptied by what was removed from it, a duplicate, or a document.',
+    note: 'What became of each row: left out by `where`, without a shape that fits, dropped by cleaning or as contaminated, empty or emptied by what was removed from it, a duplicate, or a document.',
     columns: ['source', 'rows', ...rows[0]!.fates.map(([name]) => name), 'tokens', 'bytes'],
     rows: rows.map(({ source, fates }) => [
       source.name,

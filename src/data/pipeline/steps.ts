@@ -89,7 +89,7 @@ export class DocumentSteps implements Steps {
     let kept: Kept = { texts: batch.texts, rows: Uint32Array.from(batch.places, (_, i) => i) };
     if (!batch.rendered) {
       for (const step of repeated) kept = await removeRepeated(step, batch, kept, tally);
-      if (repeated.length > 0) kept = keep(kept, notEmpty(report));
+      kept = keep(kept, notEmpty(report));
       if (cleaner) kept = await clean(cleaner, batch, kept, tally);
     }
     await batch.before;
