@@ -64,6 +64,9 @@ export const nearSettings = z
   });
 export type NearSettings = z.output<typeof nearSettings>;
 
+/** Where a long preparation has its peak; 64 MiB are no faster than 16 (bench/README.md). */
+export const SORTING_BYTES = 1 << 25;
+
 export const dedupSettings = z.strictObject({
   exact: z
     .boolean()
@@ -90,7 +93,7 @@ export const dedupSettings = z.strictObject({
   memory_bytes: z
     .int()
     .min(1 << 20)
-    .default(1 << 26)
+    .default(SORTING_BYTES)
     .describe('Memory for sorting; what does not fit goes to the disk, with the same result.'),
 });
 export type DedupSettings = z.output<typeof dedupSettings>;

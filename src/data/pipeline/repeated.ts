@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Addon } from '../../native/addon.ts';
 import type { CleaningSettings } from '../cleaning/settings.ts';
 import { findRepeatedParts, type Place } from '../dedup/duplicates.ts';
-import type { DedupSettings } from '../dedup/settings.ts';
+import { type DedupSettings, SORTING_BYTES } from '../dedup/settings.ts';
 import type { PartKind } from './part_steps.ts';
 import type { RepeatedPartsStep } from './steps.ts';
 import type { DoneUnit } from './unit_folder.ts';
@@ -54,8 +54,6 @@ export interface Repeated {
   counts: Partial<Record<'lines' | 'paragraphs', { repeated: number; distinct: number }>>;
 }
 
-const DEFAULT_MEMORY_BYTES = 1 << 26;
-
 /** Finds what is repeated in counted units. */
 export async function findRepeated(
   units: readonly CountedUnit[],
@@ -66,7 +64,7 @@ export async function findRepeated(
   const sources = cleaning.map((_, source) => source);
   const steps = sources.map((): RepeatedPartsStep[] => []);
   const all: Repeated['counts'] = {};
-  const memory = { memory_bytes: dedup?.memory_bytes ?? DEFAULT_MEMORY_BYTES };
+  const memory = { memory_bytes: dedup?.memory_bytes ?? SORTING_BYTES };
   const find = (kind: PartKind, of: readonly CountedUnit[], minDocuments: number) =>
     findRepeatedParts(memory, partFiles(of, kind), minDocuments, place);
   for (const part of ['paragraphs', 'lines'] as const) {
