@@ -114,7 +114,7 @@ class RecipeRun {
   /** Fetches what URLs name, and tells how far that is; from then on they have what they had at this look. */
   async #identify(recipe: Recipe): Promise<Map<string, StageIdentity>> {
     let stage = '';
-    let told = 0;
+    let told = Number.NEGATIVE_INFINITY;
     setFetching({
       remembered: new Map(),
       signal: this.#stop.signal,
