@@ -87,6 +87,12 @@ std::vector<Argument> Argument::elements() const {
   return all;
 }
 
+std::vector<std::string> Argument::strings() const {
+  std::vector<std::string> all;
+  for (const Argument& element : elements()) all.push_back(element.string());
+  return all;
+}
+
 std::vector<std::pair<std::string, Argument>> Argument::entries() const {
   if (!value.IsObject()) reject(*this, "an object");
   const auto keys = Argument{value.As<Napi::Object>().GetPropertyNames(), name}.elements();

@@ -41,6 +41,8 @@ struct Argument {
   [[nodiscard]] std::vector<uint8_t> bytes() const;
   /// Elements of an array.
   [[nodiscard]] std::vector<Argument> elements() const;
+  /// Elements of an array of strings.
+  [[nodiscard]] std::vector<std::string> strings() const;
   /// Properties of an object, with their keys.
   [[nodiscard]] std::vector<std::pair<std::string, Argument>> entries() const;
 

@@ -1,6 +1,7 @@
 #include "addon/cleaning.h"
 
 #include <algorithm>
+#include <charconv>
 
 #include "addon/arguments.h"
 #include "addon/text_batch.h"
@@ -36,16 +37,15 @@ std::vector<uint8_t> copy_bytes(const Argument& argument) {
   return copy<uint8_t, Napi::Uint8Array>(argument, napi_uint8_array, "a Uint8Array");
 }
 
-std::vector<std::string> strings(const Argument& list) {
-  std::vector<std::string> all;
-  for (const Argument& element : list.elements()) all.push_back(element.string());
-  return all;
-}
-
 std::vector<std::pair<uint32_t, double>> n_grams(const Argument& argument) {
   std::vector<std::pair<uint32_t, double>> grams;
   for (const auto& [length, bound] : argument.entries()) {
-    grams.emplace_back(static_cast<uint32_t>(std::stoul(length)), bound.number());
+    uint32_t words = 0;
+    const auto [end, error] = std::from_chars(length.data(), length.data() + length.size(), words);
+    if (error != std::errc() || end != length.data() + length.size() || words < 1 || words > 1000) {
+      throw std::invalid_argument(bound.name + ": not the bound of a length from 1 to 1000");
+    }
+    grams.emplace_back(words, bound.number());
   }
   std::ranges::sort(grams);
   return grams;
@@ -98,7 +98,7 @@ GopherQuality gopher_quality(const Argument& from) {
                       .max_ellipsis_lines_ratio = threshold(from, "max_ellipsis_lines_ratio"),
                       .min_alpha_words_ratio = threshold(from, "min_alpha_words_ratio"),
                       .min_stop_words = threshold(from, "min_stop_words"),
-                      .stop_words = strings(from.property("stop_words"))};
+                      .stop_words = from.property("stop_words").strings()};
   std::ranges::sort(rules.stop_words);
   const auto repeated = std::ranges::unique(rules.stop_words);
   rules.stop_words.erase(repeated.begin(), repeated.end());
@@ -150,7 +150,7 @@ C4BadWords c4_badwords(const Argument& from, const Argument& words,
   const std::string default_language = from.property("default_language").string();
   for (const Argument& list : words.property("lists").elements()) {
     const std::string language = list.property("language").string();
-    const auto finder = std::make_shared<const WordFinder>(strings(list.property("words")),
+    const auto finder = std::make_shared<const WordFinder>(list.property("words").strings(),
                                                            list.property("bordered").boolean());
     const auto known = std::ranges::find(languages, language);
     if (known != languages.end()) rules.lists[static_cast<size_t>(known - languages.begin())] = finder;
@@ -162,7 +162,7 @@ C4BadWords c4_badwords(const Argument& from, const Argument& words,
 /// The codes of the languages that the options of a cleaner let it tell apart.
 std::vector<std::string> known_languages(const Argument& options) {
   const Argument model = options.property("languageModel");
-  return model.is_absent() ? std::vector<std::string>() : strings(model.property("languages"));
+  return model.is_absent() ? std::vector<std::string>() : model.property("languages").strings();
 }
 
 /// The rules among the options of a cleaner.

@@ -12,9 +12,8 @@ Napi::Function JsonTexts::define(Napi::Env env) {
 JsonTexts::JsonTexts(const Napi::CallbackInfo& info) : Napi::ObjectWrap<JsonTexts>(info) {
   synchronous(info.Env(), [&] {
     const Argument options = argument(info, 0, "options");
-    std::vector<std::string> others;
-    for (const Argument& other : options.property("others").elements()) others.push_back(other.string());
-    reader_ = std::make_unique<JsonTextReader>(options.property("field").string(), std::move(others));
+    reader_ = std::make_unique<JsonTextReader>(options.property("field").string(),
+                                               options.property("others").strings());
   });
 }
 

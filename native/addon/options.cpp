@@ -71,7 +71,7 @@ AdapterOptions adapter_options(const Argument& a) {
                            module.property("scale").single(), module.property("dropout").single(),
                            module.property("dora").boolean()});
   }
-  for (const Argument& name : a.property("replaces").elements()) out.replaces.push_back(name.string());
+  out.replaces = a.property("replaces").strings();
   out.score_head = flag(a, "scoreHead");
   out.trainable = a.property("trainable").boolean();
   return out;
@@ -156,7 +156,7 @@ std::vector<ParameterGroup> parameter_groups(const Argument& groups) {
   std::vector<ParameterGroup> out;
   for (const Argument& group : groups.elements()) {
     ParameterGroup& to = out.emplace_back();
-    for (const Argument& name : group.property("names").elements()) to.names.push_back(name.string());
+    to.names = group.property("names").strings();
     const Argument learning_rate = group.property("learningRateFactor");
     if (!learning_rate.is_absent()) to.learning_rate_factor = learning_rate.single();
     const Argument weight_decay = group.property("weightDecayFactor");

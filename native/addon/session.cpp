@@ -165,11 +165,10 @@ Napi::Value Session::import_tensors(const Napi::CallbackInfo& info) {
 
 Napi::Value Session::export_tensors(const Napi::CallbackInfo& info) {
   return asynchronous(info.Env(), [&] {
-    std::vector<std::string> names;
-    for (const Argument& name : argument(info, 2, "names").elements()) names.push_back(name.string());
     return compute(info.Env(),
                    [path = argument(info, 0, "path").string(), header = argument(info, 1, "header").bytes(),
-                    names, adapter = adapter_index(argument(info, 3, "adapter"))](Engine& engine) {
+                    names = argument(info, 2, "names").strings(),
+                    adapter = adapter_index(argument(info, 3, "adapter"))](Engine& engine) {
                      return engine.export_tensors(path, header, names, adapter);
                    });
   });

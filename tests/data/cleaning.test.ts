@@ -47,6 +47,14 @@ describe('settings', () => {
     expect(rules.c4).toBeUndefined();
   });
 
+  it.each(['0', '1001', '2.5', 'two', '-1'])('the addon takes no bound of n-grams of %s words', (length) => {
+    const { gopher_repetition } = cleaningSettings.parse({ gopher_repetition: true });
+    const rules = { gopher_repetition: { ...gopher_repetition!, top_n_grams: { [length]: 0.2 } } };
+    expect(() => addon.createCleaner({ rules, threads: 1, examples: 0 })).toThrow(
+      /top_n_grams.*a length from 1 to 1000/,
+    );
+  });
+
   it('one action stands for all patterns of a family', () => {
     const rules = cleaningSettings.parse({ pii: 'mask', secrets: { aws_key: 'drop' } });
     expect(rules.pii).toEqual({
