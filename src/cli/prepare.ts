@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { AnnealError } from '../../proto/errors.ts';
 import type { Client } from '../client/client.ts';
-import { rowSettings } from '../data/shapes/settings.ts';
+import { rowSettingsOf } from '../data/shapes/settings.ts';
 import type { Output } from './output.ts';
 import { watchJob } from './view/watch.ts';
 
@@ -39,7 +39,8 @@ export async function preparationRecipe(client: Client, preparation: Preparation
   return {
     name,
     stages: {
-      ...(from === undefined ? { tokenizer: { ...readingOf(settings), files } } : {}),
+      // A tokenizer that is trained beside reads the same rows.
+      ...(from === undefined ? { tokenizer: { ...rowSettingsOf(settings), files } } : {}),
       prepare: {
         ...settings,
         tokenizer: from ?? 'tokenizer',
@@ -49,11 +50,6 @@ export async function preparationRecipe(client: Client, preparation: Preparation
       },
     },
   };
-}
-
-/** Those that say how rows are read: a tokenizer that is trained beside reads the same ones. */
-function readingOf(settings: Record<string, unknown>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(settings).filter(([key]) => key in rowSettings.shape));
 }
 
 async function folderOf(client: Client, name: string): Promise<string> {

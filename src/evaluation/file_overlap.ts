@@ -11,7 +11,7 @@ import { type OverlapFile, overlapSchema } from '../data/dedup/overlap.ts';
 import { decontaminationRules } from '../data/dedup/settings.ts';
 import { type SourceFile, sourcesAmong } from '../data/files.ts';
 import { type RowSource, readRows } from '../data/shapes/read.ts';
-import { type RowSettings, rowSettings } from '../data/shapes/settings.ts';
+import { type RowSettings, rowSettings, rowSettingsOf } from '../data/shapes/settings.ts';
 import { TextBatchBuilder } from '../native/text_batch.ts';
 import { type StageContext, StageStopped } from '../stages/stage.ts';
 import { makeDir, readJson, writeFileAtomic } from '../util/files.ts';
@@ -48,7 +48,7 @@ export class FileOverlaps {
   async of(lineage: Lineage): Promise<FileOverlap> {
     const rows = trainingRows(lineage);
     if (!rows) return { reason: 'own_stage', detail: 'reads its data in a way of its own' };
-    const settings = rowSettingsOf(lineage);
+    const settings = rowSettings.parse(rowSettingsOf(lineage.settings));
     const patterns = [lineage.settings.dataset].flat() as string[];
     const files = await this.#unchanged(lineage, patterns, settings);
     if (typeof files === 'string') return { reason: 'files_changed', detail: files };
@@ -142,12 +142,6 @@ export class FileOverlaps {
     await working;
     return decontamination.overlap();
   }
-}
-
-/** How the stage's rows were read. */
-function rowSettingsOf({ settings }: Lineage): RowSettings {
-  const own = Object.entries(settings).filter(([key]) => Object.hasOwn(rowSettings.shape, key));
-  return rowSettings.parse(Object.fromEntries(own));
 }
 
 /** What was found before; what is damaged is found anew. */

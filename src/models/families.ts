@@ -6,7 +6,7 @@
 import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import type { Architecture } from '../native/addon.ts';
-import { nearest } from '../util/nearest.ts';
+import { didYouMean } from '../util/nearest.ts';
 
 export interface Family {
   /** Hugging Face's class name, in `architectures` of config.json. */
@@ -223,13 +223,12 @@ export function readConfig(config: unknown, path: string): { family: Family; arc
   const family = FAMILIES.get(className.replace(CLASSIFIER, CAUSAL));
   if (!family) {
     const found = name.success ? name.data.architectures[0]! : undefined;
-    const guess = found === undefined ? undefined : nearest(found, known);
     throw new AnnealError(
       'model_invalid',
       found === undefined
         ? `${path} names no architecture.`
         : `${path}: ${found} is not a known architecture.`,
-      { path, hint: `${guess === undefined ? '' : `Did you mean ${guess}? `}Known: ${known.join(', ')}.` },
+      { path, hint: `${found === undefined ? '' : didYouMean(found, known)}Known: ${known.join(', ')}.` },
     );
   }
   const parsed = configSchema.safeParse(config);

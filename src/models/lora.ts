@@ -6,7 +6,7 @@
 import { z } from 'zod';
 import { AnnealError } from '../../proto/errors.ts';
 import type { AdapterOptions, Architecture } from '../native/addon.ts';
-import { nearest } from '../util/nearest.ts';
+import { didYouMean } from '../util/nearest.ts';
 import { type ModelModule, modelModules, moduleTensors } from './modules.ts';
 
 /** The engine's limit. */
@@ -266,10 +266,9 @@ function noMatch(
   field = 'target_modules',
 ): AnnealError {
   const last = lastParts(modules);
-  const guess = nearest(wanted, last);
   return new AnnealError('recipe_invalid', `${place}.${field}: ${wanted} is no module of the model.`, {
     path: `${place}.${field}`,
-    hint: `${guess === undefined ? '' : `Did you mean ${guess}? `}It has ${last.join(', ')}.`,
+    hint: `${didYouMean(wanted, last)}It has ${last.join(', ')}.`,
   });
 }
 

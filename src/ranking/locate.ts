@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { AnnealError } from '../../proto/errors.ts';
 import type { HomeLayout } from '../../proto/home.ts';
 import { readLineage } from '../artifacts/store.ts';
-import { type RowSettings, rowSettings } from '../data/shapes/settings.ts';
+import { type RowSettings, rowSettings, rowSettingsOf } from '../data/shapes/settings.ts';
 import { canonicalJson, hashFile, hashValue } from '../util/hash.ts';
 import { RANKINGS_FILE, RESPONSES_FILE } from './responses.ts';
 
@@ -33,12 +33,8 @@ export function labelsId(dataset: string, settings: RowSettings): string {
 
 /** The settings that are not as usual, as options of `anneal rank`. */
 export function rowOptions(settings: RowSettings): string {
-  return Object.entries(settings)
-    .filter(
-      ([key, value]) =>
-        Object.hasOwn(rowSettings.shape, key) &&
-        canonicalJson(value ?? null) !== canonicalJson(PLAIN[key] ?? null),
-    )
+  return Object.entries(rowSettingsOf(settings))
+    .filter(([key, value]) => canonicalJson(value ?? null) !== canonicalJson(PLAIN[key] ?? null))
     .map(
       ([key, value]) =>
         ` --set ${quoted(`${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`)}`,
@@ -50,9 +46,7 @@ const PLAIN: Record<string, unknown> = rowSettings.parse({});
 const USUAL = readingOf(rowSettings.parse({}));
 
 function readingOf(settings: RowSettings): string {
-  const own = Object.entries(settings).filter(
-    ([key]) => Object.hasOwn(rowSettings.shape, key) && !FREE.has(key),
-  );
+  const own = Object.entries(rowSettingsOf(settings)).filter(([key]) => !FREE.has(key));
   return canonicalJson(Object.fromEntries(own));
 }
 

@@ -11,7 +11,7 @@ import { AnnealError } from '../../proto/errors.ts';
 import type { RecipeSource, Retry } from '../../proto/worker.ts';
 import type { AnyStage } from '../stages/stage.ts';
 import { loadUserStage, namesModule } from '../stages/user_stage.ts';
-import { nearest } from '../util/nearest.ts';
+import { didYouMean, nearest } from '../util/nearest.ts';
 import { readDocument } from './document.ts';
 import { type Locate, recipeError, unknownKey } from './errors.ts';
 
@@ -153,11 +153,10 @@ async function parseStage(
       : undefined;
   const definition = own?.definition ?? (typeof type === 'string' ? types.get(type) : undefined);
   if (!definition) {
-    const guess = nearest(String(type), types.keys());
     const where = 'type' in raw ? [...path, 'type'] : path;
     throw new AnnealError('recipe_invalid', `${locate(where)}: ${String(type)} is not a type of stage.`, {
       path: where.join('.'),
-      hint: `${guess === undefined ? '' : `Did you mean ${guess}? `}Types are ${[...types.keys()].join(', ')}${
+      hint: `${didYouMean(String(type), types.keys())}Types are ${[...types.keys()].join(', ')}${
         'type' in raw ? '' : '; give one with `type:` or name the stage after its type'
       }.`,
     });

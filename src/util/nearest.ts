@@ -40,6 +40,12 @@ export function nearest(name: string, known: Iterable<string>): string | undefin
   return bestDistance <= Math.max(2, Math.floor(wanted.length / 3)) ? best : undefined;
 }
 
+/** `Did you mean X? `, before what there is; nothing where no known name is near enough. */
+export function didYouMean(name: string, known: Iterable<string>): string {
+  const guess = nearest(name, known);
+  return guess === undefined ? '' : `Did you mean ${guess}? `;
+}
+
 function normalise(name: string): string {
   return name.toLowerCase().replaceAll('-', '_');
 }

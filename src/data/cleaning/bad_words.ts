@@ -4,7 +4,7 @@
  */
 import { AnnealError } from '../../../proto/errors.ts';
 import type { BadWords } from '../../native/cleaning.ts';
-import { nearest } from '../../util/nearest.ts';
+import { didYouMean } from '../../util/nearest.ts';
 import { lowerCasePairs } from './lower_case.ts';
 import type { CleaningSettings } from './settings.ts';
 
@@ -65,9 +65,8 @@ async function readLists(): Promise<Map<string, string[]>> {
 
 function checkList(language: string, key: string, lists: ReadonlyMap<string, unknown>): void {
   if (lists.has(language)) return;
-  const guess = nearest(language, [...lists.keys()]);
   throw new AnnealError('recipe_invalid', `cleaning.c4_badwords.${key}: there is no list for ${language}.`, {
     path: `cleaning.c4_badwords.${key}`,
-    hint: `${guess === undefined ? '' : `Did you mean ${guess}? `}There are lists for ${[...lists.keys()].join(', ')}.`,
+    hint: `${didYouMean(language, lists.keys())}There are lists for ${[...lists.keys()].join(', ')}.`,
   });
 }

@@ -1,7 +1,7 @@
 /** A native cleaner by the `cleaning:` settings. */
 import { AnnealError } from '../../../proto/errors.ts';
 import type { Addon, Cleaner } from '../../native/addon.ts';
-import { nearest } from '../../util/nearest.ts';
+import { didYouMean } from '../../util/nearest.ts';
 import { loadBadWords } from './bad_words.ts';
 import { loadLanguageModel } from './language.ts';
 import { type CleaningSettings, namedLanguages, needsLanguages } from './settings.ts';
@@ -38,10 +38,9 @@ export async function createCleaner(settings: CleaningSettings, context: Cleaner
 function checkLanguages(settings: CleaningSettings, known: readonly string[]): void {
   for (const { key, language } of namedLanguages(settings)) {
     if (known.includes(language)) continue;
-    const guess = nearest(language, known);
     throw new AnnealError('recipe_invalid', `cleaning.${key}: ${language} is not a known language.`, {
       path: `cleaning.${key}`,
-      hint: `${guess === undefined ? '' : `Did you mean ${guess}? `}Known: ${known.join(', ')}.`,
+      hint: `${didYouMean(language, known)}Known: ${known.join(', ')}.`,
     });
   }
 }

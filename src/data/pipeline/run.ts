@@ -7,12 +7,14 @@ import type { Cleaner } from '../../native/cleaning.ts';
 import type { StageContext } from '../../stages/stage.ts';
 import type { Tokenizer } from '../../tokenizer/tokenizer.ts';
 import { writeFileAtomic } from '../../util/files.ts';
-import { canonicalJson, hashFile } from '../../util/hash.ts';
+import { canonicalJson } from '../../util/hash.ts';
 import { createCleaner } from '../cleaning/cleaner.ts';
+import { dataHash } from '../data_hash.ts';
 import type { Part } from '../dataset.ts';
 import { Decontamination } from '../dedup/decontamination.ts';
 import { nearOptions } from '../dedup/near.ts';
 import { checkPhases } from '../mix.ts';
+import { rowSettingsOf } from '../shapes/settings.ts';
 import { mergeUnits } from './dataset.ts';
 import { PartSteps } from './part_steps.ts';
 import { Pass, type PassOptions } from './pass.ts';
@@ -24,14 +26,7 @@ import {
   partHashers,
   type Repeated,
 } from './repeated.ts';
-import {
-  evaluationFiles,
-  type PrepareSettings,
-  type PrepareSource,
-  partOf,
-  readingOf,
-  sourcesOf,
-} from './settings.ts';
+import { evaluationFiles, type PrepareSettings, type PrepareSource, partOf, sourcesOf } from './settings.ts';
 import { DocumentSteps } from './steps.ts';
 import { hashFiles, listWork, type WorkFile, type WorkUnit } from './units.ts';
 import { WorkFolder } from './work_folder.ts';
@@ -240,7 +235,7 @@ class Preparation {
     return {
       unit_bytes: this.#context.settings.unit_bytes,
       sources: this.#sources.map((source, i) => {
-        const { max_rejected, ...reading } = readingOf(source);
+        const { max_rejected, ...reading } = rowSettingsOf(source);
         const files = this.#files[i]!.map(({ file, bytes, sha256 }) => ({ file, bytes, sha256 }));
         return { ...reading, rejects: max_rejected > 0, files };
       }),
@@ -257,7 +252,7 @@ class Preparation {
     const { append_eos, max_documents, dedup, decontamination } = settings;
     const near = dedup?.near && nearOptions(dedup.near);
     const evaluated: string[] = [];
-    for (const file of await evaluationFiles(settings, baseDir)) evaluated.push(await hashFile(file));
+    for (const file of await evaluationFiles(settings, baseDir)) evaluated.push(await dataHash(file));
     return {
       ...this.#reading(),
       tokenizer: this.#tokenizer.hash,

@@ -5,7 +5,7 @@ import { cleaningSettings } from '../cleaning/settings.ts';
 import { decontaminationSettings, dedupSettings } from '../dedup/settings.ts';
 import { dataFiles, resolveFiles } from '../files.ts';
 import { mixingSettings, sourceMixing } from '../mixing_settings.ts';
-import { type RowSettings, rowSettings } from '../shapes/settings.ts';
+import { rowSettings, rowSettingsOf } from '../shapes/settings.ts';
 import { DEFAULT_UNIT_BYTES } from '../sources/settings.ts';
 
 const sourceSchema = rowSettings.extend({
@@ -86,7 +86,7 @@ export function sourcesOf(settings: PrepareSettings): PrepareSource[] {
       hint: 'Name files, or a list of sources with files and weight each.',
     });
   }
-  if (files) return [{ ...readingOf(settings), name: files[0]!, files, weight: 1, cleaning }];
+  if (files) return [{ ...rowSettingsOf(settings), name: files[0]!, files, weight: 1, cleaning }];
   const named = sources!.map((source) => ({
     ...source,
     cleaning: source.cleaning ?? cleaning,
@@ -100,12 +100,6 @@ export function sourcesOf(settings: PrepareSettings): PrepareSource[] {
     });
   }
   return named;
-}
-
-/** How rows are read: the settings that all stages share which read some. */
-export function readingOf(settings: RowSettings): RowSettings {
-  const names = new Set(Object.keys(rowSettings.shape));
-  return Object.fromEntries(Object.entries(settings).filter(([name]) => names.has(name))) as RowSettings;
 }
 
 /** The files of evaluation sets that documents are compared with. */

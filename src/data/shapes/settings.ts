@@ -35,3 +35,11 @@ export type ShapeSettings = z.output<typeof shapeSettings>;
 /** The settings of every stage that reads rows. */
 export const rowSettings = z.strictObject({ ...sourceSettings.shape, ...shapeSettings.shape });
 export type RowSettings = z.output<typeof rowSettings>;
+
+/** Those of a stage's settings that say how its rows are read. */
+export function rowSettingsOf<Settings extends object>(
+  settings: Settings,
+): Pick<Settings, keyof Settings & keyof RowSettings> {
+  const own = Object.entries(settings).filter(([key]) => Object.hasOwn(rowSettings.shape, key));
+  return Object.fromEntries(own) as Pick<Settings, keyof Settings & keyof RowSettings>;
+}
